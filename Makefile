@@ -1,0 +1,32 @@
+# Each target makes the virtual environment that it needs.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# The stages start as `python`; this makes it the one of the virtual environment.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: repro test check clean
+
+repro: $(VENV)/users
+	dvc repro
+
+test: $(VENV)/developers
+	pytest
+
+check: $(VENV)/developers
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/users: requirements.txt constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	pip install --quiet -r requirements.txt
+	touch $@
+
+$(VENV)/developers: $(VENV)/users requirements-dev.txt
+	pip install --quiet -r requirements-dev.txt
+	touch $@

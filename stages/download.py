@@ -1,0 +1,29 @@
+"""Fetch the data set that params.yaml names and write it as one NPZ."""
+
+import os
+from pathlib import Path
+
+from vit_hk.dataset import save_dataset
+from vit_hk.errors import one_line_errors
+from vit_hk.params import load_params
+from vit_hk.sources import load_source
+
+DATASET = Path("data/dataset.npz")
+
+
+def main() -> None:
+    """params.yaml: data -> data/dataset.npz."""
+    settings = load_params().data
+    # In an experiment's temporary folder DVC_ROOT still names the project, so that all
+    # experiments share one folder of downloads.
+    dataset = load_source(settings, Path(os.environ.get("DVC_ROOT", ".")))
+    save_dataset(dataset, DATASET)
+    print(
+        f"{DATASET}: {dataset.name}, {len(dataset.x_train):,} training and "
+        f"{len(dataset.x_test):,} test images, source: {dataset.source}"
+    )
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()

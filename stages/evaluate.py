@@ -1,0 +1,118 @@
+"""Run the trained model over every test image once and write metrics, tables and figures."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vit_hk.atomic import replacing
+from vit_hk.dataset import Dataset, load_dataset, stratified_split
+from vit_hk.device import select_device
+from vit_hk.errors import one_line_errors
+from vit_hk.evaluation import (
+    confusion_counts,
+    most_confident_mistakes,
+    per_class_table,
+    softmax,
+    summarize,
+)
+from vit_hk.figures.evaluation import draw_confusion, draw_mistakes, draw_per_class
+from vit_hk.figures.saving import save_figure
+from vit_hk.inference import make_predictor
+from vit_hk.model.vit import make_model
+from vit_hk.params import load_params
+from vit_hk.timing import record_timing
+from vit_hk.weights import WeightsInfo, load_weights
+
+DATASET = Path("data/dataset.npz")
+WEIGHTS = Path("models/vit.safetensors")
+METRICS = Path("results/metrics.json")
+PER_CLASS = Path("results/per_class.csv")
+CONFUSION = Path("results/confusion.csv")
+TIMING = Path("results/timing.json")
+FIGURES = Path("results")
+NUM_MISTAKES = 24
+
+
+def main() -> None:
+    """params.yaml: evaluate; data/dataset.npz, models/vit.safetensors -> metrics, tables, PNGs."""
+    params = load_params()
+    dataset = load_dataset(DATASET)
+    select_device(params.train.platform)
+    weights, info = load_weights(WEIGHTS, params.model, dataset)
+    model = make_model(info.model, dataset.num_classes)
+    predict = make_predictor(model, info.mean, info.std, params.evaluate.batch_size)
+
+    predict_test = predict.lower(weights, dataset.x_test).compile()
+    started = time.perf_counter()
+    logits = np.asarray(predict_test(weights, dataset.x_test))
+    seconds = time.perf_counter() - started
+
+    _, aside = stratified_split(dataset.y_train, info.validation_fraction, info.seed)
+    validation = np.asarray(predict(weights, dataset.x_train[aside]))
+    write_metrics(info, logits, dataset.y_test, validation, dataset.y_train[aside])
+    write_tables(dataset, logits.argmax(axis=-1))
+    draw(dataset, logits)
+    record_timing(
+        TIMING, "evaluate", {"seconds": seconds, "images_per_second": len(logits) / seconds}
+    )
+
+
+def write_metrics(
+    info: WeightsInfo,
+    test_logits: np.ndarray,
+    test_labels: np.ndarray,
+    validation_logits: np.ndarray,
+    validation_labels: np.ndarray,
+) -> None:
+    """Write results/metrics.json."""
+    validation = summarize(validation_logits, validation_labels)
+    metrics = {
+        "data": info.data,
+        "source": info.source,
+        "test": summarize(test_logits, test_labels),
+        "validation": {name: validation[name] for name in ("accuracy", "loss", "examples")},
+    }
+    with replacing(METRICS) as temporary:
+        text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", "utf-8")
+    print(f"{METRICS}: {json.dumps(metrics['test'])}")
+
+
+def write_tables(dataset: Dataset, predictions: np.ndarray) -> None:
+    """Write results/per_class.csv and results/confusion.csv."""
+    names = list(dataset.class_names)
+    with replacing(PER_CLASS) as temporary:
+        per_class_table(dataset.y_test, predictions, names).to_csv(temporary, index=False)
+    rows = {
+        "actual": [names[label] for label in dataset.y_test],
+        "predicted": [names[label] for label in predictions],
+    }
+    with replacing(CONFUSION) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
+
+
+def draw(dataset: Dataset, logits: np.ndarray) -> None:
+    """Write the confusion matrix, the scores a class and the most confident mistakes as PNG."""
+    names = list(dataset.class_names)
+    predictions, probabilities = logits.argmax(axis=-1), softmax(logits)
+    counts = confusion_counts(dataset.y_test, predictions, dataset.num_classes)
+    mistakes = most_confident_mistakes(probabilities, dataset.y_test, NUM_MISTAKES)
+    save_figure(draw_confusion(counts, names), FIGURES / "confusion.png")
+    table = per_class_table(dataset.y_test, predictions, names)
+    save_figure(draw_per_class(table), FIGURES / "per_class.png")
+    figure = draw_mistakes(
+        dataset.x_test[mistakes],
+        actual=[names[label] for label in dataset.y_test[mistakes]],
+        predicted=[names[label] for label in predictions[mistakes]],
+        confidence=probabilities[mistakes].max(axis=-1),
+        indices=mistakes,
+    )
+    save_figure(figure, FIGURES / "mistakes.png")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()

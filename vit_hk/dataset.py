@@ -1,0 +1,224 @@
+"""The NPZ that `download` writes and the other stages read: schema, checks, split, scale."""
+
+import dataclasses
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, TypeVar
+
+import numpy as np
+
+from vit_hk.atomic import replacing
+from vit_hk.errors import UserError
+
+ARRAYS = ("x_train", "y_train", "x_test", "y_test", "name", "source", "class_names")
+MAX_BYTES = 8 * 2**30  # of all arrays together, unpacked
+MAX_DEFLATE_RATIO = 1032  # what zlib can reach at best; a header that claims more lies
+ArrayLike = TypeVar("ArrayLike")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Images and labels in two splits.
+
+    Attributes:
+      x_train, x_test: uint8 [N, height, width, channels].
+      y_train, y_test: int32 [N], each in [0, number of classes).
+      name: of the data set, for example "mnist".
+      source: where the images come from; tells full MNIST from the offline sample.
+      class_names: one for each class.
+    """
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    name: str
+    source: str
+    class_names: tuple[str, ...]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height and width in pixels, and channels."""
+        height, width, channels = self.x_train.shape[1:]
+        return height, width, channels
+
+    @property
+    def num_classes(self) -> int:
+        """C, the number of classes."""
+        return len(self.class_names)
+
+
+def save_dataset(dataset: Dataset, path: str | Path) -> None:
+    """Write the NPZ; the same data gives the same bytes."""
+    arrays = dataclasses.asdict(dataset)
+    arrays["class_names"] = np.array(dataset.class_names)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def load_dataset(path: str | Path) -> Dataset:
+    """Read and check the NPZ.
+
+    Accepts images as [N, height, width] or [N, height, width, channels]. Sizes are
+    checked against what the file can hold before memory is taken, and nothing is unpickled.
+
+    Raises:
+      UserError: the file is missing or damaged, lacks an array, or holds a wrong one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} is not there; make it with: dvc repro download")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            arrays = _read_arrays(archive, path)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{path} is damaged ({' '.join(str(error).split())}); "
+            "make it anew with: dvc repro --force download"
+        ) from None
+    except (NotImplementedError, RuntimeError) as error:  # encryption, exotic compression
+        raise UserError(f"{path} is not an NPZ that NumPy writes: {error}") from None
+    return _checked(arrays, path)
+
+
+def _read_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
+    members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    if missing := [name for name in ARRAYS if name not in members]:
+        raise UserError(
+            f"{path} has no array {missing[0]}; it must hold {', '.join(ARRAYS)}; "
+            "make it anew with: dvc repro --force download"
+        )
+    room = path.stat().st_size
+    for name in ARRAYS:
+        info = members[name]
+        if info.compress_size > room or info.file_size > MAX_DEFLATE_RATIO * info.compress_size:
+            raise UserError(f"{path}: {name} claims more bytes than the file holds")
+    if (total := sum(members[name].file_size for name in ARRAYS)) > MAX_BYTES:
+        raise UserError(f"{path} unpacks to {total:,} bytes; at most {MAX_BYTES:,} are allowed")
+    arrays = {}
+    for name in ARRAYS:
+        with archive.open(members[name]) as file:
+            arrays[name] = _read_array(file, members[name].file_size, f"{path}: {name}")
+    return arrays
+
+
+def _read_array(file: IO[bytes], size: int, what: str) -> np.ndarray:
+    """Read one .npy of `size` bytes after its header proves to fit."""
+    version = np.lib.format.read_magic(file)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read_header is None:
+        raise UserError(f"{what} has .npy version {version}; allowed: 1.0 and 2.0")
+    shape, fortran_order, dtype = read_header(file)
+    if dtype.hasobject:
+        raise UserError(f"{what} holds pickled objects, which are never loaded")
+    claimed, held = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if claimed != held:
+        raise UserError(f"{what} claims {claimed:,} bytes of data, its part of the file {held:,}")
+    data = np.frombuffer(file.read(), dtype=dtype)  # read() to the end checks the CRC
+    return data.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _checked(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
+    for name in ("name", "source", "class_names"):
+        if arrays[name].dtype.kind != "U" or arrays[name].ndim != (name == "class_names"):
+            raise UserError(f"{path}: {name} is {_kind(arrays[name])}; allowed: text")
+    class_names = tuple(str(name) for name in arrays["class_names"])
+    if len(class_names) < 2:
+        raise UserError(f"{path}: class_names has {len(class_names)} entries; allowed: 2 or more")
+    splits = {}
+    for split in ("train", "test"):
+        images = _checked_images(arrays[f"x_{split}"], f"{path}: x_{split}")
+        labels = arrays[f"y_{split}"]
+        _check_labels(labels, class_names, f"{path}: y_{split}")
+        if len(images) != len(labels):
+            raise UserError(
+                f"{path}: x_{split} has {len(images):,} images, y_{split} {len(labels):,} labels; "
+                "the counts must be equal"
+            )
+        splits[f"x_{split}"], splits[f"y_{split}"] = images, labels.astype(np.int32)
+    train_shape, test_shape = splits["x_train"].shape[1:], splits["x_test"].shape[1:]
+    if train_shape != test_shape:
+        raise UserError(
+            f"{path}: images of x_train are {train_shape}, those of x_test {test_shape} "
+            "(height, width, channels); they must be equal"
+        )
+    return Dataset(
+        **splits, name=str(arrays["name"]), source=str(arrays["source"]), class_names=class_names
+    )
+
+
+def _checked_images(images: np.ndarray, what: str) -> np.ndarray:
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
+        raise UserError(
+            f"{what} is {_kind(images)}; allowed: uint8 [N, height, width] or "
+            "[N, height, width, channels], nowhere 0"
+        )
+    return images if images.ndim == 4 else images[..., np.newaxis]
+
+
+def _check_labels(labels: np.ndarray, class_names: tuple[str, ...], what: str) -> None:
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise UserError(f"{what} is {_kind(labels)}; allowed: whole numbers [N]")
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(class_names)))
+    if wrong.size:
+        raise UserError(
+            f"{what}[{wrong[0]}] is {labels[wrong[0]]}; allowed: 0 to {len(class_names) - 1}, "
+            f"one for each of the {len(class_names)} class_names ({wrong.size:,} are wrong)"
+        )
+
+
+def _kind(array: np.ndarray) -> str:
+    return f"{array.dtype} {list(array.shape)}"
+
+
+def stratified_split(
+    labels: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Set a part aside, the same share of each class.
+
+    Args:
+      labels: integers [N].
+      fraction: of each class to set aside, in (0, 1); at least one image of a class.
+      seed: the same seed gives the same split.
+
+    Returns:
+      Indices (kept, set aside), both sorted, which together are 0 … N - 1.
+    """
+    random = np.random.default_rng(seed)
+    parts = []
+    for label in np.unique(labels):
+        members = random.permutation(np.flatnonzero(labels == label))
+        parts.append(members[: max(1, round(fraction * members.size))])
+    aside = np.sort(np.concatenate(parts))
+    return np.setdiff1d(np.arange(labels.size), aside, assume_unique=True), aside
+
+
+def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, on the scale 0 to 1.
+
+    Args:
+      images: uint8 [N, height, width, channels].
+
+    Returns:
+      Two lists, one number a channel. A channel that never changes gets deviation 1.
+    """
+    means, deviations = [], []
+    for channel in range(images.shape[-1]):
+        # From a histogram: exact, and without a float copy of all images.
+        counts = np.bincount(images[..., channel].ravel(), minlength=256)
+        levels = np.arange(256) / 255
+        mean = float(np.average(levels, weights=counts))
+        variance = float(np.average((levels - mean) ** 2, weights=counts))
+        means.append(mean)
+        deviations.append(math.sqrt(variance) or 1.0)
+    return means, deviations
+
+
+def normalize(images: ArrayLike, mean: ArrayLike, std: ArrayLike) -> ArrayLike:
+    """Float images with mean 0 and deviation 1 from uint8 ones; for NumPy and JAX arrays."""
+    return (images.astype(np.float32) / 255 - mean) / std  # type: ignore[attr-defined,operator]

@@ -1,0 +1,28 @@
+"""Which device JAX computes on."""
+
+import jax
+
+from vit_hk.errors import UserError
+
+
+def select_device(platform: str) -> jax.Device:
+    """Start JAX on the platform that params.yaml asks for.
+
+    Args:
+      platform: "auto" (a GPU if JAX sees one, else the CPU), "cpu" or "gpu".
+
+    Returns:
+      The device that computations will run on.
+
+    Raises:
+      UserError: a GPU is asked for and JAX sees none.
+    """
+    if platform == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    devices = jax.devices()
+    if platform == "gpu" and devices[0].platform != "gpu":
+        raise UserError(
+            f"params.yaml: train.platform is gpu, but JAX sees only {devices[0].platform}; install "
+            "GPU support with: pip install -r requirements-gpu.txt, or set it to auto or cpu"
+        )
+    return devices[0]

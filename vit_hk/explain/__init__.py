@@ -1,0 +1,1 @@
+"""Attention arrays in, explanations out."""

@@ -1,0 +1,50 @@
+"""Which test images to explain."""
+
+import numpy as np
+
+from vit_hk.errors import UserError
+from vit_hk.evaluation import most_confident_mistakes
+from vit_hk.params import AttentionSettings
+
+
+def check_indices(indices: list[int], count: int) -> None:
+    """Make sure that all chosen test images exist.
+
+    Raises:
+      UserError: an index is `count` or more.
+    """
+    for index in indices:
+        if index >= count:
+            raise UserError(
+                f"params.yaml: attention.images holds {index}, the test set has {count:,} images; "
+                f"allowed: 0 to {count - 1}"
+            )
+
+
+def choose_images(
+    settings: AttentionSettings, probabilities: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Mistakes first, then right predictions, one class after the other.
+
+    Args:
+      settings: num_images in all, num_wrong of them mistakes, the most confident ones. Where
+        there are too few of one kind, more of the other fill up.
+      probabilities: [N, C].
+      labels: int [N].
+
+    Returns:
+      Indices, int [at most num_images].
+    """
+    wrong = most_confident_mistakes(probabilities, labels, len(labels))
+    right = _in_turn(np.flatnonzero(probabilities.argmax(axis=-1) == labels), labels)
+    num_wrong = min(len(wrong), max(settings.num_wrong, settings.num_images - len(right)))
+    return np.concatenate([wrong[:num_wrong], right[: settings.num_images - num_wrong]])
+
+
+def _in_turn(indices: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Order indices so that the classes take turns: first of each class, second of each, …"""
+    turn = np.zeros(len(indices), dtype=int)
+    for label in np.unique(labels):
+        members = labels[indices] == label
+        turn[members] = np.arange(members.sum())
+    return indices[np.lexsort((labels[indices], turn))]

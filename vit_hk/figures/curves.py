@@ -1,0 +1,36 @@
+"""How training went."""
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+BLUE, ORANGE = sns.color_palette("colorblind")[:2]
+
+
+def draw_curves(history: pd.DataFrame) -> Figure:
+    """Loss, validation accuracy and learning rate over the epochs.
+
+    Args:
+      history: columns as in results/history.csv.
+    """
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    loss, accuracy, rate = figure.subplots(1, 3)
+    epochs = history["epoch"]
+    loss.plot(epochs, history["train_loss"], "o-", color=BLUE, label="training")
+    loss.plot(epochs, history["validation_loss"], "s--", color=ORANGE, label="validation")
+    loss.legend()
+    _label(loss, "Loss", "cross-entropy (nats)")
+    accuracy.plot(epochs, 100 * history["validation_accuracy"], "s--", color=ORANGE)
+    final = 100 * history["validation_accuracy"].iloc[-1]
+    _label(accuracy, f"Validation accuracy, at the end {final:.2f} %", "right predictions (%)")
+    rate.plot(epochs, history["learning_rate"], "o-", color="0.35")
+    _label(rate, "Learning rate at the end of the epoch", "step size")
+    return figure
+
+
+def _label(axes: Axes, title: str, unit: str) -> None:
+    axes.set(title=title, xlabel="epoch", ylabel=unit)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)

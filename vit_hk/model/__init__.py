@@ -1,0 +1,1 @@
+"""The Vision Transformer as Haiku modules: patches, attention, encoder, vit."""

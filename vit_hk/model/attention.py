@@ -1,0 +1,44 @@
+"""Multi-head self-attention that returns its weights (arXiv 2010.11929, appendix A)."""
+
+import dataclasses
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from vit_hk.model.normalization import layer_norm
+
+
+@dataclasses.dataclass
+class SelfAttention(hk.Module):
+    """softmax(q k^T / sqrt(K)) v a head, heads side by side, then a linear layer.
+
+    With `qk_norm`, queries and keys pass a LayerNorm over K first (arXiv 2302.05442).
+    """
+
+    num_heads: int
+    qk_norm: bool = False
+    name: str | None = None
+
+    def __call__(self, x: jax.Array, tokens: int) -> tuple[jax.Array, jax.Array]:
+        """Let each token look at all tokens of its image.
+
+        Args:
+          x: [B * T, D], the tokens of all images one below the other.
+          tokens: T.
+
+        Returns:
+          The new tokens [B * T, D] and the weights [B, H, query T, key T].
+        """
+        width = x.shape[-1]
+        head = width // self.num_heads
+        # Glorot-uniform for each of the D x D matrices q, k and v, not for D x 3D.
+        glorot = hk.initializers.RandomUniform(-((3 / width) ** 0.5), (3 / width) ** 0.5)
+        qkv = hk.Linear(3 * width, w_init=glorot, name="qkv")(x)
+        q, k, v = jnp.moveaxis(qkv.reshape(-1, tokens, 3, self.num_heads, head), 2, 0)
+        if self.qk_norm:
+            q, k = layer_norm(q, "q_norm"), layer_norm(k, "k_norm")
+        scores = jnp.einsum("bqhk,bthk->bhqt", q * head**-0.5, k)
+        weights = jax.nn.softmax(scores, axis=-1)
+        mixed = jnp.einsum("bhqt,bthk->bqhk", weights, v).reshape(x.shape)
+        return hk.Linear(width, w_init=glorot, name="out")(mixed), weights

@@ -1,0 +1,65 @@
+"""Images to tokens: patch embedding and fixed positions.
+
+Glossary of shapes, here and in the other modules of the model:
+B batch, T tokens, N patches, P patch size, D hidden size, H heads, K = D / H head size.
+"""
+
+import dataclasses
+
+import haiku as hk
+import jax
+import numpy as np
+
+LECUN_NORMAL = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
+
+
+def split_patches(images: jax.Array, patch_size: int) -> jax.Array:
+    """Cut images into patches, row by row.
+
+    Args:
+      images: [B, height, width, channels]; patch_size divides height and width.
+      patch_size: P, in pixels.
+
+    Returns:
+      [B, N, P * P * channels], each patch flattened as (row, column, channel).
+    """
+    batch, height, width, channels = images.shape
+    rows, columns = height // patch_size, width // patch_size
+    grid = images.reshape(batch, rows, patch_size, columns, patch_size, channels)
+    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * columns, -1)
+
+
+@dataclasses.dataclass
+class PatchEmbedding(hk.Module):
+    """Linear projection of flattened patches (arXiv 2010.11929, equation 1).
+
+    The same function as a convolution whose kernel and stride are the patch size.
+    """
+
+    patch_size: int
+    hidden_size: int
+    name: str | None = None
+
+    def __call__(self, images: jax.Array) -> jax.Array:  # [B, height, width, channels]
+        patches = split_patches(images, self.patch_size)  # [B, N, P*P*channels]
+        return hk.Linear(self.hidden_size, w_init=LECUN_NORMAL, name="linear")(patches)
+
+
+def sincos2d_positions(rows: int, columns: int, hidden_size: int) -> np.ndarray:
+    """Fixed positions: sines and cosines of the row and the column of a patch.
+
+    Frequencies 10000^(-i / (D/4)), i = 0 … D/4 - 1, as in MoCo v3 (arXiv 2104.02057,
+    appendix) and Beyer et al. (arXiv 2205.01580).
+
+    Args:
+      rows, columns: of the grid of patches.
+      hidden_size: D, a multiple of 4.
+
+    Returns:
+      float32 [rows * columns, D]: sin(column), cos(column), sin(row), cos(row), D/4 each.
+    """
+    quarter = hidden_size // 4
+    frequency = 10000.0 ** (-np.arange(quarter) / quarter)
+    row, column = np.mgrid[:rows, :columns].reshape(2, -1, 1) * frequency  # each [N, D/4]
+    parts = [np.sin(column), np.cos(column), np.sin(row), np.cos(row)]
+    return np.concatenate(parts, axis=1).astype(np.float32)

@@ -1,0 +1,113 @@
+"""The Vision Transformer (arXiv 2010.11929): images in, logits and attention out."""
+
+import dataclasses
+from typing import NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from vit_hk.model.encoder import Block, dropout
+from vit_hk.model.normalization import layer_norm
+from vit_hk.model.patches import PatchEmbedding, sincos2d_positions
+from vit_hk.params import ModelSettings
+
+ImageShape = tuple[int, int, int]  # height, width, channels
+
+
+class ViTOutput(NamedTuple):
+    """What one forward pass gives; XLA drops what nobody reads."""
+
+    logits: jax.Array  # [B, C]
+    features: jax.Array  # [B, D], the pooled token after the last LayerNorm
+    attention: jax.Array  # [L, B, H, query T, key T]; each row sums to 1
+
+
+@dataclasses.dataclass
+class ViT(hk.Module):
+    """Patch embedding, L pre-norm blocks, LayerNorm, linear head (equations 1 to 4).
+
+    The tokens stand in the order class token (only with pool "cls"), registers, patches.
+    """
+
+    settings: ModelSettings
+    num_classes: int
+    name: str | None = "vit"
+
+    def __call__(self, images: jax.Array, is_training: bool) -> ViTOutput:
+        """Classify float images [B, height, width, channels]."""
+        x = dropout(self._embed(images), self.settings.dropout, is_training)  # [B, T, D]
+        batch, tokens, width = x.shape
+        x = x.reshape(batch * tokens, width)
+        attention = []
+        for index in range(self.settings.num_layers):
+            x, weights = self._block(index)(x, tokens, is_training)
+            attention.append(weights)
+        x = layer_norm(x, "norm").reshape(batch, tokens, width)
+        features = x[:, 0] if self.settings.pool == "cls" else self._mean_patch(x)
+        logits = hk.Linear(self.num_classes, w_init=jnp.zeros, name="head")(features)
+        return ViTOutput(logits, features, jnp.stack(attention))
+
+    @hk.transparent
+    def _embed(self, images: jax.Array) -> jax.Array:
+        """Equation 1: patches, positions, class token; registers after arXiv 2309.16588."""
+        s = self.settings
+        x = PatchEmbedding(s.patch_size, s.hidden_size, name="patches")(images)  # [B, N, D]
+        if s.position == "sincos2d":
+            rows, columns = images.shape[1] // s.patch_size, images.shape[2] // s.patch_size
+            x = x + sincos2d_positions(rows, columns, s.hidden_size)
+        tokens = [self._shared_tokens("class_token", 1, len(x))] if s.pool == "cls" else []
+        x = jnp.concatenate([*tokens, x], axis=1)
+        if s.position == "learned":
+            normal = hk.initializers.RandomNormal(0.02)
+            x = x + hk.get_parameter("position", x.shape[1:], init=normal)
+        if s.registers:
+            registers = self._shared_tokens("registers", s.registers, len(x))
+            first_patch = len(tokens)
+            x = jnp.concatenate([x[:, :first_patch], registers, x[:, first_patch:]], axis=1)
+        return x
+
+    @hk.transparent
+    def _shared_tokens(self, name: str, count: int, batch: int) -> jax.Array:
+        """Learned tokens that are the same for each image: [B, count, D]."""
+        width = self.settings.hidden_size
+        init = jnp.zeros if name == "class_token" else hk.initializers.RandomNormal(0.02)
+        tokens = hk.get_parameter(name, (count, width), init=init)
+        return jnp.broadcast_to(tokens, (batch, count, width))
+
+    @hk.transparent
+    def _block(self, index: int) -> Block:
+        s = self.settings
+        rate = s.drop_path * index / max(1, s.num_layers - 1)  # grows linearly with depth
+        return Block(s.num_heads, s.mlp_dim, s.dropout, rate, s.qk_norm, name=f"block_{index}")
+
+    def _mean_patch(self, x: jax.Array) -> jax.Array:
+        return x[:, self.settings.registers :].mean(axis=1)
+
+
+def make_model(settings: ModelSettings, num_classes: int) -> hk.Transformed:
+    """The model as a pair of pure functions.
+
+    Returns:
+      init(key, images, is_training) -> parameters, and
+      apply(parameters, key, images, is_training) -> ViTOutput.
+    """
+    return hk.transform(lambda images, is_training: ViT(settings, num_classes)(images, is_training))
+
+
+def count_parameters(settings: ModelSettings, image_shape: ImageShape, num_classes: int) -> int:
+    """The number of learned numbers, in closed form."""
+    s, (height, width, channels) = settings, image_shape
+    d, m = s.hidden_size, s.mlp_dim
+    class_tokens = 1 if s.pool == "cls" else 0
+    patches = (height // s.patch_size) * (width // s.patch_size)
+    embedding = s.patch_size**2 * channels * d + d
+    tokens = (class_tokens + s.registers) * d
+    positions = (class_tokens + patches) * d if s.position == "learned" else 0
+    qk_norms = 4 * (d // s.num_heads) if s.qk_norm else 0
+    attention = 4 * (d * d + d) + qk_norms
+    feed_forward = d * m + m + m * d + d
+    norm = 2 * d
+    block = attention + feed_forward + 2 * norm
+    head = d * num_classes + num_classes
+    return embedding + tokens + positions + s.num_layers * block + norm + head

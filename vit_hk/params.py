@@ -1,0 +1,249 @@
+"""params.yaml -> frozen, validated settings; whatever is wrong is said in one line."""
+
+import difflib
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vit_hk.errors import UserError
+
+MAX_BYTES = 100_000  # a settings file is small; more than this is a mistake or an attack
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+DataName = Literal["mnist", "fashion_mnist", "kmnist", "cifar10"]
+
+
+class Settings(BaseModel):
+    """Base of all sections: frozen, exact types, no unknown keys, no NaN, no defaults.
+
+    There are no defaults because params.yaml is the only place that holds values.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataSettings(Settings):
+    """Which images, and what to do without a network."""
+
+    name: DataName
+    root: Annotated[str, Field(min_length=1)]
+    offline: Literal["sample", "fail"]
+
+
+class ModelSettings(Settings):
+    """The Vision Transformer; terms as in arXiv 2010.11929, table 1."""
+
+    patch_size: Count
+    hidden_size: Count
+    num_layers: Annotated[int, Field(ge=1, le=1000)]
+    num_heads: Count
+    mlp_dim: Count
+    pool: Literal["cls", "gap"]
+    position: Literal["learned", "sincos2d"]
+    dropout: Fraction
+    drop_path: Fraction
+    qk_norm: bool
+    registers: Annotated[int, Field(ge=0, le=1000)]
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "ModelSettings":
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"model.hidden_size is {self.hidden_size}, which model.num_heads = "
+                f"{self.num_heads} does not divide; choose a multiple of {self.num_heads}"
+            )
+        if self.position == "sincos2d" and self.hidden_size % 4:
+            raise ValueError(
+                f"model.hidden_size is {self.hidden_size}; model.position = sincos2d needs a "
+                "multiple of 4 (sine and cosine, for rows and for columns)"
+            )
+        return self
+
+
+class AugmentSettings(Settings):
+    """Random changes of training images; 0 turns one off."""
+
+    shift: Annotated[int, Field(ge=0, le=1000)]
+
+
+class TrainSettings(Settings):
+    """The recipe; 0 turns label_smoothing, grad_clip, ema_decay or weight_decay off.
+
+    A small data set trains for more than `epochs`, until `min_steps` updates are done.
+    """
+
+    epochs: Count
+    min_steps: Annotated[int, Field(ge=0, le=1_000_000_000)]
+    batch_size: Count
+    learning_rate: Annotated[float, Field(gt=0.0)]
+    warmup_epochs: Annotated[float, Field(ge=0.0)]
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    label_smoothing: Fraction
+    grad_clip: Annotated[float, Field(ge=0.0)]
+    ema_decay: Fraction
+    validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)]
+    augment: AugmentSettings
+    platform: Literal["auto", "cpu", "gpu"]
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> "TrainSettings":
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"train.warmup_epochs is {self.warmup_epochs:g}, train.epochs is {self.epochs}: "
+                "the warm-up must be shorter than the training"
+            )
+        return self
+
+
+class EvaluateSettings(Settings):
+    """How the test images are read."""
+
+    batch_size: Count
+
+
+class AttentionSettings(Settings):
+    """Which test images get an attention sheet."""
+
+    num_images: Annotated[int, Field(ge=1, le=100)]
+    num_wrong: Annotated[int, Field(ge=0, le=100)]
+    images: list[Annotated[int, Field(ge=0)]]
+
+    @model_validator(mode="after")
+    def _wrong_fit(self) -> "AttentionSettings":
+        if self.num_wrong > self.num_images:
+            raise ValueError(
+                f"attention.num_wrong is {self.num_wrong}, more than attention.num_images = "
+                f"{self.num_images}; it is the part of them that the model gets wrong"
+            )
+        if len(self.images) > 100 or len(set(self.images)) < len(self.images):
+            raise ValueError("attention.images must hold at most 100 indices, each once")
+        return self
+
+
+class Params(Settings):
+    """All of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    data: DataSettings
+    model: ModelSettings
+    train: TrainSettings
+    evaluate: EvaluateSettings
+    attention: AttentionSettings
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses duplicate keys and aliases, and reads 1e-3 as DVC does."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        # Aliases let a small file unfold into a huge tree, and no settings need them.
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(
+                problem="aliases are not allowed", problem_mark=self.peek_event().start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            if key is None:
+                raise yaml.MarkedYAMLError(
+                    problem="a key must be a plain word", problem_mark=key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {_shorten(key)} stands twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 (PyYAML) wants a dot and a sign in 1.0e-3; YAML 1.2 (DVC) takes 1e-3 too.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+\Z"), list("-+0123456789")
+)
+
+
+def load_params(path: str | Path = "params.yaml") -> Params:
+    """Read and validate all settings.
+
+    Raises:
+      UserError: the file is missing, too large, not YAML, or holds a key that is
+        unknown, missing, twice there, of a wrong type or out of range.
+    """
+    tree = _read_tree(Path(path))
+    if not isinstance(tree, dict):
+        found = "empty" if tree is None else f"a {type(tree).__name__}"
+        raise UserError(
+            f"{path} is {found}, not settings; it must hold the sections "
+            f"{', '.join(Params.model_fields)} (git checkout {path} brings the default back)"
+        )
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_explain(error)}") from None
+
+
+def _read_tree(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"{path} could not be read: {error.strerror}") from None
+    if len(raw) > MAX_BYTES:
+        raise UserError(f"{path} has more than {MAX_BYTES:,} bytes; settings need far less")
+    try:
+        loader = _Loader(raw.decode("utf-8"))
+        return loader.get_single_data()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text: byte {error.start} is invalid") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        problem = " ".join((error.problem or "malformed").split())
+        raise UserError(f"{path} is not valid YAML at {where}: {problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem, in one line that names the key."""
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    match problem["type"]:
+        case "extra_forbidden":
+            return _unknown_key(problem["loc"])
+        case "missing":
+            return f"{key} is missing; add it (README.md and the default params.yaml show it)"
+        case "value_error":
+            return str(problem["ctx"]["error"])
+        case _:
+            wanted = problem["msg"].removeprefix("Input should be ")
+            return f"{key} is {_shorten(problem['input'])}; allowed: {wanted}"
+
+
+def _unknown_key(location: tuple[int | str, ...]) -> str:
+    *sections, last = (str(part) for part in location)
+    section: Any = Params
+    for name in sections:
+        section = section.model_fields[name].annotation
+    near = difflib.get_close_matches(last, section.model_fields, n=1, cutoff=0.6)
+    prefix = "".join(f"{name}." for name in sections)
+    hint = f"did you mean {prefix}{near[0]}? Allowed" if near else "allowed"
+    return (
+        f"{prefix}{_shorten(last).strip(chr(39))} is not a setting; {hint}: "
+        f"{', '.join(section.model_fields)}"
+    )
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+DATA_NAMES: tuple[str, ...] = get_args(DataName)

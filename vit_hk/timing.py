@@ -1,0 +1,20 @@
+"""results/timing.json: how long a stage took; kept in Git, but not an output of a stage.
+
+As an output it would change dvc.lock on each run of the same pipeline.
+"""
+
+import json
+from pathlib import Path
+
+from vit_hk.atomic import replacing
+
+
+def record_timing(path: Path, stage: str, figures: dict[str, float]) -> None:
+    """Replace the figures of one stage (seconds and images a second), keep the others."""
+    try:
+        timing = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        timing = {}
+    timing[stage] = {name: round(value, 2) for name, value in figures.items()}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(timing, indent=2, sort_keys=True) + "\n", "utf-8")

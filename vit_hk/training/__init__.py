@@ -1,0 +1,1 @@
+"""The training engine: augment, optimizer, step, loop."""

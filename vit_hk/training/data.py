@@ -1,0 +1,68 @@
+"""What training reads: the split, its statistics, and checks before JAX is started."""
+
+import dataclasses
+
+import numpy as np
+
+from vit_hk.dataset import Dataset, channel_statistics, stratified_split
+from vit_hk.errors import UserError
+from vit_hk.params import Params
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """Training and validation images with the scale of the training images.
+
+    Attributes:
+      x_train, x_validation: uint8 [N, height, width, channels].
+      y_train, y_validation: int32 [N].
+      mean, std: of each channel of x_train, on the scale 0 to 1.
+    """
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_validation: np.ndarray
+    y_validation: np.ndarray
+    mean: list[float]
+    std: list[float]
+
+
+def prepare_data(dataset: Dataset, params: Params) -> TrainingData:
+    """Split the training images and check that model and batch fit them.
+
+    Raises:
+      UserError: the patch size does not divide the images, the shift is larger than they
+        are, or the batch is larger than the split.
+    """
+    height, width, _ = dataset.image_shape
+    patch, shift = params.model.patch_size, params.train.augment.shift
+    if height % patch or width % patch:
+        raise UserError(
+            f"params.yaml: model.patch_size is {patch}, images of {dataset.name} are {height} x "
+            f"{width} pixels; allowed: {_common_divisors(height, width)}"
+        )
+    if shift >= min(height, width):
+        raise UserError(
+            f"params.yaml: train.augment.shift is {shift}, images are {height} x {width} pixels; "
+            f"allowed: 0 to {min(height, width) - 1}"
+        )
+    kept, aside = stratified_split(dataset.y_train, params.train.validation_fraction, params.seed)
+    if params.train.batch_size > len(kept):
+        raise UserError(
+            f"params.yaml: train.batch_size is {params.train.batch_size}, the training split has "
+            f"{len(kept):,} images; allowed: 1 to {len(kept)}"
+        )
+    mean, std = channel_statistics(dataset.x_train[kept])
+    return TrainingData(
+        x_train=dataset.x_train[kept],
+        y_train=dataset.y_train[kept],
+        x_validation=dataset.x_train[aside],
+        y_validation=dataset.y_train[aside],
+        mean=mean,
+        std=std,
+    )
+
+
+def _common_divisors(height: int, width: int) -> str:
+    smaller = min(height, width)
+    return ", ".join(str(n) for n in range(1, smaller + 1) if not (height % n or width % n))

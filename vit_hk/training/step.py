@@ -1,0 +1,127 @@
+"""One training step, and a compiled run of many."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import optax
+
+from vit_hk.dataset import normalize
+from vit_hk.params import TrainSettings
+from vit_hk.training.augment import random_shift
+
+
+class TrainState(NamedTuple):
+    """All that decides how training goes on. P is the number of parameters."""
+
+    step: jax.Array  # int32 [], updates done so far
+    params: jax.Array  # float32 [P]
+    ema: jax.Array | None  # float32 [P], moving average of params; None when off
+    optimizer: optax.OptState
+    epoch_loss: jax.Array  # float32 [], sum of the losses of this epoch's steps
+
+
+class Split(NamedTuple):
+    """Images and labels on the device."""
+
+    images: jax.Array  # uint8 [N, height, width, channels]
+    labels: jax.Array  # int32 [N]
+
+
+Unravel = Callable[[jax.Array], hk.Params]
+RunSteps = Callable[[TrainState, Split, jax.Array, jax.Array], tuple[TrainState, jax.Array]]
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
+    """Mean cross-entropy in nats; labels smoothed as in arXiv 1512.00567, section 7.
+
+    Args:
+      logits: [B, C].
+      labels: int [B].
+      smoothing: share of each target that is spread evenly over all C classes.
+    """
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
+    return optax.softmax_cross_entropy(logits, targets).mean()
+
+
+def init_state(
+    params: jax.Array, optimizer: optax.GradientTransformation, settings: TrainSettings
+) -> TrainState:
+    """The state before the first step, from flat parameters [P]."""
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        ema=jnp.copy(params) if settings.ema_decay else None,
+        optimizer=optimizer.init(params),
+        epoch_loss=jnp.float32(0),
+    )
+
+
+def epoch_order(key: jax.Array, epoch: jax.Array, count: int) -> jax.Array:
+    """The order of the images in an epoch, int32 [count]; follows from key and epoch alone."""
+    return jax.random.permutation(jax.random.fold_in(key, epoch), count)
+
+
+def make_run_steps(
+    model: hk.Transformed,
+    unravel: Unravel,
+    optimizer: optax.GradientTransformation,
+    settings: TrainSettings,
+    steps_per_epoch: int,
+    mean: list[float],
+    std: list[float],
+    seed: int,
+) -> RunSteps:
+    """A compiled function (state, split, key data, last) -> (state, finite).
+
+    It takes steps until `last` steps are done, one compiled loop however many they are, so
+    that an epoch can run as one call or as several with the same bytes. Randomness follows
+    from the seed and the number of the step. When a loss or gradient is not finite, the
+    update is not applied, the loop ends, and `finite` is False.
+    """
+    batch = settings.batch_size
+    order_key, step_key = jax.random.split(jax.random.key(seed))
+
+    def loss_of(flat: jax.Array, images: jax.Array, labels: jax.Array, key: jax.Array) -> jax.Array:
+        augment_key, model_key = jax.random.split(key)
+        images = random_shift(augment_key, images, settings.augment.shift)
+        scaled = normalize(images, jnp.float32(mean), jnp.float32(std))
+        logits = model.apply(unravel(flat), model_key, scaled, is_training=True).logits
+        return cross_entropy(logits, labels, settings.label_smoothing)
+
+    def one_step(state: TrainState, split: Split, order: jax.Array) -> tuple[TrainState, jax.Array]:
+        position = state.step % steps_per_epoch
+        chosen = jax.lax.dynamic_slice(order, (position * batch,), (batch,))
+        key = jax.random.fold_in(step_key, state.step)
+        loss, gradient = jax.value_and_grad(loss_of)(
+            state.params, split.images[chosen], split.labels[chosen], key
+        )
+        updates, opt = optimizer.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = None
+        if state.ema is not None:
+            # A short memory at first, so that the random start is forgotten.
+            decay = jnp.minimum(settings.ema_decay, (1 + state.step) / (10 + state.step))
+            ema = decay * state.ema + (1 - decay) * params
+        epoch_loss = jnp.where(position == 0, 0.0, state.epoch_loss) + loss
+        finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(gradient))
+        return TrainState(state.step + 1, params, ema, opt, epoch_loss), finite
+
+    def run(state: TrainState, split: Split, last: jax.Array) -> tuple[TrainState, jax.Array]:
+        epoch = state.step // steps_per_epoch
+        order = epoch_order(order_key, epoch, len(split.labels))
+
+        def body(carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
+            before, _ = carry
+            after, finite = one_step(before, split, order)
+            return jax.tree.map(lambda a, b: jnp.where(finite, a, b), after, before), finite
+
+        def unfinished(carry: tuple[TrainState, jax.Array]) -> jax.Array:
+            state, finite = carry
+            return (state.step < last) & finite
+
+        return jax.lax.while_loop(unfinished, body, (state, jnp.bool_(True)))
+
+    return jax.jit(run, donate_argnums=0)

@@ -1,0 +1,137 @@
+"""Weights on disk: safetensors, with all that is needed to use them in the metadata."""
+
+from pathlib import Path
+from typing import Any
+
+import haiku as hk
+import jax
+import numpy as np
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from vit_hk.atomic import replacing
+from vit_hk.dataset import Dataset
+from vit_hk.errors import UserError
+from vit_hk.model.vit import make_model
+from vit_hk.params import ModelSettings, Settings
+
+METADATA_KEY = "vit_hk"  # one key with JSON: the order of several is not fixed
+
+
+class WeightsInfo(Settings):
+    """What weights were trained for and on.
+
+    Attributes:
+      model: the architecture.
+      data: name of the data set; `source` tells the full set from a sample.
+      class_names: one for each class.
+      image_shape: height, width, channels.
+      mean, std: of each channel, on the scale 0 to 1, for `dataset.normalize`.
+      seed, validation_fraction: reproduce the split that training did not see.
+    """
+
+    model: ModelSettings
+    data: str
+    source: str
+    class_names: list[str] = Field(min_length=2)
+    image_shape: list[int] = Field(min_length=3, max_length=3)
+    mean: list[float]
+    std: list[float]
+    seed: int
+    validation_fraction: float
+
+
+def save_weights(path: str | Path, params: hk.Params, info: WeightsInfo) -> None:
+    """Write float32 parameters and their description; the same input gives the same bytes."""
+    tensors = {name: np.asarray(value) for name, value in _flat(params).items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {METADATA_KEY: info.model_dump_json()})
+
+
+def load_weights(
+    path: str | Path, settings: ModelSettings, dataset: Dataset
+) -> tuple[hk.Params, WeightsInfo]:
+    """Read weights and make sure that they belong to these settings and this data set.
+
+    Raises:
+      UserError: the file is missing or damaged, or was made for another architecture or
+        other data; the message says what differs.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} is not there; make it with: dvc repro train")
+    try:
+        with safe_open(path, "np") as file:
+            info = WeightsInfo.model_validate_json((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, ValidationError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path} is not a weights file of this project ({reason}); "
+            "make it anew with: dvc repro --force --single-item train"
+        ) from None
+    _check_belongs(path, info, settings, dataset)
+    _check_tensors(path, info, tensors)
+    return _nested(tensors), info
+
+
+def _check_belongs(
+    path: Path, info: WeightsInfo, settings: ModelSettings, dataset: Dataset
+) -> None:
+    wanted: dict[str, Any] = {f"model.{k}": v for k, v in settings.model_dump().items()}
+    found: dict[str, Any] = {f"model.{k}": v for k, v in info.model.model_dump().items()}
+    wanted |= {
+        "data": dataset.name,
+        "source": dataset.source,
+        "classes": list(dataset.class_names),
+        "image shape": list(dataset.image_shape),
+    }
+    found |= {
+        "data": info.data,
+        "source": info.source,
+        "classes": info.class_names,
+        "image shape": info.image_shape,
+    }
+    differ = [
+        f"{key} {found[key]} there, {wanted[key]} here"
+        for key in wanted
+        if found[key] != wanted[key]
+    ]
+    if differ:
+        raise UserError(
+            f"{path} was trained with other settings or data than params.yaml and the data set "
+            f"name: {'; '.join(differ)}; train anew with: dvc repro"
+        )
+
+
+def _check_tensors(path: Path, info: WeightsInfo, tensors: dict[str, np.ndarray]) -> None:
+    images = jax.ShapeDtypeStruct((1, *info.image_shape), np.float32)
+    model = make_model(info.model, len(info.class_names))
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, False), images)
+    expected = {name: (value.shape, value.dtype) for name, value in _flat(shapes).items()}
+    for name in expected.keys() | tensors.keys():
+        found = (tensors[name].shape, tensors[name].dtype) if name in tensors else None
+        if found != expected.get(name):
+            raise UserError(
+                f"{path}: tensor {name} is {found}, its own settings want {expected.get(name)}; "
+                "make it anew with: dvc repro --force --single-item train"
+            )
+        if not np.isfinite(tensors[name]).all():
+            raise UserError(f"{path}: tensor {name} has numbers that are not finite")
+
+
+def _flat(params: hk.Params) -> dict[str, Any]:
+    return {
+        f"{module}/{name}": value
+        for module, leaves in params.items()
+        for name, value in leaves.items()
+    }
+
+
+def _nested(tensors: dict[str, np.ndarray]) -> hk.Params:
+    params: dict[str, dict[str, np.ndarray]] = {}
+    for path, value in sorted(tensors.items()):
+        module, name = path.rsplit("/", 1)
+        params.setdefault(module, {})[name] = value
+    return params
