@@ -221,4 +221,4 @@ def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
 
 def normalize(images: ArrayLike, mean: ArrayLike, std: ArrayLike) -> ArrayLike:
     """Float images with mean 0 and deviation 1 from uint8 ones; for NumPy and JAX arrays."""
-    return (images.astype(np.float32) / 255 - mean) / std  # type: ignore[attr-defined,operator]
+    return (images.astype(np.float32) / 255 - mean) / std  # type: ignore[attr-defined]

@@ -1,7 +1,5 @@
 """Run a trained model over images."""
 
-from collections.abc import Callable
-
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -10,12 +8,10 @@ import numpy as np
 from vit_hk.dataset import normalize
 from vit_hk.model.vit import ViTOutput
 
-Predictor = Callable[[hk.Params, jax.Array | np.ndarray], jax.Array]
-
 
 def make_predictor(
     model: hk.Transformed, mean: list[float], std: list[float], batch_size: int
-) -> Predictor:
+) -> jax.stages.Wrapped:
     """A compiled function (parameters, uint8 [N, height, width, channels]) -> logits [N, C].
 
     It works through the images `batch_size` at a time, each image once.
@@ -44,5 +40,5 @@ def run_model(
     std: list[float],
 ) -> ViTOutput:
     """One forward pass, without dropout, over uint8 images [B, height, width, channels]."""
-    scaled = normalize(images, np.float32(mean), np.float32(std))
+    scaled = normalize(images, np.array(mean, np.float32), np.array(std, np.float32))
     return model.apply(params, None, scaled, is_training=False)

@@ -42,7 +42,7 @@ def choose_images(
 
 
 def _in_turn(indices: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Order indices so that the classes take turns: first of each class, second of each, …"""
+    """Order indices so that the classes take turns: first of each class, and so on."""
     turn = np.zeros(len(indices), dtype=int)
     for label in np.unique(labels):
         members = labels[indices] == label

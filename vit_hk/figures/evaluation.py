@@ -13,6 +13,7 @@ def draw_confusion(counts: np.ndarray, class_names: list[str]) -> Figure:
 
     Args:
       counts: int [C, C], row actual, column predicted.
+      class_names: C of them.
     """
     size = max(6.0, 0.62 * len(class_names) + 1.4)
     figure = Figure(figsize=(size + 1, size), layout="constrained")
@@ -74,7 +75,8 @@ def draw_mistakes(
 
     Args:
       images: uint8 [N, height, width, channels].
-      actual, predicted: N class names each.
+      actual: N class names.
+      predicted: N class names.
       confidence: [N], probability of the predicted class.
       indices: int [N], numbers of the images in the test set.
     """

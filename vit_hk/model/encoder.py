@@ -41,13 +41,14 @@ def drop_path(branch: jax.Array, rate: float, tokens: int, is_training: bool) ->
 
 @dataclasses.dataclass
 class FeedForward(hk.Module):
-    """Linear, GELU, linear; [rows, D] to [rows, D]."""
+    """Linear, GELU, linear."""
 
     mlp_dim: int
     dropout: float = 0.0
     name: str | None = None
 
     def __call__(self, x: jax.Array, is_training: bool) -> jax.Array:
+        """From [rows, D] to [rows, D]."""
         width = x.shape[-1]
         init = {"w_init": GLOROT_UNIFORM, "b_init": TINY_BIAS}
         x = gelu(hk.Linear(self.mlp_dim, name="in", **init)(x))  # [rows, mlp_dim]

@@ -40,7 +40,8 @@ class PatchEmbedding(hk.Module):
     hidden_size: int
     name: str | None = None
 
-    def __call__(self, images: jax.Array) -> jax.Array:  # [B, height, width, channels]
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """From images [B, height, width, channels] to tokens [B, N, D]."""
         patches = split_patches(images, self.patch_size)  # [B, N, P*P*channels]
         return hk.Linear(self.hidden_size, w_init=LECUN_NORMAL, name="linear")(patches)
 
@@ -52,7 +53,8 @@ def sincos2d_positions(rows: int, columns: int, hidden_size: int) -> np.ndarray:
     appendix) and Beyer et al. (arXiv 2205.01580).
 
     Args:
-      rows, columns: of the grid of patches.
+      rows: of the grid of patches.
+      columns: of the grid of patches.
       hidden_size: D, a multiple of 4.
 
     Returns:

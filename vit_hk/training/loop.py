@@ -95,18 +95,17 @@ def train(params: Params, data: TrainingData, num_classes: int) -> Trained:
 
     predict = make_predictor(model, data.mean, data.std, batch)
 
-    @jax.jit
     def validate(state: TrainState, held_out: Split) -> tuple[jax.Array, jax.Array]:
         logits = predict(unravel(_weights(state)), held_out.images)
         correct = logits.argmax(-1) == held_out.labels
         return cross_entropy(logits, held_out.labels), correct.mean()
 
     started = time.perf_counter()
-    run_steps = make_run_steps(
+    steps_loop = make_run_steps(
         model, unravel, optimizer, params.train, steps, data.mean, data.std, params.seed
     )
-    run_steps = run_steps.lower(state, split, jnp.int32(0)).compile()
-    validate = validate.lower(state, held_out).compile()
+    run_steps = steps_loop.lower(state, split, jnp.int32(0)).compile()
+    run_validation = jax.jit(validate).lower(state, held_out).compile()
     compiled = time.perf_counter()
 
     history: list[Epoch] = []
@@ -125,7 +124,7 @@ def train(params: Params, data: TrainingData, num_classes: int) -> Trained:
                 raise NotFiniteError(step + 1, float(schedule(step)), unravel(_weights(state)))
             bar.update((last - before) * batch)
         stepping += time.perf_counter() - began
-        loss, accuracy = validate(state, held_out)
+        loss, accuracy = run_validation(state, held_out)
         row = Epoch(
             epoch=epoch,
             train_loss=float(state.epoch_loss) / steps,

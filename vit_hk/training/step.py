@@ -31,7 +31,6 @@ class Split(NamedTuple):
 
 
 Unravel = Callable[[jax.Array], hk.Params]
-RunSteps = Callable[[TrainState, Split, jax.Array, jax.Array], tuple[TrainState, jax.Array]]
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
@@ -73,8 +72,8 @@ def make_run_steps(
     mean: list[float],
     std: list[float],
     seed: int,
-) -> RunSteps:
-    """A compiled function (state, split, key data, last) -> (state, finite).
+) -> jax.stages.Wrapped:
+    """A compiled function (state, split, last) -> (state, finite).
 
     It takes steps until `last` steps are done, one compiled loop however many they are, so
     that an epoch can run as one call or as several with the same bytes. Randomness follows
