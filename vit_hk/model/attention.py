@@ -20,12 +20,15 @@ class SelfAttention(hk.Module):
     qk_norm: bool = False
     name: str | None = None
 
-    def __call__(self, x: jax.Array, tokens: int) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, x: jax.Array, tokens: int, offset: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         """Let each token look at all tokens of its image.
 
         Args:
           x: [B * T, D], the tokens of all images one below the other.
           tokens: T.
+          offset: [B, H, T, T], added to the weights; see `ViT`.
 
         Returns:
           The new tokens [B * T, D] and the weights [B, H, query T, key T].
@@ -35,10 +38,14 @@ class SelfAttention(hk.Module):
         # Glorot-uniform for each of the D x D matrices q, k and v, not for D x 3D.
         glorot = hk.initializers.RandomUniform(-((3 / width) ** 0.5), (3 / width) ** 0.5)
         qkv = hk.Linear(3 * width, w_init=glorot, name="qkv")(x)
-        q, k, v = jnp.moveaxis(qkv.reshape(-1, tokens, 3, self.num_heads, head), 2, 0)
+        q, k, v = (
+            part.reshape(-1, tokens, self.num_heads, head) for part in jnp.split(qkv, 3, axis=-1)
+        )
         if self.qk_norm:
             q, k = layer_norm(q, "q_norm"), layer_norm(k, "k_norm")
         scores = jnp.einsum("bqhk,bthk->bhqt", q * head**-0.5, k)
         weights = jax.nn.softmax(scores, axis=-1)
+        if offset is not None:
+            weights = weights + offset
         mixed = jnp.einsum("bhqt,bthk->bqhk", weights, v).reshape(x.shape)
         return hk.Linear(width, w_init=glorot, name="out")(mixed), weights

@@ -67,10 +67,16 @@ class Block(hk.Module):
     qk_norm: bool = False
     name: str | None = None
 
-    def __call__(self, x: jax.Array, tokens: int, is_training: bool) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self,
+        x: jax.Array,
+        tokens: int,
+        is_training: bool,
+        attention_offset: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
         """From tokens [B * T, D] to new tokens [B * T, D] and weights [B, H, T, T]."""
         attention = SelfAttention(self.num_heads, self.qk_norm, name="attention")
-        branch, weights = attention(layer_norm(x, "norm_1"), tokens)
+        branch, weights = attention(layer_norm(x, "norm_1"), tokens, attention_offset)
         x = x + self._regularize(branch, tokens, is_training)
         feed_forward = FeedForward(self.mlp_dim, self.dropout, name="mlp")
         branch = feed_forward(layer_norm(x, "norm_2"), is_training)

@@ -34,14 +34,25 @@ class ViT(hk.Module):
     num_classes: int
     name: str | None = "vit"
 
-    def __call__(self, images: jax.Array, is_training: bool) -> ViTOutput:
-        """Classify float images [B, height, width, channels]."""
+    def __call__(
+        self, images: jax.Array, is_training: bool, attention_offset: jax.Array | None = None
+    ) -> ViTOutput:
+        """Classify float images [B, height, width, channels].
+
+        Args:
+          images: float32 [B, height, width, channels].
+          is_training: whether dropout and drop path act.
+          attention_offset: [L, B, H, T, T], added to the attention weights after the softmax.
+            JAX differentiates with respect to inputs only, so the gradient of a logit with
+            respect to the attention is the one with respect to an offset of zeros.
+        """
         x = dropout(self._embed(images), self.settings.dropout, is_training)  # [B, T, D]
         batch, tokens, width = x.shape
         x = x.reshape(batch * tokens, width)
         attention = []
         for index in range(self.settings.num_layers):
-            x, weights = self._block(index)(x, tokens, is_training)
+            offset = None if attention_offset is None else attention_offset[index]
+            x, weights = self._block(index)(x, tokens, is_training, offset)
             attention.append(weights)
         x = layer_norm(x, "norm").reshape(batch, tokens, width)
         features = x[:, 0] if self.settings.pool == "cls" else self._mean_patch(x)
@@ -90,9 +101,15 @@ def make_model(settings: ModelSettings, num_classes: int) -> hk.Transformed:
 
     Returns:
       init(key, images, is_training) -> parameters, and
-      apply(parameters, key, images, is_training) -> ViTOutput.
+      apply(parameters, key, images, is_training, attention_offset=None) -> ViTOutput.
     """
-    return hk.transform(lambda images, is_training: ViT(settings, num_classes)(images, is_training))
+
+    def forward(
+        images: jax.Array, is_training: bool, attention_offset: jax.Array | None = None
+    ) -> ViTOutput:
+        return ViT(settings, num_classes)(images, is_training, attention_offset)
+
+    return hk.transform(forward)
 
 
 def count_parameters(settings: ModelSettings, image_shape: ImageShape, num_classes: int) -> int:

@@ -77,8 +77,8 @@ def make_run_steps(
 
     It takes steps until `last` steps are done, one compiled loop however many they are, so
     that an epoch can run as one call or as several with the same bytes. Randomness follows
-    from the seed and the number of the step. When a loss or gradient is not finite, the
-    update is not applied, the loop ends, and `finite` is False.
+    from the seed and the number of the step. When a loss, a gradient or the new parameters
+    are not finite, the update is not applied, the loop ends, and `finite` is False.
     """
     batch = settings.batch_size
     order_key, step_key = jax.random.split(jax.random.key(seed))
@@ -105,7 +105,8 @@ def make_run_steps(
             decay = jnp.minimum(settings.ema_decay, (1 + state.step) / (10 + state.step))
             ema = decay * state.ema + (1 - decay) * params
         epoch_loss = jnp.where(position == 0, 0.0, state.epoch_loss) + loss
-        finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(gradient))
+        finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
+        finite &= jnp.isfinite(params).all()  # a huge learning rate alone can overflow
         return TrainState(state.step + 1, params, ema, opt, epoch_loss), finite
 
     def run(state: TrainState, split: Split, last: jax.Array) -> tuple[TrainState, jax.Array]:

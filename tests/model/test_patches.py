@@ -1,0 +1,49 @@
+import math
+
+import numpy as np
+import pytest
+
+from vit_hk.model.patches import sincos2d_positions, split_patches
+
+
+def test_patches_go_row_by_row_and_keep_row_column_channel_order():
+    images = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
+    patches = split_patches(images, 2)
+    assert patches.shape == (2, 6, 12)
+    for image in range(2):
+        for row in range(2):
+            for column in range(3):
+                cut = images[image, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+                np.testing.assert_array_equal(patches[image, row * 3 + column], cut.ravel())
+
+
+@pytest.mark.parametrize(("rows", "columns", "width"), [(2, 3, 8), (3, 1, 4), (5, 7, 64)])
+def test_sincos_positions_equal_nested_loops(rows, columns, width):
+    quarter = width // 4
+    positions = sincos2d_positions(rows, columns, width)
+    assert positions.shape == (rows * columns, width)
+    assert positions.dtype == np.float32
+    for row in range(rows):
+        for column in range(columns):
+            vector = positions[row * columns + column]
+            for i in range(quarter):
+                frequency = 1 / 10000 ** (i / quarter)
+                expected = [
+                    math.sin(column * frequency),
+                    math.cos(column * frequency),
+                    math.sin(row * frequency),
+                    math.cos(row * frequency),
+                ]
+                np.testing.assert_allclose(vector[i::quarter], expected, atol=1e-7)
+
+
+def test_sincos_positions_of_a_grid_by_hand():
+    # Width 4 has the one frequency 1: sin(column), cos(column), sin(row), cos(row).
+    expected = [[0, 1, 0, 1], [0.841471, 0.540302, 0, 1], [0.909297, -0.416147, 0, 1]]
+    np.testing.assert_allclose(sincos2d_positions(1, 3, 4), expected, atol=1e-6)
+
+
+def test_sincos_positions_are_all_different():
+    positions = sincos2d_positions(8, 8, 16)
+    distance = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
+    assert distance[~np.eye(64, dtype=bool)].min() > 0.1

@@ -1,0 +1,81 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vit_hk.params import Params
+from vit_hk.training.data import TrainingData
+
+MODEL = {
+    "patch_size": 4,
+    "hidden_size": 16,
+    "num_layers": 1,
+    "num_heads": 2,
+    "mlp_dim": 16,
+    "pool": "cls",
+    "position": "sincos2d",
+    "dropout": 0.0,
+    "drop_path": 0.0,
+    "qk_norm": False,
+    "registers": 0,
+}
+TRAIN = {
+    "epochs": 3,
+    "min_steps": 0,
+    "batch_size": 16,
+    "learning_rate": 0.01,
+    "warmup_epochs": 1.0,
+    "weight_decay": 0.05,
+    "label_smoothing": 0.0,
+    "grad_clip": 1.0,
+    "ema_decay": 0.0,
+    "validation_fraction": 0.25,
+    "augment": {"shift": 0},
+    "platform": "cpu",
+}
+
+
+@pytest.fixture(scope="session")
+def make_params() -> Callable[..., Params]:
+    """All settings of a small, fast training, with changes of two sections."""
+
+    def make(model: dict[str, Any] | None = None, seed: int = 0, **train: Any) -> Params:
+        return Params.model_validate(
+            {
+                "seed": seed,
+                "data": {"name": "mnist", "root": "data/raw", "offline": "fail"},
+                "model": {**MODEL, **(model or {})},
+                "train": {**TRAIN, **train},
+                "evaluate": {"batch_size": 100, "faithfulness_images": 10},
+                "attention": {
+                    "num_images": 1,
+                    "num_wrong": 0,
+                    "images": [],
+                    "head_fusion": "mean",
+                    "discard_ratio": 0.0,
+                },
+            }
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def quadrants() -> TrainingData:
+    """Dim noise of 8 x 8 pixels with one bright quadrant, whose number is the class."""
+    random = np.random.default_rng(0)
+    labels = np.arange(240, dtype=np.int32) % 4
+    images = random.integers(0, 50, (240, 8, 8, 1), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        row, column = 4 * (label // 2), 4 * (label % 2)
+        image[row : row + 4, column : column + 4] += 200
+    scaled = images[:160] / 255
+    return TrainingData(
+        x_train=images[:160],
+        y_train=labels[:160],
+        x_validation=images[160:],
+        y_validation=labels[160:],
+        mean=[float(scaled.mean())],
+        std=[float(scaled.std())],
+    )

@@ -1,0 +1,130 @@
+import jax
+import numpy as np
+import optax
+import pytest
+import torch
+from jax.flatten_util import ravel_pytree
+
+from vit_hk.model.vit import make_model
+from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
+
+
+def rates(settings, epochs, steps_per_epoch, *steps):
+    schedule = learning_rate_schedule(settings, epochs, steps_per_epoch)
+    return [float(schedule(step)) for step in steps]
+
+
+def test_schedule_warms_up_and_falls_along_a_cosine(make_params):
+    settings = make_params(epochs=5, learning_rate=0.004, warmup_epochs=1.0).train
+    # 4 steps of warm-up, then 16 of cosine: 0.002 (1 + cos(180° (step - 4) / 16)).
+    expected = {
+        0: 0.0,
+        1: 0.001,
+        2: 0.002,
+        4: 0.004,
+        8: 0.002 * (1 + 0.5**0.5),
+        12: 0.002,
+        16: 0.002 * (1 - 0.5**0.5),
+        20: 0.0,
+    }
+    assert rates(settings, 5, 4, *expected) == pytest.approx(list(expected.values()), abs=1e-9)
+
+
+def test_schedule_without_warm_up_starts_at_the_peak(make_params):
+    settings = make_params(epochs=2, learning_rate=0.004, warmup_epochs=0.0).train
+    assert rates(settings, 2, 5, 0, 5, 10) == pytest.approx([0.004, 0.002, 0.0], abs=1e-9)
+
+
+def test_warm_up_may_end_within_an_epoch(make_params):
+    settings = make_params(epochs=2, learning_rate=0.004, warmup_epochs=0.5).train
+    assert rates(settings, 2, 8, 0, 2, 4, 10, 16) == pytest.approx(
+        [0.0, 0.002, 0.004, 0.002, 0.0], abs=1e-9
+    )
+
+
+def test_schedule_lasts_for_the_raised_number_of_epochs(make_params):
+    settings = make_params(epochs=2, learning_rate=0.004, warmup_epochs=0.0).train
+    assert rates(settings, 10, 5, 25, 50) == pytest.approx([0.002, 0.0], abs=1e-9)
+
+
+PARAMS = {
+    "norm": {"scale": (3,), "offset": (3,)},
+    "linear": {"w": (3, 4), "b": (4,)},
+    "vit": {"position": (2, 3), "class_token": (1, 3)},
+}
+
+
+def random_tree(seed, scale=1.0):
+    random = np.random.default_rng(seed)
+    return {
+        module: {
+            name: (scale * random.normal(size=shape)).astype(np.float32)
+            for name, shape in leaves.items()
+        }
+        for module, leaves in PARAMS.items()
+    }
+
+
+def leaves_of(tree):
+    return {(module, name): x for module, leaves in tree.items() for name, x in leaves.items()}
+
+
+@pytest.mark.parametrize(("weight_decay", "grad_clip"), [(0.3, 1.0), (0.3, 0.0), (0.0, 1.0)])
+def test_steps_equal_torch_adamw_on_two_groups_after_clipping(make_params, weight_decay, grad_clip):
+    settings = make_params(weight_decay=weight_decay, grad_clip=grad_clip).train
+    start = random_tree(0)
+    # Norms below and above the largest one: Adam hides a factor that is always the same.
+    gradients = [random_tree(seed, scale) for seed, scale in enumerate([0.02, 5, 0.1, 40, 0.3], 1)]
+
+    flat, unravel = ravel_pytree(start)
+    optimizer = make_optimizer(settings, optax.constant_schedule(0.01), decay_mask(start))
+    state = optimizer.init(flat)
+    update = jax.jit(optimizer.update)
+    for gradient in gradients:
+        updates, state = update(ravel_pytree(gradient)[0], state, flat)
+        flat = flat + updates
+
+    reference = {
+        key: torch.tensor(x, dtype=torch.float64, requires_grad=True)
+        for key, x in leaves_of(start).items()
+    }
+    groups = [
+        {"params": [reference["linear", "w"]], "weight_decay": weight_decay},
+        {"params": [x for key, x in reference.items() if key[1] != "w"], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(groups, lr=0.01)
+    for gradient in gradients:
+        for key, x in leaves_of(gradient).items():
+            reference[key].grad = torch.tensor(x, dtype=torch.float64)
+        if grad_clip:
+            torch.nn.utils.clip_grad_norm_(reference.values(), grad_clip)
+        adamw.step()
+
+    for key, x in leaves_of(unravel(flat)).items():
+        np.testing.assert_allclose(x, reference[key].detach(), rtol=1e-5, atol=2e-6)
+
+
+def test_optimizer_follows_the_schedule(make_params):
+    settings = make_params(weight_decay=0.0, grad_clip=0.0).train
+    optimizer = make_optimizer(settings, lambda step: 0.1 * (step + 1), np.zeros(2, np.float32))
+    x = np.zeros(2, np.float32)
+    state = optimizer.init(x)
+    for step in range(4):
+        # Of a constant gradient, Adam takes the sign, up to rounding.
+        updates, state = optimizer.update(np.array([3.0, -0.5], np.float32), state, x)
+        rate = 0.1 * (step + 1)
+        np.testing.assert_allclose(updates, [-rate, rate], rtol=1e-4)
+
+
+def test_decay_marks_weight_matrices_only(make_params):
+    settings = make_params(model={"registers": 2, "qk_norm": True}).model
+    model, images = make_model(settings, 5), np.zeros((1, 8, 8, 1), np.float32)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, is_training=False))
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    flat, unravel = ravel_pytree(params)
+    mask = decay_mask(params)
+    assert mask.shape == flat.shape
+    assert mask.dtype == np.float32
+    for (module, name), marks in leaves_of(unravel(mask)).items():
+        linear = module.split("/")[-1] in {"linear", "qkv", "out", "in", "head"}
+        assert (marks == float(linear and name == "w")).all(), (module, name)
