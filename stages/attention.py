@@ -1,26 +1,46 @@
 """Draw where the model looks on a few test images and keep the raw attention."""
 
+import math
 from pathlib import Path
 
+import haiku as hk
 import numpy as np
+import pandas as pd
 
 from vit_hk.atomic import replacing
 from vit_hk.dataset import Dataset, load_dataset
 from vit_hk.device import select_device
 from vit_hk.errors import one_line_errors
 from vit_hk.evaluation import softmax
+from vit_hk.explain.distance import patch_distances
+from vit_hk.explain.filters import principal_filters
+from vit_hk.explain.methods import METHODS, shares
 from vit_hk.explain.patch_attention import patch_attention
-from vit_hk.explain.selection import check_indices, choose_images
-from vit_hk.figures.attention import draw_overview, draw_sheet
+from vit_hk.explain.positions import cosine_similarity, patch_positions
+from vit_hk.explain.selection import check_indices, choose_images, clearest_examples, spread
+from vit_hk.explain.token_shares import token_kinds
+from vit_hk.explanation import Explainer
+from vit_hk.figures.by_layer import draw_by_layer
+from vit_hk.figures.class_maps import draw_class_maps
+from vit_hk.figures.filters import draw_filters
+from vit_hk.figures.overview import draw_overview
+from vit_hk.figures.patch_grid import draw_patch_grid
+from vit_hk.figures.right_wrong import draw_right_wrong
 from vit_hk.figures.saving import save_figure
+from vit_hk.figures.sheet import draw_sheet
+from vit_hk.figures.token_shares import draw_token_shares
+from vit_hk.head_statistics import HeadStatistics, head_statistics
 from vit_hk.inference import make_predictor, run_model
 from vit_hk.model.vit import make_model
 from vit_hk.params import load_params
-from vit_hk.weights import load_weights
+from vit_hk.weights import WeightsInfo, load_weights
 
 DATASET = Path("data/dataset.npz")
 WEIGHTS = Path("models/vit.safetensors")
 FOLDER = Path("results/attention")
+NUM_STATISTICS = 128  # test images that statistics of heads are means of, as in the ViT paper
+NUM_FILTERS = 28  # components, as in the ViT paper
+MOST_MISTAKES = 6  # rows of right_wrong.png
 
 
 def main() -> None:
@@ -31,30 +51,48 @@ def main() -> None:
     select_device(params.train.platform)
     weights, info = load_weights(WEIGHTS, params.model, dataset)
     model = make_model(info.model, dataset.num_classes)
-    if params.attention.images:
-        chosen = np.array(params.attention.images)
-    else:
-        predict = make_predictor(model, info.mean, info.std, params.evaluate.batch_size)
-        probabilities = softmax(np.asarray(predict(weights, dataset.x_test)))
-        chosen = choose_images(params.attention, probabilities, dataset.y_test)
-    images = dataset.x_test[chosen]
+    predict = make_predictor(model, info.mean, info.std, params.evaluate.batch_size)
+    every = softmax(np.asarray(predict(weights, dataset.x_test)))  # [N, C]
+    chosen = np.array(params.attention.images, dtype=int)
+    if not chosen.size:
+        chosen = choose_images(params.attention, every, dataset.y_test)
+    images, labels = dataset.x_test[chosen], dataset.y_test[chosen]
     output = run_model(model, weights, images, info.mean, info.std)
     attention = np.asarray(output.attention)
     probabilities = softmax(np.asarray(output.logits))
+    explainer = Explainer(model, weights, info, params.attention)
+    maps = explainer.maps(images, probabilities.argmax(axis=-1))
+    maps_true = explainer.maps(images, labels)
     with replacing(FOLDER / "attention.npz") as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             attention=attention,
             indices=chosen,
             images=images,
-            labels=dataset.y_test[chosen],
+            labels=labels,
             probabilities=probabilities.astype(np.float32),
+            methods=np.array(METHODS),
+            maps=maps,
+            maps_true=maps_true,
         )
-    height, width, _ = dataset.image_shape
-    grid = (height // info.model.patch_size, width // info.model.patch_size)
-    maps = patch_attention(attention, grid[0] * grid[1], info.model.pool)
-    maps = maps.reshape(*maps.shape[:-1], *grid)  # [L, B, H, rows, columns]
-    draw(dataset, chosen, maps, probabilities, info.model.pool)
+    looked = patch_attention(attention, maps.shape[-1], info.model.pool)
+    draw(dataset, chosen, on_grid(looked, info), probabilities, info.model.pool)
+    comparable = on_grid(shares(maps), info), on_grid(shares(maps_true), info)
+    draw_maps(dataset, chosen, *comparable, probabilities)
+    draw_mistakes(dataset, info, explainer, every, chosen)
+    draw_any_patch(dataset, info, attention, chosen)
+    statistics = head_statistics(
+        model, weights, info, dataset.x_test[spread(NUM_STATISTICS, len(dataset.x_test))]
+    )
+    write_statistics(statistics)
+    draw_statistics(statistics, info, min(NUM_STATISTICS, len(dataset.x_test)))
+    draw_weights(weights, info)
+    print(f"{FOLDER}: attention of {len(chosen)} test images")
+
+
+def on_grid(maps: np.ndarray, info: WeightsInfo) -> np.ndarray:
+    """From [..., N] to [..., rows, columns]."""
+    return maps.reshape(*maps.shape[:-1], *info.grid)
 
 
 def draw(
@@ -84,7 +122,140 @@ def draw(
         save_figure(sheet, FOLDER / f"image_{number + 1:02d}.png")
     overview = draw_overview(dataset.x_test[chosen], maps[-1].mean(axis=1), titles, reader)
     save_figure(overview, FOLDER / "overview.png")
-    print(f"{FOLDER}: attention of {len(chosen)} test images")
+
+
+def draw_maps(
+    dataset: Dataset,
+    chosen: np.ndarray,
+    maps: np.ndarray,
+    maps_true: np.ndarray,
+    probabilities: np.ndarray,
+) -> None:
+    """Write rollout beside relevance for the predicted and the true class.
+
+    Args:
+      dataset: holds images, labels and names.
+      chosen: int [B], test images.
+      maps: [M, B, rows, columns], for the predicted class; each sums to 1.
+      maps_true: the same shape, for the true class.
+      probabilities: [B, C].
+    """
+    names = dataset.class_names
+    guesses, labels = probabilities.argmax(axis=-1), dataset.y_test[chosen]
+    figure = draw_class_maps(
+        dataset.x_test[chosen],
+        maps[METHODS.index("rollout")],
+        maps[METHODS.index("relevance")],
+        maps_true[METHODS.index("relevance")],
+        [(names[guess], names[label]) for guess, label in zip(guesses, labels, strict=True)],
+    )
+    save_figure(figure, FOLDER / "class_maps.png")
+
+
+def draw_mistakes(
+    dataset: Dataset,
+    info: WeightsInfo,
+    explainer: Explainer,
+    probabilities: np.ndarray,
+    chosen: np.ndarray,
+) -> None:
+    """Write the mistakes among the chosen images between images that are recognized.
+
+    Args:
+      dataset: holds images, labels and names.
+      info: of the model.
+      explainer: of the model.
+      probabilities: [N, C], of all test images.
+      chosen: int [B], test images.
+    """
+    names = dataset.class_names
+    guesses, labels = probabilities.argmax(axis=-1), dataset.y_test
+    wrong = chosen[guesses[chosen] != labels[chosen]][:MOST_MISTAKES]
+    clearest = clearest_examples(probabilities, labels)
+    right, taken = labels[wrong], guesses[wrong]
+    indices = np.stack([clearest[right], wrong, wrong, clearest[taken]], axis=1)  # [K, 4]
+    classes = np.stack([right, right, taken, taken], axis=1)
+    images = dataset.x_test[indices]  # [K, 4, height, width, channels]
+    maps = np.zeros((*indices.shape, *info.grid))
+    if len(wrong):
+        every = explainer.maps(images.reshape(-1, *images.shape[2:]), classes.ravel())
+        maps = shares(every[METHODS.index("relevance")]).reshape(maps.shape)
+    pairs = [(names[label], names[guess]) for label, guess in zip(right, taken, strict=True)]
+    save_figure(draw_right_wrong(images, maps, pairs, indices >= 0), FOLDER / "right_wrong.png")
+
+
+def draw_any_patch(
+    dataset: Dataset, info: WeightsInfo, attention: np.ndarray, chosen: np.ndarray
+) -> None:
+    """Write where each patch of the first chosen image looks."""
+    num_patches = info.grid[0] * info.grid[1]
+    between = attention[-1, 0].mean(axis=0)[-num_patches:, -num_patches:]  # [N, N]
+    tiles = between.reshape(*info.grid, *info.grid)
+    figure = draw_patch_grid(
+        tiles,
+        f"Where each patch of test image {chosen[0]} looks: last layer, mean over the heads",
+        "share of the attention of the patch in the frame",
+        "viridis",
+        (0.0, float(tiles.max())),
+        dataset.x_test[chosen[0]],
+    )
+    save_figure(figure, FOLDER / "any_patch.png")
+
+
+def write_statistics(statistics: HeadStatistics) -> None:
+    """Write heads.csv, a row for each head; layers and heads count from 1."""
+    layers, heads = statistics.distance.shape
+    table = pd.DataFrame(
+        {
+            "layer": np.repeat(np.arange(1, layers + 1), heads),
+            "head": np.tile(np.arange(1, heads + 1), layers),
+            "distance_pixels": statistics.distance.ravel(),
+            "entropy_nats": statistics.entropy.ravel(),
+        }
+    )
+    with replacing(FOLDER / "heads.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def draw_statistics(statistics: HeadStatistics, info: WeightsInfo, num_images: int) -> None:
+    """Write how far heads look, how spread out they are, and what they look at."""
+    tokens = info.grid[0] * info.grid[1] + info.model.registers + (info.model.pool == "cls")
+    even = float(patch_distances(info.grid, info.model.patch_size).mean())
+    distance = draw_by_layer(
+        statistics.distance,
+        f"How far a patch looks; mean over {num_images:,} test images",
+        "mean distance (pixels)",
+        {"all patches alike": even},
+    )
+    save_figure(distance, FOLDER / "distance.png")
+    entropy = draw_by_layer(
+        statistics.entropy,
+        f"How spread out attention is; mean over {num_images:,} test images",
+        "entropy (nats)",
+        {f"the most, all {tokens} tokens alike": math.log(tokens)},
+    )
+    save_figure(entropy, FOLDER / "entropy.png")
+    kinds = token_kinds(tokens, info.grid[0] * info.grid[1], info.model.pool)
+    counts = np.bincount(kinds, minlength=3)
+    figure = draw_token_shares(statistics.shares.mean(axis=1), counts, num_images)
+    save_figure(figure, FOLDER / "token_shares.png")
+
+
+def draw_weights(weights: hk.Params, info: WeightsInfo) -> None:
+    """Write what the weights show without an image: positions and filters."""
+    similarity = cosine_similarity(patch_positions(weights, info.model, info.grid))
+    learned = "learned" if info.model.position == "learned" else "fixed"
+    figure = draw_patch_grid(
+        similarity.reshape(*info.grid, *info.grid),
+        f"How like each other the {learned} positional embeddings are",
+        "cosine similarity to the position in the frame",
+        "RdBu_r",
+        (-1.0, 1.0),
+    )
+    save_figure(figure, FOLDER / "positions.png")
+    filters = np.asarray(weights["vit/patches/linear"]["w"])
+    components, variance = principal_filters(filters, info.model.patch_size, NUM_FILTERS)
+    save_figure(draw_filters(components, variance, filters.shape[1]), FOLDER / "filters.png")
 
 
 if __name__ == "__main__":

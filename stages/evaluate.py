@@ -18,7 +18,14 @@ from vit_hk.evaluation import (
     softmax,
     summarize,
 )
-from vit_hk.figures.evaluation import draw_confusion, draw_mistakes, draw_per_class
+from vit_hk.explain.faithfulness import Faithfulness, faithfulness, reference_maps
+from vit_hk.explain.methods import METHODS
+from vit_hk.explain.selection import spread
+from vit_hk.explanation import Explainer
+from vit_hk.figures.confusion import draw_confusion
+from vit_hk.figures.faithfulness import draw_faithfulness
+from vit_hk.figures.mistakes import draw_mistakes
+from vit_hk.figures.per_class import draw_per_class
 from vit_hk.figures.saving import save_figure
 from vit_hk.inference import make_predictor
 from vit_hk.model.vit import make_model
@@ -31,9 +38,11 @@ WEIGHTS = Path("models/vit.safetensors")
 METRICS = Path("results/metrics.json")
 PER_CLASS = Path("results/per_class.csv")
 CONFUSION = Path("results/confusion.csv")
+FAITHFULNESS = Path("results/faithfulness.csv")
 TIMING = Path("results/timing.json")
 FIGURES = Path("results")
 NUM_MISTAKES = 24
+RANDOM_ORDER_SEED = 0  # fixed, so that all experiments are measured against the same order
 
 
 def main() -> None:
@@ -52,9 +61,25 @@ def main() -> None:
 
     _, aside = stratified_split(dataset.y_train, info.validation_fraction, info.seed)
     validation = np.asarray(predict(weights, dataset.x_train[aside]))
-    write_metrics(info, logits, dataset.y_test, validation, dataset.y_train[aside])
+    chosen = spread(params.evaluate.faithfulness_images, len(logits))
+    images, classes = dataset.x_test[chosen], logits[chosen].argmax(axis=-1)
+    maps = Explainer(model, weights, info, params.attention).maps(images, classes)
+    references = reference_maps(images, info.grid, RANDOM_ORDER_SEED)
+    methods = [*METHODS, *references]
+    tested = faithfulness(
+        lambda changed: np.asarray(predict(weights, changed)),
+        images,
+        dataset.x_train.mean(axis=0).round().astype(np.uint8),
+        np.stack([*maps, *references.values()]),
+        classes,
+        info.grid,
+    )
+    scores = dict(zip(methods, tested.score.round(4).tolist(), strict=True))
+    write_metrics(info, logits, dataset.y_test, validation, dataset.y_train[aside], scores)
     write_tables(dataset, logits.argmax(axis=-1))
+    curves = write_faithfulness(methods, tested)
     draw(dataset, logits)
+    save_figure(draw_faithfulness(curves, len(images)), FIGURES / "faithfulness.png")
     record_timing(
         TIMING, "evaluate", {"seconds": seconds, "images_per_second": len(logits) / seconds}
     )
@@ -66,6 +91,7 @@ def write_metrics(
     test_labels: np.ndarray,
     validation_logits: np.ndarray,
     validation_labels: np.ndarray,
+    faithfulness_scores: dict[str, float],
 ) -> None:
     """Write results/metrics.json."""
     validation = summarize(validation_logits, validation_labels)
@@ -74,6 +100,7 @@ def write_metrics(
         "source": info.source,
         "test": summarize(test_logits, test_labels),
         "validation": {name: validation[name] for name in ("accuracy", "loss", "examples")},
+        "faithfulness": faithfulness_scores,
     }
     with replacing(METRICS) as temporary:
         text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
@@ -92,6 +119,22 @@ def write_tables(dataset: Dataset, predictions: np.ndarray) -> None:
     }
     with replacing(CONFUSION) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
+
+
+def write_faithfulness(methods: list[str], tested: Faithfulness) -> pd.DataFrame:
+    """Write results/faithfulness.csv, a row for each point of each curve, and return it."""
+    points = len(tested.shares)
+    table = pd.DataFrame(
+        {
+            "method": np.repeat(methods, points),
+            "share": np.tile(tested.shares, len(methods)),
+            "deletion": tested.deletion.ravel(),
+            "insertion": tested.insertion.ravel(),
+        }
+    ).round(6)
+    with replacing(FAITHFULNESS) as temporary:
+        table.to_csv(temporary, index=False)
+    return table
 
 
 def draw(dataset: Dataset, logits: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -69,30 +70,31 @@ def load_dataset(path: str | Path) -> Dataset:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} is not there; make it with: dvc repro download")
+        found = "no file" if path.exists() else "not there"
+        raise UserError(f"{path} is {found}; make it with: dvc repro download")
     try:
         with zipfile.ZipFile(path) as archive:
-            arrays = _read_arrays(archive, path)
+            return _checked(_read_arrays(archive, path), path)
+    except UserError as error:
+        problem = str(error)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(
-            f"{path} is damaged ({' '.join(str(error).split())}); "
-            "make it anew with: dvc repro --force download"
-        ) from None
-    except (NotImplementedError, RuntimeError) as error:  # encryption, exotic compression
-        raise UserError(f"{path} is not an NPZ that NumPy writes: {error}") from None
-    return _checked(arrays, path)
+        problem = f"{path} is damaged ({' '.join(str(error).split())})"
+    except (NotImplementedError, RuntimeError) as error:  # encryption, patches
+        problem = f"{path} is not an NPZ that NumPy writes ({error})"
+    raise UserError(f"{problem}; make it anew with: dvc repro --force download")
 
 
 def _read_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     if missing := [name for name in ARRAYS if name not in members]:
-        raise UserError(
-            f"{path} has no array {missing[0]}; it must hold {', '.join(ARRAYS)}; "
-            "make it anew with: dvc repro --force download"
-        )
+        raise UserError(f"{path} has no array {missing[0]}; it must hold {', '.join(ARRAYS)}")
+    if len(members) < len(archive.infolist()):
+        raise UserError(f"{path} holds an array twice")
     room = path.stat().st_size
     for name in ARRAYS:
         info = members[name]
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise UserError(f"{path}: {name} is packed in a way that NumPy does not write")
         if info.compress_size > room or info.file_size > MAX_DEFLATE_RATIO * info.compress_size:
             raise UserError(f"{path}: {name} claims more bytes than the file holds")
     if (total := sum(members[name].file_size for name in ARRAYS)) > MAX_BYTES:
@@ -113,7 +115,11 @@ def _read_array(file: IO[bytes], size: int, what: str) -> np.ndarray:
     }.get(version)
     if read_header is None:
         raise UserError(f"{what} has .npy version {version}; allowed: 1.0 and 2.0")
-    shape, fortran_order, dtype = read_header(file)
+    try:
+        with warnings.catch_warnings(action="error"):
+            shape, fortran_order, dtype = read_header(file)
+    except Exception:  # NumPy evaluates the header, and garbage raises a dozen kinds of error
+        raise UserError(f"{what} has a header that cannot be read") from None
     if dtype.hasobject:
         raise UserError(f"{what} holds pickled objects, which are never loaded")
     claimed, held = math.prod(shape) * dtype.itemsize, size - file.tell()
@@ -127,7 +133,7 @@ def _checked(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
     for name in ("name", "source", "class_names"):
         if arrays[name].dtype.kind != "U" or arrays[name].ndim != (name == "class_names"):
             raise UserError(f"{path}: {name} is {_kind(arrays[name])}; allowed: text")
-    class_names = tuple(str(name) for name in arrays["class_names"])
+    class_names = _checked_text(arrays["class_names"], f"{path}: class_names")
     if len(class_names) < 2:
         raise UserError(f"{path}: class_names has {len(class_names)} entries; allowed: 2 or more")
     splits = {}
@@ -147,9 +153,19 @@ def _checked(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
             f"{path}: images of x_train are {train_shape}, those of x_test {test_shape} "
             "(height, width, channels); they must be equal"
         )
-    return Dataset(
-        **splits, name=str(arrays["name"]), source=str(arrays["source"]), class_names=class_names
-    )
+    (name,) = _checked_text(arrays["name"], f"{path}: name")
+    (source,) = _checked_text(arrays["source"], f"{path}: source")
+    return Dataset(**splits, name=name, source=source, class_names=class_names)
+
+
+def _checked_text(array: np.ndarray, what: str) -> tuple[str, ...]:
+    try:
+        texts = tuple(np.atleast_1d(array).tolist())
+    except (ValueError, SystemError):  # numbers that stand for no character
+        texts = ("",)
+    if not all(text and text.isprintable() for text in texts):
+        raise UserError(f"{what} holds an empty text or one that cannot be printed")
+    return texts
 
 
 def _checked_images(images: np.ndarray, what: str) -> np.ndarray:
@@ -215,7 +231,8 @@ def channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
         mean = float(np.average(levels, weights=counts))
         variance = float(np.average((levels - mean) ** 2, weights=counts))
         means.append(mean)
-        deviations.append(math.sqrt(variance) or 1.0)
+        # Rounding would give a channel of one level some 1e-17.
+        deviations.append(math.sqrt(variance) if np.count_nonzero(counts) > 1 else 1.0)
     return means, deviations
 
 

@@ -1,5 +1,7 @@
 """Which device JAX computes on."""
 
+import os
+
 import jax
 
 from vit_hk.errors import UserError
@@ -15,11 +17,17 @@ def select_device(platform: str) -> jax.Device:
       The device that computations will run on.
 
     Raises:
-      UserError: a GPU is asked for and JAX sees none.
+      UserError: a GPU is asked for and JAX sees none, or JAX sees no device at all.
     """
     if platform == "cpu":
         jax.config.update("jax_platforms", "cpu")
-    devices = jax.devices()
+    try:
+        devices = jax.devices()
+    except (RuntimeError, AssertionError):
+        raise UserError(
+            f"JAX finds no device; JAX_PLATFORMS is {os.environ.get('JAX_PLATFORMS', '')!r}; unset "
+            "it, or set train.platform in params.yaml to cpu"
+        ) from None
     if platform == "gpu" and devices[0].platform != "gpu":
         raise UserError(
             f"params.yaml: train.platform is gpu, but JAX sees only {devices[0].platform}; install "

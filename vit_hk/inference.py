@@ -1,5 +1,7 @@
 """Run a trained model over images."""
 
+from collections.abc import Iterator
+
 import haiku as hk
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,9 @@ import numpy as np
 
 from vit_hk.dataset import normalize
 from vit_hk.model.vit import ViTOutput
+from vit_hk.params import ModelSettings
+
+CHUNK_BYTES = 2**28  # of the attention of all layers that is held at a time
 
 
 def make_predictor(
@@ -40,5 +45,48 @@ def run_model(
     std: list[float],
 ) -> ViTOutput:
     """One forward pass, without dropout, over uint8 images [B, height, width, channels]."""
-    scaled = normalize(images, np.array(mean, np.float32), np.array(std, np.float32))
-    return model.apply(params, None, scaled, is_training=False)
+    return model.apply(params, None, _scaled(images, mean, std), is_training=False)
+
+
+def _scaled(
+    images: jax.Array | np.ndarray, mean: list[float], std: list[float]
+) -> jax.Array | np.ndarray:
+    return normalize(images, np.array(mean, np.float32), np.array(std, np.float32))
+
+
+def make_attention_gradient(
+    model: hk.Transformed, mean: list[float], std: list[float]
+) -> jax.stages.Wrapped:
+    """A compiled function that says how the attention of each image acts on one class.
+
+    It takes (parameters, uint8 images [B, height, width, channels], classes int [B]) and
+    returns, from one forward and one backward pass, the ViTOutput and the gradient
+    float32 [L, B, H, query T, key T] of each image's logit of its class with respect to its
+    attention weights, all that follows in later layers included.
+    """
+
+    @jax.jit
+    def gradient(
+        params: hk.Params, images: jax.Array, classes: jax.Array
+    ) -> tuple[ViTOutput, jax.Array]:
+        def chosen_logits(offset: jax.Array) -> tuple[jax.Array, ViTOutput]:
+            scaled = _scaled(images, mean, std)
+            output = model.apply(params, None, scaled, is_training=False, attention_offset=offset)
+            chosen = jnp.take_along_axis(output.logits, classes[:, jnp.newaxis], axis=1)
+            return chosen.sum(), output  # no image acts on another's logits
+
+        weights = jax.eval_shape(lambda: run_model(model, params, images, mean, std).attention)
+        zeros = jnp.zeros(weights.shape, weights.dtype)
+        slope, output = jax.grad(chosen_logits, has_aux=True)(zeros)
+        return output, slope
+
+    return gradient
+
+
+def attention_chunks(count: int, num_patches: int, settings: ModelSettings) -> Iterator[slice]:
+    """Parts of `count` images, each small enough that its attention fits into memory."""
+    tokens = num_patches + settings.registers + (settings.pool == "cls")
+    numbers = settings.num_layers * settings.num_heads * tokens**2  # float32, of an image
+    size = max(1, CHUNK_BYTES // (4 * numbers))
+    for start in range(0, count, size):
+        yield slice(start, start + size)

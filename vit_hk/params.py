@@ -2,12 +2,12 @@
 
 import difflib
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vit_hk.errors import UserError
 
@@ -15,7 +15,10 @@ MAX_BYTES = 100_000  # a settings file is small; more than this is a mistake or 
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 DataName = Literal["mnist", "fashion_mnist", "kmnist", "cifar10"]
+HeadFusion = Literal["mean", "max", "min"]
 
 
 class Settings(BaseModel):
@@ -31,8 +34,15 @@ class DataSettings(Settings):
     """Which images, and what to do without a network."""
 
     name: DataName
-    root: Annotated[str, Field(min_length=1)]
+    root: str
     offline: Literal["sample", "fail"]
+
+    @field_validator("root")
+    @classmethod
+    def _is_path(cls, root: str) -> str:
+        if not (root.strip() and root.isprintable()):
+            raise ValueError(f"data.root is {_shorten(root)}; allowed: the path of a folder")
+        return root
 
 
 class ModelSettings(Settings):
@@ -80,13 +90,13 @@ class TrainSettings(Settings):
     epochs: Count
     min_steps: Annotated[int, Field(ge=0, le=1_000_000_000)]
     batch_size: Count
-    learning_rate: Annotated[float, Field(gt=0.0)]
+    learning_rate: Annotated[float, Field(gt=0.0, le=1000.0)]
     warmup_epochs: Annotated[float, Field(ge=0.0)]
     weight_decay: Annotated[float, Field(ge=0.0)]
     label_smoothing: Fraction
     grad_clip: Annotated[float, Field(ge=0.0)]
     ema_decay: Fraction
-    validation_fraction: Annotated[float, Field(gt=0.0, lt=1.0)]
+    validation_fraction: OpenFraction
     augment: AugmentSettings
     platform: Literal["auto", "cpu", "gpu"]
 
@@ -101,17 +111,20 @@ class TrainSettings(Settings):
 
 
 class EvaluateSettings(Settings):
-    """How the test images are read."""
+    """How the test images are read, and on how many of them maps are put to the test."""
 
     batch_size: Count
+    faithfulness_images: Count
 
 
 class AttentionSettings(Settings):
-    """Which test images get an attention sheet."""
+    """Which test images are explained, and how the rollout treats heads and small weights."""
 
     num_images: Annotated[int, Field(ge=1, le=100)]
     num_wrong: Annotated[int, Field(ge=0, le=100)]
     images: list[Annotated[int, Field(ge=0)]]
+    head_fusion: HeadFusion
+    discard_ratio: Fraction
 
     @model_validator(mode="after")
     def _wrong_fit(self) -> "AttentionSettings":
@@ -128,7 +141,7 @@ class AttentionSettings(Settings):
 class Params(Settings):
     """All of params.yaml."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Seed
     data: DataSettings
     model: ModelSettings
     train: TrainSettings
@@ -137,21 +150,25 @@ class Params(Settings):
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys and aliases, and reads 1e-3 as DVC does."""
+    """SafeLoader that refuses duplicate keys, aliases and tags, and reads 1e-3 as DVC does."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        # Aliases let a small file unfold into a huge tree, and no settings need them.
-        if self.check_event(yaml.AliasEvent):
+        # Aliases let a small file unfold into a huge tree, tags ask for other types than the
+        # text has; no settings need them.
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+            what = "aliases" if isinstance(event, yaml.AliasEvent) else "tags"
             raise yaml.MarkedYAMLError(
-                problem="aliases are not allowed", problem_mark=self.peek_event().start_mark
+                problem=f"{what} are not allowed", problem_mark=event.start_mark
             )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-            if key is None:
+            # No text are 1, yes, ~ and the merge key <<, which would hide a key that stands twice.
+            key = key_node.value if key_node.tag == "tag:yaml.org,2002:str" else ""
+            if not (key and key.isprintable()):
                 raise yaml.MarkedYAMLError(
                     problem="a key must be a plain word", problem_mark=key_node.start_mark
                 )
@@ -194,7 +211,10 @@ def _read_tree(path: Path) -> Any:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UserError(f"{path} could not be read: {error.strerror}") from None
+        raise UserError(
+            f"{path} could not be read: {error.strerror}; start from the project's folder "
+            f"(git checkout {path} brings the default back)"
+        ) from None
     if len(raw) > MAX_BYTES:
         raise UserError(f"{path} has more than {MAX_BYTES:,} bytes; settings need far less")
     try:
@@ -207,19 +227,27 @@ def _read_tree(path: Path) -> Any:
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
         problem = " ".join((error.problem or "malformed").split())
         raise UserError(f"{path} is not valid YAML at {where}: {problem}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except RecursionError:
+        raise UserError(f"{path} is nested far too deep; settings need three levels") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def _explain(error: ValidationError) -> str:
-    """The first problem, in one line that names the key."""
-    problem = error.errors(include_url=False)[0]
+    """One problem, in one line that names the key."""
+    problems = error.errors(include_url=False)
+    # A misspelt key is missing as well; the spelling is what helps.
+    unknown = (p for p in problems if p["type"] == "extra_forbidden")
+    problem = next(unknown, problems[0])
     key = ".".join(str(part) for part in problem["loc"])
     match problem["type"]:
         case "extra_forbidden":
             return _unknown_key(problem["loc"])
         case "missing":
             return f"{key} is missing; add it (README.md and the default params.yaml show it)"
+        case "model_type":
+            keys = ", ".join(_section(problem["loc"]).model_fields)
+            return f"{key} is {_shorten(problem['input'])}; allowed: a section with the keys {keys}"
         case "value_error":
             return str(problem["ctx"]["error"])
         case _:
@@ -229,9 +257,7 @@ def _explain(error: ValidationError) -> str:
 
 def _unknown_key(location: tuple[int | str, ...]) -> str:
     *sections, last = (str(part) for part in location)
-    section: Any = Params
-    for name in sections:
-        section = section.model_fields[name].annotation
+    section = _section(sections)
     near = difflib.get_close_matches(last, section.model_fields, n=1, cutoff=0.6)
     prefix = "".join(f"{name}." for name in sections)
     hint = f"did you mean {prefix}{near[0]}? Allowed" if near else "allowed"
@@ -241,8 +267,18 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
     )
 
 
+def _section(location: Iterable[int | str]) -> Any:
+    section: Any = Params
+    for name in location:
+        section = section.model_fields[name].annotation
+    return section
+
+
 def _shorten(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no number of more than 4,300 digits
+        return "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

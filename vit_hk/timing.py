@@ -14,6 +14,8 @@ def record_timing(path: Path, stage: str, figures: dict[str, float]) -> None:
     try:
         timing = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
+        timing = None
+    if not isinstance(timing, dict):  # missing or damaged; only a record, so made anew
         timing = {}
     timing[stage] = {name: round(value, 2) for name, value in figures.items()}
     with replacing(path) as temporary:

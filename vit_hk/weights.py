@@ -1,20 +1,20 @@
 """Weights on disk: safetensors, with all that is needed to use them in the metadata."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import haiku as hk
 import jax
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from vit_hk.atomic import replacing
 from vit_hk.dataset import Dataset
 from vit_hk.errors import UserError
 from vit_hk.model.vit import make_model
-from vit_hk.params import ModelSettings, Settings
+from vit_hk.params import ModelSettings, OpenFraction, Seed, Settings
 
 METADATA_KEY = "vit_hk"  # one key with JSON: the order of several is not fixed
 
@@ -36,17 +36,30 @@ class WeightsInfo(Settings):
     source: str
     class_names: list[str] = Field(min_length=2)
     image_shape: list[int] = Field(min_length=3, max_length=3)
-    mean: list[float]
-    std: list[float]
-    seed: int
-    validation_fraction: float
+    mean: list[Annotated[float, Field(ge=0.0, le=1.0)]]
+    std: list[Annotated[float, Field(gt=0.0, le=1.0)]]
+    seed: Seed
+    validation_fraction: OpenFraction
+
+    @model_validator(mode="after")
+    def _one_for_each_channel(self) -> "WeightsInfo":
+        if not len(self.mean) == len(self.std) == self.image_shape[2]:
+            raise ValueError("mean and std must have a number for each channel")
+        return self
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        height, width, _ = self.image_shape
+        return height // self.model.patch_size, width // self.model.patch_size
 
 
 def save_weights(path: str | Path, params: hk.Params, info: WeightsInfo) -> None:
     """Write float32 parameters and their description; the same input gives the same bytes."""
     tensors = {name: np.asarray(value) for name, value in _flat(params).items()}
+    # Not save_file: its error on a full disk is no OSError, and only the owner may read the file.
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {METADATA_KEY: info.model_dump_json()})
+        temporary.write_bytes(save(tensors, {METADATA_KEY: info.model_dump_json()}))
 
 
 def load_weights(
@@ -60,20 +73,24 @@ def load_weights(
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} is not there; make it with: dvc repro train")
+        found = "no file" if path.exists() else "not there"
+        raise UserError(f"{path} is {found}; make it with: dvc repro train")
     try:
         with safe_open(path, "np") as file:
             info = WeightsInfo.model_validate_json((file.metadata() or {}).get(METADATA_KEY, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValidationError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path} is not a weights file of this project ({reason}); "
-            "make it anew with: dvc repro --force --single-item train"
-        ) from None
-    _check_belongs(path, info, settings, dataset)
-    _check_tensors(path, info, tensors)
-    return _nested(tensors), info
+    except ValidationError:
+        problem = f"no valid {METADATA_KEY} in its metadata"
+    except (OSError, SafetensorError, TypeError) as error:
+        problem = " ".join(str(error).split())
+    else:
+        _check_belongs(path, info, settings, dataset)
+        _check_tensors(path, info, tensors)
+        return _nested(tensors), info
+    raise UserError(
+        f"{path} is not a weights file of this project ({problem}); "
+        "make it anew with: dvc repro --force --single-item train"
+    )
 
 
 def _check_belongs(
@@ -94,7 +111,7 @@ def _check_belongs(
         "image shape": info.image_shape,
     }
     differ = [
-        f"{key} {found[key]} there, {wanted[key]} here"
+        f"{key} {found[key]!r} there, {wanted[key]!r} here"
         for key in wanted
         if found[key] != wanted[key]
     ]
@@ -109,16 +126,21 @@ def _check_tensors(path: Path, info: WeightsInfo, tensors: dict[str, np.ndarray]
     images = jax.ShapeDtypeStruct((1, *info.image_shape), np.float32)
     model = make_model(info.model, len(info.class_names))
     shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, False), images)
-    expected = {name: (value.shape, value.dtype) for name, value in _flat(shapes).items()}
-    for name in expected.keys() | tensors.keys():
-        found = (tensors[name].shape, tensors[name].dtype) if name in tensors else None
-        if found != expected.get(name):
+    wanted = {name: f"{x.dtype} {list(x.shape)}" for name, x in _flat(shapes).items()}
+    found = {name: f"{x.dtype} {list(x.shape)}" for name, x in tensors.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        problem = ""
+        if found.get(name) != wanted.get(name):
+            problem = (
+                f"is {found.get(name, 'missing')}, its own settings want {wanted.get(name, 'none')}"
+            )
+        elif not np.isfinite(tensors[name]).all():
+            problem = "has numbers that are not finite"
+        if problem:
             raise UserError(
-                f"{path}: tensor {name} is {found}, its own settings want {expected.get(name)}; "
+                f"{path}: tensor {name!r} {problem}; "
                 "make it anew with: dvc repro --force --single-item train"
             )
-        if not np.isfinite(tensors[name]).all():
-            raise UserError(f"{path}: tensor {name} has numbers that are not finite")
 
 
 def _flat(params: hk.Params) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def quick_model(monkeypatch):
 
 @pytest.mark.usefixtures("quick_model")
 def test_enough_epochs_are_not_raised(make_params, quadrants):
-    trained = train(make_params(epochs=2, min_steps=11), quadrants, num_classes=4)
+    trained = train(make_params(epochs=2, min_steps=20), quadrants, num_classes=4)
     assert [epoch.epoch for epoch in trained.history] == [1, 2]
 
 

@@ -21,6 +21,14 @@ def check_indices(indices: list[int], count: int) -> None:
             )
 
 
+def spread(count: int, total: int) -> np.ndarray:
+    """Indices of `count` images at even steps through all `total`; of all, if there are fewer.
+
+    Not the first ones: where a set is sorted by class, they would be of one class.
+    """
+    return np.linspace(0, total - 1, min(count, total)).round().astype(int)
+
+
 def choose_images(
     settings: AttentionSettings, probabilities: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
@@ -39,6 +47,22 @@ def choose_images(
     right = _in_turn(np.flatnonzero(probabilities.argmax(axis=-1) == labels), labels)
     num_wrong = min(len(wrong), max(settings.num_wrong, settings.num_images - len(right)))
     return np.concatenate([wrong[:num_wrong], right[: settings.num_images - num_wrong]])
+
+
+def clearest_examples(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """For each class the image that is recognized with the highest probability.
+
+    Args:
+      probabilities: [N, C].
+      labels: int [N].
+
+    Returns:
+      Indices, int [C]; -1 where no image of a class is recognized.
+    """
+    right = probabilities.argmax(axis=-1) == labels
+    own = right & (labels == np.arange(probabilities.shape[-1])[:, np.newaxis])  # [C, N]
+    confidence = np.where(own, probabilities.max(axis=-1), 0)
+    return np.where(own.any(axis=1), confidence.argmax(axis=1), -1)
 
 
 def _in_turn(indices: np.ndarray, labels: np.ndarray) -> np.ndarray:

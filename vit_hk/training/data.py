@@ -47,6 +47,11 @@ def prepare_data(dataset: Dataset, params: Params) -> TrainingData:
             f"allowed: 0 to {min(height, width) - 1}"
         )
     kept, aside = stratified_split(dataset.y_train, params.train.validation_fraction, params.seed)
+    if not len(kept):
+        raise UserError(
+            f"params.yaml: train.validation_fraction is {params.train.validation_fraction:g}, which "
+            "leaves no image to train on; choose a smaller one"
+        )
     if params.train.batch_size > len(kept):
         raise UserError(
             f"params.yaml: train.batch_size is {params.train.batch_size}, the training split has "

@@ -50,7 +50,7 @@ class Trained:
 
 
 class NotFiniteError(Exception):
-    """A loss or gradient was not finite; the update was not applied.
+    """A loss, gradient or new weight was not finite; the update was not applied.
 
     Attributes:
       step: number of the failing step, from 1.
@@ -79,7 +79,7 @@ def train(params: Params, data: TrainingData, num_classes: int) -> Trained:
     line an epoch, and on a terminal a progress bar.
 
     Raises:
-      NotFiniteError: a loss or gradient was not finite.
+      NotFiniteError: a loss, a gradient or a new weight was not finite.
     """
     model = make_model(params.model, num_classes)
     initial = init_params(params, data.x_train.shape[1:], num_classes)

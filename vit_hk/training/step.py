@@ -76,7 +76,8 @@ def make_run_steps(
     """A compiled function (state, split, last) -> (state, finite).
 
     It takes steps until `last` steps are done, one compiled loop however many they are, so
-    that an epoch can run as one call or as several with the same bytes. Randomness follows
+    that an epoch can run as one call or as several with the same bytes; `last` must not lie
+    beyond the end of the epoch. Randomness follows
     from the seed and the number of the step. When a loss, a gradient or the new parameters
     are not finite, the update is not applied, the loop ends, and `finite` is False.
     """

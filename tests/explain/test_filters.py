@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+
+from vit_hk.explain.filters import principal_filters
+
+
+def test_components_of_filters_that_are_made_of_two_pictures():
+    # Two pictures of 2 x 2 pixels in 2 channels, at right angles and of length 1.
+    stripe, corner = np.zeros((2, 2, 2)), np.zeros((2, 2, 2))
+    stripe[0, :, 0] = [0.6, 0.8]
+    corner[1, 1, 1] = -1
+    # Over the 4 filters their amounts have mean 0 and variances as 9 : 1.
+    amounts = np.array([[3.0, 3.0, -3.0, -3.0], [1.0, -1.0, 1.0, -1.0]])
+    filters = amounts[0, :, None] * stripe.ravel() + amounts[1, :, None] * corner.ravel() + 5.0
+    images, shares = principal_filters(filters.T, 2, 2)
+    np.testing.assert_allclose(images[0], stripe, atol=1e-12)
+    np.testing.assert_allclose(images[1], -corner, atol=1e-12)  # the largest number is positive
+    np.testing.assert_allclose(shares, [0.9, 0.1])
+
+
+@pytest.mark.parametrize("width", [5, 40])
+def test_equals_scikit_learn(width):
+    weights = np.random.default_rng(0).normal(size=(3 * 3 * 2, width)).astype(np.float32)
+    images, shares = principal_filters(weights, 3, 4)
+    reference = PCA(4, svd_solver="full").fit(weights.T.astype(np.float64))
+    assert images.shape == (4, 3, 3, 2)
+    np.testing.assert_allclose(shares, reference.explained_variance_ratio_)
+    cosines = (images.reshape(4, -1) * reference.components_).sum(axis=1)
+    np.testing.assert_allclose(np.abs(cosines), 1)
+
+
+def test_no_more_components_than_there_are():
+    weights = np.random.default_rng(0).normal(size=(4, 9))
+    images, shares = principal_filters(weights, 2, 28)
+    assert images.shape == (4, 2, 2, 1)
+    assert shares.sum() == pytest.approx(1)
+
+
+def test_a_single_filter_varies_in_nothing():
+    images, shares = principal_filters(np.ones((4, 1)), 2, 3)
+    assert images.shape == (1, 2, 2, 1)
+    assert shares.tolist() == [0]

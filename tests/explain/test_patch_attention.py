@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from vit_hk.explain.patch_attention import patch_attention
+
+
+@pytest.fixture
+def attention() -> np.ndarray:
+    """One layer, image and head; tokens: class, two registers, three patches."""
+    rows = np.array(
+        [
+            [0.10, 0.20, 0.10, 0.30, 0.20, 0.10],  # class
+            [0.90, 0.02, 0.02, 0.02, 0.02, 0.02],  # registers
+            [0.02, 0.90, 0.02, 0.02, 0.02, 0.02],
+            [0.00, 0.10, 0.00, 0.60, 0.20, 0.10],  # patches
+            [0.20, 0.00, 0.10, 0.10, 0.50, 0.10],
+            [0.00, 0.00, 0.20, 0.20, 0.20, 0.40],
+        ]
+    )
+    np.testing.assert_allclose(rows.sum(axis=1), 1)
+    return rows[np.newaxis, np.newaxis, np.newaxis]
+
+
+def test_class_token_looks_with_its_own_row(attention):
+    maps = patch_attention(attention, 3, "cls")
+    assert maps.shape == (1, 1, 1, 3)
+    np.testing.assert_allclose(maps.ravel(), [0.30, 0.20, 0.10])
+
+
+def test_what_class_and_registers_get_is_missing_from_the_sum(attention):
+    assert patch_attention(attention, 3, "cls").sum() == pytest.approx(1 - 0.10 - 0.20 - 0.10)
+
+
+def test_gap_takes_the_mean_over_the_rows_of_the_patches(attention):
+    # Without a class token: the registers come first.
+    maps = patch_attention(attention[..., 1:, 1:], 3, "gap")
+    np.testing.assert_allclose(
+        maps.ravel(), [(0.6 + 0.1 + 0.2) / 3, (0.2 + 0.5 + 0.2) / 3, (0.1 + 0.1 + 0.4) / 3]
+    )
+
+
+def test_gap_without_registers_sums_to_1():
+    attention = np.random.default_rng(0).dirichlet(np.ones(4), (2, 3, 5, 4))
+    maps = patch_attention(attention, 4, "gap")
+    assert maps.shape == (2, 3, 5, 4)
+    np.testing.assert_allclose(maps.sum(axis=-1), 1)
+
+
+def test_each_layer_image_and_head_stands_for_itself():
+    attention = np.random.default_rng(0).dirichlet(np.ones(6), (2, 3, 4, 6))
+    maps = patch_attention(attention, 5, "cls")
+    for place in np.ndindex(2, 3, 4):
+        np.testing.assert_array_equal(maps[place], attention[place][0, 1:])
+
+
+def test_one_patch_is_enough():
+    attention = np.array([[0.25, 0.75], [0.5, 0.5]])[np.newaxis, np.newaxis, np.newaxis]
+    assert patch_attention(attention, 1, "cls").ravel() == pytest.approx([0.75])

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+
+from vit_hk.figures.class_maps import HEADINGS, draw_class_maps
+
+
+def make(count: int, channels: int = 1, rows: int = 2, columns: int = 3):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (count, 4 * rows, 4 * columns, channels), dtype=np.uint8)
+    maps = random.dirichlet(np.ones(rows * columns), (3, count))
+    titles = [("cat", "cat") if number % 2 else ("cat", "dog") for number in range(count)]
+    return images, maps.reshape(3, count, rows, columns), titles
+
+
+def heat(figure) -> list:
+    return [image for axes in figure.axes for image in axes.images if image.get_array().ndim == 2]
+
+
+def texts(figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+@pytest.mark.parametrize(("count", "channels"), [(1, 1), (5, 3), (8, 2)])
+def test_each_row_shows_its_maps_on_one_scale(count, channels):
+    images, maps, titles = make(count, channels)
+    tiles = heat(draw_class_maps(images, *maps, titles))
+    expected = []
+    for number in range(count):
+        wrong = titles[number][0] != titles[number][1]
+        expected += [maps[kind, number] for kind in (0, 1, 2)[: 3 if wrong else 2]]
+    assert len(tiles) == len(expected)
+    for weights in expected:
+        assert any(np.array_equal(tile.get_array(), weights) for tile in tiles)
+    assert {(tile.norm.vmin, tile.norm.vmax) for tile in tiles} == {(0.0, maps.max())}
+
+
+def test_rows_are_named_and_right_ones_need_no_second_map():
+    shown = texts(draw_class_maps(*make(2)[:1], *make(2)[1], make(2)[2]))
+    assert shown == ["is dog,\ntaken for cat", "is cat", "the same"]
+
+
+@pytest.mark.parametrize(("count", "blocks"), [(6, 1), (7, 2), (12, 2)])
+def test_columns_are_headed_in_each_block(count, blocks):
+    images, maps, titles = make(count)
+    figure = draw_class_maps(images, *maps, titles)
+    headings = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert headings == list(HEADINGS) * blocks
+
+
+def test_colour_bar_has_the_scale_and_the_unit():
+    images, maps, titles = make(3)
+    bar = draw_class_maps(images, *maps, titles).axes[-1]
+    assert bar.get_xlim() == (0.0, pytest.approx(maps.max()))
+    assert "share" in bar.get_xlabel()
+    assert "0.167" in bar.get_xlabel()
+
+
+@pytest.mark.parametrize(
+    ("count", "rows", "columns"), [(1, 2, 3), (12, 4, 4), (7, 1, 6), (7, 5, 1)]
+)
+def test_no_text_is_cut_off_or_overlaps_another(count, rows, columns, boxes, assert_apart):
+    images, maps, titles = make(count, rows=rows, columns=columns)
+    figure = draw_class_maps(images, *maps, titles)
+    every = [figure._suptitle, figure.axes[-1].xaxis.label]
+    for axes in figure.axes:
+        every += [axes.title, *axes.texts]
+    assert_apart(boxes(figure, every))

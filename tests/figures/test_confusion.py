@@ -1,0 +1,51 @@
+import numpy as np
+
+from vit_hk.figures.confusion import draw_confusion
+
+COUNTS = np.array([[8, 2, 0], [0, 5, 0], [0, 0, 0]])
+NAMES = ["cat", "dog", "never seen"]
+
+
+def labels(ticks: list) -> list[str]:
+    return [text.get_text() for text in ticks]
+
+
+def test_confusion_colours_are_shares_of_the_actual_class():
+    mesh = draw_confusion(COUNTS, NAMES).axes[0].collections[0]
+    np.testing.assert_allclose(
+        mesh.get_array().reshape(3, 3), [[80, 20, 0], [0, 100, 0], [0, 0, 0]]
+    )
+    assert mesh.get_clim() == (0, 100)
+
+
+def test_confusion_numbers_are_counts_in_their_cells():
+    axes = draw_confusion(COUNTS, NAMES).axes[0]
+    written = {text.get_position(): text.get_text() for text in axes.texts if text.get_text()}
+    # The cell of column c and row r has its middle at (c + 0.5, r + 0.5), row 0 on top.
+    assert written == {(0.5, 0.5): "8", (1.5, 0.5): "2", (1.5, 1.5): "5"}
+    bottom, top = axes.get_ylim()
+    assert bottom > top
+
+
+def test_confusion_names_axes_and_mistakes():
+    figure = draw_confusion(COUNTS, NAMES)
+    axes = figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "actual class")
+    assert labels(axes.get_xticklabels()) == NAMES
+    assert labels(axes.get_yticklabels()) == NAMES
+    np.testing.assert_array_equal(axes.get_yticks(), [0.5, 1.5, 2.5])
+    assert "2 mistakes in 15 test images" in axes.get_title()
+    assert "%" in figure.axes[1].get_ylabel()
+
+
+def test_confusion_of_100_classes_stays_of_a_size_that_fits_into_memory(boxes, assert_apart):
+    names = [f"class {n}" for n in range(100)]
+    figure = draw_confusion(np.eye(100, dtype=int), names)
+    axes = figure.axes[0]
+    width, height = figure.get_size_inches()
+    assert width <= 25
+    assert height <= 25
+    # Numbers of a tenth of an inch would be noise; the names still fit.
+    assert not axes.texts
+    assert labels(axes.get_xticklabels()) == names
+    assert_apart(boxes(figure, [*axes.get_yticklabels(), *axes.get_xticklabels()]))

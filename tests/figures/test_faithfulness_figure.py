@@ -1,0 +1,60 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from vit_hk.figures.faithfulness import LABELS, STYLES, draw_faithfulness
+
+METHODS = ("last_layer", "rollout", "gradient_rollout", "relevance", "random", "brightness")
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Straight lines: of method n, insertion rises to 1 - n/10 and deletion stays at 0."""
+    shares = np.linspace(0, 1, 5)
+    rows = [
+        {"method": method, "share": share, "deletion": 0.0, "insertion": share * (1 - n / 10)}
+        for n, method in enumerate(METHODS)
+        for share in shares
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_every_method_has_a_style_and_a_label():
+    assert set(STYLES) == set(LABELS) == set(METHODS)
+
+
+def test_curves_are_in_percent(table):
+    deletion, insertion, _ = draw_faithfulness(table, 500).axes
+    assert len(deletion.lines) == len(insertion.lines) == 6
+    rollout = insertion.lines[1]
+    np.testing.assert_allclose(rollout.get_xdata(), [0, 25, 50, 75, 100])
+    np.testing.assert_allclose(rollout.get_ydata(), [0, 22.5, 45, 67.5, 90])
+    for axes in (deletion, insertion):
+        assert "(%)" in axes.get_xlabel()
+    assert "(%)" in deletion.get_ylabel()
+
+
+def test_legend_starts_with_the_best_and_tells_the_areas(table):
+    legend = draw_faithfulness(table, 500).axes[-1].get_legend()
+    texts = [text.get_text() for text in legend.get_texts()]
+    # Half of 1, 0.9, 0.8, …
+    assert texts[0] == "+0.50  attention of the last layer"
+    assert texts[1] == "+0.45  rollout"
+    assert texts[-1] == "+0.25  brightest patch first"
+
+
+def test_each_line_of_the_legend_is_that_of_its_method(table):
+    figure = draw_faithfulness(table, 500)
+    insertion, legend = figure.axes[1], figure.axes[2].get_legend()
+    drawn = {line.get_color(): line.get_ydata()[-1] for line in insertion.lines}
+    ends = [drawn[handle.get_color()] for handle in legend.legend_handles]
+    assert ends == sorted(ends, reverse=True)
+
+
+def test_no_text_is_cut_off_or_overlaps_another(table, boxes, assert_apart):
+    figure = draw_faithfulness(table, 10_000)
+    legend = figure.axes[-1].get_legend()
+    texts = [figure._suptitle, legend.get_title(), *legend.get_texts()]
+    for axes in figure.axes[:2]:
+        texts += [axes.title, axes.xaxis.label, axes.yaxis.label]
+    assert_apart(boxes(figure, texts))

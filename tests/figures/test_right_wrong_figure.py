@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from vit_hk.figures.right_wrong import draw_right_wrong
+
+
+def make(count: int, height: int = 8, width: int = 12):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (count, 4, height, width, 1), dtype=np.uint8)
+    maps = random.dirichlet(np.ones(6), (count, 4)).reshape(count, 4, 2, 3)
+    return images, maps, [("dog", "cat")] * count, np.ones((count, 4), bool)
+
+
+def test_each_tile_shows_its_image_and_map():
+    images, maps, classes, is_there = make(3)
+    figure = draw_right_wrong(images, maps, classes, is_there)
+    tiles = [axes for axes in figure.axes if axes.images and axes.get_title()]
+    assert len(tiles) == 12
+    for place, axes in zip(np.ndindex(3, 4), tiles, strict=True):
+        pixels, weights = axes.images
+        np.testing.assert_array_equal(pixels.get_array()[..., :1], images[place])
+        np.testing.assert_array_equal(weights.get_array(), maps[place])
+        assert (weights.norm.vmin, weights.norm.vmax) == (0.0, maps.max())
+
+
+def test_titles_tell_which_class_is_spoken_for():
+    images, maps, classes, is_there = make(1)
+    titles = [axes.get_title() for axes in draw_right_wrong(images, maps, classes, is_there).axes]
+    assert titles[:4] == [
+        "a dog that is recognized",
+        "a dog taken for cat:\nwhat speaks for dog",
+        "the same image:\nwhat speaks for cat",
+        "a cat that is recognized",
+    ]
+
+
+def test_example_that_is_not_there_stays_blank():
+    images, maps, classes, is_there = make(1)
+    is_there[0, 3] = False
+    axes = draw_right_wrong(images, maps, classes, is_there).axes
+    assert [len(tile.images) for tile in axes[:4]] == [2, 2, 2, 0]
+    assert axes[3].get_title() == ""
+
+
+def test_without_mistakes_the_sheet_says_so():
+    assert "No mistakes" in draw_right_wrong(*make(0)).get_suptitle()
+
+
+@pytest.mark.parametrize(("count", "height", "width"), [(1, 8, 12), (6, 28, 28), (2, 4, 16)])
+def test_no_text_is_cut_off_or_overlaps_another(count, height, width, boxes, assert_apart):
+    figure = draw_right_wrong(*make(count, height, width))
+    texts = [figure._suptitle, figure.axes[-1].xaxis.label]
+    assert_apart(boxes(figure, texts + [axes.title for axes in figure.axes]))

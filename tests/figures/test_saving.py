@@ -1,0 +1,90 @@
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from vit_hk.figures.confusion import draw_confusion
+from vit_hk.figures.curves import draw_curves
+from vit_hk.figures.mistakes import draw_mistakes
+from vit_hk.figures.overview import draw_overview
+from vit_hk.figures.per_class import draw_per_class
+from vit_hk.figures.saving import save_figure
+from vit_hk.figures.sheet import draw_sheet
+
+random = np.random.default_rng(0)
+IMAGES = random.integers(0, 256, (2, 8, 12, 1), dtype=np.uint8)
+MAPS = random.random((2, 2, 2, 3))
+HISTORY = pd.DataFrame(
+    {"epoch": [1, 2], "train_loss": [2.0, 1.0], "validation_loss": [2.0, 1.5],
+     "validation_accuracy": [0.5, 0.6], "learning_rate": [0.1, 0.0]}
+)  # fmt: skip
+SCORES = pd.DataFrame({"class": ["a", "b"], "precision": [0.5, 1.0], "recall": [1.0, 0.9]})
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "sheet": lambda: draw_sheet(IMAGES[0], MAPS, "title", "the class token"),
+    "overview": lambda: draw_overview(IMAGES, MAPS[0], ["a", "b"], "the class token"),
+    "curves": lambda: draw_curves(HISTORY),
+    "confusion": lambda: draw_confusion(np.array([[3, 1], [0, 2]]), ["a", "b"]),
+    "per class": lambda: draw_per_class(SCORES),
+    "mistakes": lambda: draw_mistakes(
+        IMAGES, actual=["a", "b"], predicted=["b", "a"], confidence=np.array([0.9, 0.8]),
+        indices=np.array([3, 4]),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_same_figure_gives_the_same_bytes(tmp_path, name):
+    save_figure(FIGURES[name](), tmp_path / "a.png")
+    save_figure(FIGURES[name](), tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_file_is_a_png_with_something_on_it(tmp_path, name):
+    save_figure(FIGURES[name](), tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        image.load()
+        assert image.format == "PNG"
+        assert len(image.convert("RGB").getcolors(2**24)) > 20
+
+
+def test_neither_display_nor_home_folder_is_needed(tmp_path, project):
+    # As in a container: env -i, with nothing but where to find programs.
+    code = (
+        "import sys, numpy as np\n"
+        "from vit_hk.figures.sheet import draw_sheet\n"
+        "from vit_hk.figures.confusion import draw_confusion\n"
+        "from vit_hk.figures.saving import save_figure\n"
+        "image, maps = np.zeros((4, 4, 1), np.uint8), np.ones((1, 1, 2, 2))\n"
+        "save_figure(draw_sheet(image, maps, 'title', 'it'), sys.argv[1])\n"
+        "save_figure(draw_confusion(np.eye(2, dtype=int), ['a', 'b']), sys.argv[2])\n"
+        "assert 'jax' not in sys.modules\n"
+    )
+    paths = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    run = subprocess.run(
+        [sys.executable, "-c", code, *paths],
+        cwd=project, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    for path in paths:
+        with Image.open(path) as image:
+            image.load()
+
+
+def test_earlier_figure_stays_when_the_new_one_fails(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old")
+
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("no such font")
+
+    monkeypatch.setattr(Figure, "savefig", fail)
+    with pytest.raises(ValueError, match="no such font"):
+        save_figure(Figure(), path)
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]

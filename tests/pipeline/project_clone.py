@@ -1,0 +1,62 @@
+"""A copy of the project, and the commands that a user types there."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+
+class Clone:
+    """A project folder in which git and dvc run for real."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        nowhere = "http://127.0.0.1:9"  # a closed port: no test depends on a network
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("DVC_")},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "http_proxy": nowhere,
+            "https_proxy": nowhere,
+            "GIT_AUTHOR_NAME": "Test",
+            "GIT_AUTHOR_EMAIL": "test@example.org",
+            "GIT_COMMITTER_NAME": "Test",
+            "GIT_COMMITTER_EMAIL": "test@example.org",
+        }
+
+    def run(self, *command: str, expect: int = 0) -> str:
+        """Run a command and return all that it prints."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == expect, done.stdout
+        return done.stdout
+
+    def set(self, **changes: object) -> None:
+        """Change params.yaml; `train__epochs=2` stands for train.epochs."""
+        path = self.folder / "params.yaml"
+        tree = yaml.safe_load(path.read_text("utf-8"))
+        for name, value in changes.items():
+            *sections, key = name.split("__")
+            section = tree
+            for part in sections:
+                section = section[part]
+            section[key] = value
+        path.write_text(yaml.safe_dump(tree, sort_keys=False), "utf-8")
+
+    def repro(self, *options: str) -> list[str]:
+        """Run dvc repro; return the stages that ran, not those that came from a cache."""
+        printed = self.run("dvc", "repro", *options).splitlines()
+        return [line.split("'")[1] for line in printed if line.startswith("Running stage")]
+
+    def read(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()

@@ -1,0 +1,55 @@
+import csv
+import io
+import json
+import shutil
+
+import pytest
+from project_clone import Clone
+
+
+@pytest.fixture
+def experiment(clone):
+    """The clone after an experiment with a wider feed-forward layer, named wide."""
+    printed = clone.run("dvc", "exp", "run", "--name", "wide", "-S", "model.mlp_dim=16")
+    assert "Running stage 'download'" not in printed
+    return clone
+
+
+def shown(clone) -> dict[str, dict[str, str]]:
+    """The rows of dvc exp show, by the name of the experiment or branch."""
+    rows = csv.DictReader(io.StringIO(clone.run("dvc", "exp", "show", "--csv")))
+    return {row["Experiment"] or row["rev"]: row for row in rows}
+
+
+def test_experiment_shows_its_setting_and_both_accuracies(experiment):
+    rows = shown(experiment)
+    assert rows["wide"]["model.mlp_dim"] == "16"
+    assert rows["main"]["model.mlp_dim"] == "8"
+    assert float(rows["wide"]["test.accuracy"]) > 0
+    assert float(rows["main"]["test.accuracy"]) > 0
+
+
+def test_metrics_and_plots_diff_compare_with_the_last_commit(experiment):
+    diff = json.loads(experiment.run("dvc", "metrics", "diff", "--json", "HEAD"))
+    loss = diff["results/metrics.json"]["test.loss"]
+    assert loss["old"] != loss["new"]
+    experiment.run("dvc", "plots", "diff", "HEAD", "--out", "compare")
+    page = (experiment.folder / "compare" / "index.html").read_text("utf-8")
+    for title in ("Loss", "Validation accuracy", "Confusion matrix", "F1 of each class"):
+        assert title in page
+    pictures = [path.name for path in (experiment.folder / "compare" / "static").iterdir()]
+    assert any("overview.png" in name for name in pictures)
+    assert any("mistakes.png" in name for name in pictures)
+
+
+def test_queued_experiments_run_and_leave_the_workspace_alone(reproduced, tmp_path):
+    # DVC 3.67's queue writes the path of the project as ASCII.
+    queue = Clone(shutil.copytree(reproduced.folder, tmp_path / "my project", symlinks=True))
+    queue.run("dvc", "exp", "run", "--queue", "--name", "w16", "-S", "model.mlp_dim=16")
+    queue.run("dvc", "exp", "run", "--queue", "--name", "w24", "-S", "model.mlp_dim=24")
+    queue.run("dvc", "exp", "run", "--run-all", "--jobs", "1")
+    rows = shown(queue)
+    assert rows["w16"]["model.mlp_dim"] == "16"
+    assert rows["w24"]["model.mlp_dim"] == "24"
+    assert float(rows["w24"]["test.accuracy"]) > 0
+    assert queue.run("git", "status", "--porcelain") == ""

@@ -1,0 +1,77 @@
+import json
+
+import numpy as np
+import pandas as pd
+import yaml
+
+
+def test_first_run_makes_every_promised_file(reproduced):
+    for name in (
+        "data/dataset.npz", "models/vit.safetensors", "results/history.csv", "results/curves.png",
+        "results/metrics.json", "results/per_class.csv", "results/confusion.csv",
+        "results/confusion.png", "results/per_class.png", "results/mistakes.png",
+        "results/timing.json", "results/attention/attention.npz", "results/attention/overview.png",
+        "results/attention/image_01.png", "results/attention/image_02.png", "dvc.lock",
+    ):  # fmt: skip
+        assert (reproduced.folder / name).stat().st_size > 0, name
+
+
+def test_numbers_are_in_git_and_large_files_are_not(reproduced):
+    tracked = reproduced.run("git", "ls-files").splitlines()
+    for name in ("metrics.json", "per_class.csv", "confusion.csv", "timing.json"):
+        assert f"results/{name}" in tracked
+    assert not [name for name in tracked if name.endswith((".npz", ".safetensors", ".png", ".gz"))]
+
+
+def test_metrics_say_that_the_sample_is_not_full_mnist(reproduced):
+    metrics = json.loads(reproduced.read("results/metrics.json"))
+    assert "sample" in metrics["source"]
+    assert metrics["test"]["examples"] == 1000
+
+
+def test_confusion_table_holds_every_test_image_once(reproduced):
+    table = pd.read_csv(reproduced.folder / "results/confusion.csv")
+    metrics = json.loads(reproduced.read("results/metrics.json"))
+    assert len(table) == 1000
+    assert (table["actual"] != table["predicted"]).sum() == metrics["test"]["error_count"]
+    labels = np.load(reproduced.folder / "data/dataset.npz")["y_test"]
+    assert (table["actual"] == labels).all()
+
+
+def test_nothing_changed_runs_nothing(clone):
+    assert clone.repro() == []
+    assert clone.run("git", "status", "--porcelain") == ""
+
+
+def test_forced_runs_give_the_same_bytes(clone):
+    before = clone.read("dvc.lock"), clone.read("results/metrics.json")
+    assert clone.repro("--force") == ["download", "train", "evaluate", "attention"]
+    assert (clone.read("dvc.lock"), clone.read("results/metrics.json")) == before
+
+
+def test_attention_settings_rerun_only_attention(clone):
+    clone.set(attention__num_images=3)
+    assert clone.repro() == ["attention"]
+    assert (clone.folder / "results/attention/image_03.png").exists()
+
+
+def test_train_settings_download_nothing_and_old_ones_come_from_the_cache(clone):
+    before = clone.read("models/vit.safetensors")
+    old = yaml.safe_load(clone.read("params.yaml"))["train"]["learning_rate"]
+    clone.set(train__learning_rate=2 * old)
+    assert clone.repro() == ["train", "evaluate", "attention"]
+    assert clone.read("models/vit.safetensors") != before
+    clone.set(train__learning_rate=old)
+    assert clone.repro("train") == []
+    assert clone.read("models/vit.safetensors") == before
+
+
+def test_a_mistake_in_the_settings_ends_in_one_line_and_leaves_the_results(clone):
+    before = clone.read("dvc.lock"), clone.read("results/metrics.json")
+    clone.set(model__num_heads=3)
+    printed = clone.run("dvc", "repro", expect=255)
+    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "model.num_heads" in errors[0]
+    assert "Traceback" not in printed
+    assert (clone.read("dvc.lock"), clone.read("results/metrics.json")) == before

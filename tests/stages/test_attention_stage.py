@@ -1,0 +1,134 @@
+import importlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+
+@pytest.fixture(scope="module")
+def arrays(finished) -> dict[str, np.ndarray]:
+    with np.load(finished[0] / "results" / "attention" / "attention.npz") as file:
+        return dict(file)
+
+
+def test_attention_ends_well(finished):
+    ended = finished[1]["attention"]
+    assert ended.code == 0, ended.err
+    assert ended.err == ""
+    assert "attention of 3 test images" in ended.out
+
+
+def test_rows_of_the_attention_sum_to_1(arrays):
+    # Two layers, three images, two heads; two registers and 2 x 3 patches.
+    assert arrays["attention"].shape == (2, 3, 2, 8, 8)
+    assert (arrays["attention"] >= 0).all()
+    np.testing.assert_allclose(arrays["attention"].sum(axis=-1), 1, atol=1e-5)
+
+
+def test_images_and_labels_are_those_of_the_test_set(arrays, tiny_dataset):
+    indices = arrays["indices"]
+    assert len(set(indices.tolist())) == 3
+    np.testing.assert_array_equal(arrays["images"], tiny_dataset.x_test[indices])
+    np.testing.assert_array_equal(arrays["labels"], tiny_dataset.y_test[indices])
+
+
+def test_predictions_are_those_of_the_evaluation(finished, arrays, tiny_dataset):
+    table = pd.read_csv(finished[0] / "results" / "confusion.csv")
+    predicted = [tiny_dataset.class_names[n] for n in arrays["probabilities"].argmax(axis=-1)]
+    assert predicted == table["predicted"].iloc[arrays["indices"]].tolist()
+    np.testing.assert_allclose(arrays["probabilities"].sum(axis=-1), 1, atol=1e-5)
+
+
+def test_mistakes_come_first(arrays):
+    right = arrays["probabilities"].argmax(axis=-1) == arrays["labels"]
+    assert right.tolist() == [False, True, True]
+
+
+def test_each_image_has_a_sheet(finished):
+    folder = finished[0] / "results" / "attention"
+    pictures = sorted(path.name for path in folder.glob("*.png"))
+    assert {"image_01.png", "image_02.png", "image_03.png", "overview.png"} <= set(pictures)
+    assert "image_04.png" not in pictures
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+
+
+def test_maps_of_all_methods_for_the_predicted_and_the_true_class(arrays):
+    methods = arrays["methods"].tolist()
+    assert methods == ["last_layer", "rollout", "gradient_rollout", "relevance"]
+    for name in ("maps", "maps_true"):
+        assert arrays[name].shape == (4, 3, 6)
+        assert arrays[name].dtype == np.float32
+        assert arrays[name].min() >= 0
+    # The mean over the heads, and over the patches that are pooled, which stand behind 2 registers.
+    last = arrays["attention"][-1, :, :, 2:, 2:].mean(axis=(1, 2))
+    np.testing.assert_allclose(arrays["maps"][0], last, rtol=1e-5)
+    right = arrays["probabilities"].argmax(axis=-1) == arrays["labels"]
+    same = (arrays["maps"] == arrays["maps_true"]).all(axis=-1)  # [M, B]
+    # The same class is asked for where the model is right; two methods know no class anyway.
+    assert same.tolist() == [[True] * 3, [True] * 3, right.tolist(), right.tolist()]
+
+
+def test_table_of_heads_has_a_row_for_each(finished):
+    heads = pd.read_csv(finished[0] / "results" / "attention" / "heads.csv")
+    assert heads[["layer", "head"]].to_numpy().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
+    # Patches of 4 pixels in 2 rows of 3: the corners are 4 * sqrt(1 + 4) apart.
+    assert heads["distance_pixels"].between(0, 4 * 5**0.5).all()
+    assert heads["entropy_nats"].between(0, np.log(8) + 1e-6).all()
+
+
+def test_the_same_pictures_are_there_whatever_the_model(finished):
+    folder = finished[0] / "results" / "attention"
+    for name in (
+        "class_maps", "right_wrong", "any_patch", "distance", "entropy", "token_shares",
+        "positions", "filters",
+    ):  # fmt: skip
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG"), name
+
+
+def test_images_without_a_mistake_are_drawn_too(here, copy, edit, arrays):
+    right = arrays["probabilities"].argmax(axis=-1) == arrays["labels"]
+    edit(attention__images=arrays["indices"][right].tolist())
+    ended = here("attention", copy)
+    assert ended.code == 0, ended.err
+    assert (copy / "results" / "attention" / "right_wrong.png").stat().st_size > 0
+
+
+def test_chosen_images_are_taken_in_their_order(here, copy, edit, tiny_dataset):
+    edit(attention__images=[17, 0])
+    ended = here("attention", copy)
+    assert ended.code == 0, ended.err
+    with np.load(copy / "results" / "attention" / "attention.npz") as file:
+        assert file["indices"].tolist() == [17, 0]
+        np.testing.assert_array_equal(file["images"], tiny_dataset.x_test[[17, 0]])
+
+
+def test_titles_tell_prediction_and_class(monkeypatch, tiny_dataset):
+    stage = importlib.import_module("stages.attention")
+    drawn: dict[str, Figure] = {}
+    monkeypatch.setattr(
+        stage, "save_figure", lambda figure, path: drawn.update({path.name: figure})
+    )
+    chosen = np.array([0, 16])  # of the classes left and left
+    probabilities = np.array([[0.9, 0.05, 0.05], [0.0, 0.25, 0.75]])
+    maps = np.full((2, 2, 2, 2, 3), 1 / 6)
+    stage.draw(tiny_dataset, chosen, maps, probabilities, "gap")
+    assert set(drawn) == {"image_01.png", "image_02.png", "overview.png"}
+    right, wrong = (drawn[f"image_0{n}.png"].get_suptitle() for n in (1, 2))
+    assert right == "Test image 0: predicted left (90 % sure), is left: right"
+    assert wrong == "Test image 16: predicted right (75 % sure), is left: WRONG"
+
+
+def test_missing_image_is_refused_before_jax_is_started(here, refused, copy, edit, monkeypatch):
+    def fail() -> None:
+        raise AssertionError("JAX was started")
+
+    monkeypatch.setattr("jax.devices", fail)
+    edit(attention__images=[0, 18])
+    line = refused(here, "attention", copy)
+    assert "attention.images holds 18, the test set has 18 images; allowed: 0 to 17" in line
+
+
+def test_other_architecture_is_named(here, refused, copy, edit):
+    edit(model__pool="cls")
+    assert "model.pool 'gap' there, 'cls' here" in refused(here, "attention", copy)

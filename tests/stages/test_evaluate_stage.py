@@ -1,0 +1,144 @@
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from sklearn.metrics import precision_recall_fscore_support
+
+NAMES = ["left", "middle", "right"]
+
+
+@pytest.fixture(scope="module")
+def metrics(finished) -> dict:
+    return json.loads((finished[0] / "results" / "metrics.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def predictions(finished) -> pd.DataFrame:
+    return pd.read_csv(finished[0] / "results" / "confusion.csv")
+
+
+def test_evaluation_ends_well(finished):
+    ended = finished[1]["evaluate"]
+    assert ended.code == 0, ended.err
+    assert ended.err == ""
+    assert ended.out.startswith("results/metrics.json: ")
+
+
+def numbers(tree: dict) -> list[float]:
+    return [
+        number
+        for value in tree.values()
+        for number in (numbers(value) if isinstance(value, dict) else [value])
+        if isinstance(number, int | float)
+    ]
+
+
+def test_metrics_have_exactly_these_keys(metrics):
+    keys = {
+        key: sorted(value) if isinstance(value, dict) else value for key, value in metrics.items()
+    }
+    assert keys == {
+        "data": "mnist",
+        "source": "made for a test",
+        "test": ["accuracy", "calibration_error", "error_count", "examples", "loss"],
+        "validation": ["accuracy", "examples", "loss"],
+        "faithfulness": [
+            "brightness", "gradient_rollout", "last_layer", "random", "relevance", "rollout",
+        ],
+    }  # fmt: skip
+    assert len(numbers(metrics)) <= 16
+
+
+def test_each_image_is_counted_once(metrics, predictions, tiny_dataset):
+    assert metrics["test"]["examples"] == len(predictions) == len(tiny_dataset.y_test) == 18
+    assert metrics["validation"]["examples"] == 12
+    assert predictions["actual"].tolist() == [NAMES[label] for label in tiny_dataset.y_test]
+    assert set(predictions["predicted"]) <= set(NAMES)
+
+
+def test_metrics_agree_with_the_predictions(metrics, predictions):
+    wrong = (predictions["actual"] != predictions["predicted"]).sum()
+    assert metrics["test"]["error_count"] == wrong
+    assert metrics["test"]["accuracy"] == pytest.approx(1 - wrong / 18, abs=1e-6)
+    # Three labels are wrong on purpose.
+    assert 3 <= wrong <= 6
+
+
+def test_validation_agrees_with_the_last_epoch_of_training(finished, metrics):
+    last = pd.read_csv(finished[0] / "results" / "history.csv").iloc[-1]
+    assert metrics["validation"]["accuracy"] == pytest.approx(last["validation_accuracy"], abs=1e-5)
+    assert metrics["validation"]["loss"] == pytest.approx(last["validation_loss"], rel=1e-4)
+
+
+def test_table_agrees_with_scikit_learn(finished, predictions):
+    table = pd.read_csv(finished[0] / "results" / "per_class.csv")
+    expected = precision_recall_fscore_support(
+        predictions["actual"], predictions["predicted"], labels=NAMES, zero_division=0
+    )
+    assert table["class"].tolist() == NAMES
+    for name, values in zip(["precision", "recall", "f1", "support"], expected, strict=True):
+        np.testing.assert_allclose(table[name], values, atol=1e-6)
+
+
+def test_faithfulness_is_the_area_between_the_curves(finished, metrics):
+    table = pd.read_csv(finished[0] / "results" / "faithfulness.csv")
+    # 2 x 3 patches can be taken away in 6 steps.
+    shares = table["share"].to_numpy().reshape(6, 7)
+    np.testing.assert_allclose(shares, np.tile(np.arange(7) / 6, (6, 1)), atol=1e-6)
+    for method, curve in table.groupby("method"):
+        score = np.trapezoid(curve["insertion"] - curve["deletion"], curve["share"])
+        assert metrics["faithfulness"][method] == pytest.approx(score, abs=1e-4)
+
+
+def test_all_curves_start_and_end_at_the_same_images(finished):
+    curves = pd.read_csv(finished[0] / "results" / "faithfulness.csv")
+    ends = curves[curves["share"].isin([0, 1])]
+    whole = pd.concat([ends[ends["share"] == 0]["deletion"], ends[ends["share"] == 1]["insertion"]])
+    empty = pd.concat([ends[ends["share"] == 1]["deletion"], ends[ends["share"] == 0]["insertion"]])
+    assert len(whole) == len(empty) == 12
+    assert np.ptp(whole) < 1e-5
+    assert np.ptp(empty) < 1e-5
+    assert whole.iloc[0] > empty.iloc[0]
+
+
+def test_figures_are_drawn(finished):
+    for name in ("confusion", "per_class", "mistakes", "faithfulness"):
+        path = finished[0] / "results" / f"{name}.png"
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_other_architecture_ends_the_program_in_one_line(program, refused, finished, start):
+    tree = yaml.safe_load((finished[0] / "params.yaml").read_text())
+    tree["model"]["num_layers"] = 3
+    folder = start(tree)
+    for name in ("models", "results"):
+        shutil.copytree(finished[0] / name, folder / name)
+    line = refused(program, "evaluate", folder)
+    assert "models/vit.safetensors was trained with other settings" in line
+    assert "model.num_layers 2 there, 3 here" in line
+
+
+def test_missing_weights_are_named(here, refused, copy):
+    (copy / "models" / "vit.safetensors").unlink()
+    line = refused(here, "evaluate", copy)
+    assert "models/vit.safetensors is not there; make it with: dvc repro train" in line
+
+
+def test_damaged_weights_are_named(here, refused, copy):
+    path = copy / "models" / "vit.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    line = refused(here, "evaluate", copy)
+    assert "models/vit.safetensors is not a weights file of this project" in line
+
+
+def test_missing_data_set_is_named(here, refused, copy):
+    (copy / "data" / "dataset.npz").unlink()
+    assert "data/dataset.npz is not there" in refused(here, "evaluate", copy)
+
+
+def test_wrong_setting_is_named(here, refused, copy, edit):
+    edit(evaluate__batch_size=0)
+    assert "params.yaml: evaluate.batch_size is 0; allowed: " in refused(here, "evaluate", copy)

@@ -1,0 +1,160 @@
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from vit_hk.errors import UserError
+from vit_hk.params import ModelSettings
+from vit_hk.training.loop import NotFiniteError
+from vit_hk.weights import load_weights
+
+
+def test_training_ends_well_and_says_what_it_does(finished):
+    ended = finished[1]["train"]
+    assert ended.code == 0, ended.err
+    lines = ended.out.splitlines()
+    assert lines[0] == "36 training and 12 validation images of mnist (made for a test)"
+    assert "parameters on cpu" in lines[1]
+    assert ended.err == ""
+
+
+def test_history_has_a_row_for_each_epoch(finished, settings_of_tests):
+    history = pd.read_csv(finished[0] / "results" / "history.csv")
+    assert list(history.columns) == [
+        "epoch", "train_loss", "validation_loss", "validation_accuracy", "learning_rate",
+    ]  # fmt: skip
+    epochs = settings_of_tests["train"]["epochs"]
+    assert history["epoch"].tolist() == list(range(1, epochs + 1))
+    assert np.isfinite(history).all().all()
+    assert history["validation_accuracy"].between(0, 1).all()
+
+
+def test_model_learns(finished):
+    history = pd.read_csv(finished[0] / "results" / "history.csv")
+    assert history["train_loss"].iloc[-1] < 0.8 * history["train_loss"].iloc[0]
+    # Chance is a third.
+    assert history["validation_accuracy"].iloc[-1] > 0.8
+
+
+def test_weights_describe_themselves(finished, tiny_dataset, settings_of_tests):
+    settings = ModelSettings(**settings_of_tests["model"])
+    params, info = load_weights(finished[0] / "models" / "vit.safetensors", settings, tiny_dataset)
+    assert info.model == settings
+    assert info.seed == settings_of_tests["seed"]
+    assert (info.data, info.source) == ("mnist", "made for a test")
+    assert info.class_names == ["left", "middle", "right"]
+    assert info.image_shape == [8, 12, 2]
+    assert len(info.mean) == len(info.std) == 2
+    assert any(module.endswith("head") for module in params)
+
+
+def test_timing_is_recorded(finished):
+    timing = json.loads((finished[0] / "results" / "timing.json").read_text())
+    assert set(timing) == {"train", "evaluate"}
+    assert set(timing["train"]) == {"compile_seconds", "train_seconds", "images_per_second"}
+    assert all(value > 0 for figures in timing.values() for value in figures.values())
+
+
+def test_curves_are_drawn(finished):
+    assert (finished[0] / "results" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_misspelt_setting_is_named(here, refused, copy, edit):
+    edit(train__epoch=3)
+    line = refused(here, "train", copy)
+    assert line.startswith("error: params.yaml: train.epoch is not a setting; did you mean ")
+
+
+def test_missing_gpu_ends_the_program_in_one_line(program, refused, start, tree):
+    tree["train"]["platform"] = "gpu"
+    # An empty list hides a GPU, so that the test holds on a machine with one.
+    line = refused(
+        lambda stage, folder: program(stage, folder, CUDA_VISIBLE_DEVICES=""), "train", start(tree)
+    )
+    assert "train.platform is gpu, but JAX sees only cpu" in line
+
+
+def test_missing_settings_are_named(here, refused, copy):
+    (copy / "params.yaml").unlink()
+    assert "params.yaml could not be read" in refused(here, "train", copy)
+
+
+def test_missing_data_set_is_named(here, refused, copy):
+    (copy / "data" / "dataset.npz").unlink()
+    line = refused(here, "train", copy)
+    assert "data/dataset.npz is not there; make it with: dvc repro download" in line
+
+
+def test_damaged_data_set_is_named(here, refused, copy):
+    path = copy / "data" / "dataset.npz"
+    path.write_bytes(path.read_bytes()[:-500])
+    assert "data/dataset.npz is damaged" in refused(here, "train", copy)
+
+
+def test_batch_larger_than_the_split_is_refused(here, refused, copy, edit):
+    edit(train__batch_size=37)
+    line = refused(here, "train", copy)
+    assert "train.batch_size is 37, the training split has 36 images; allowed: 1 to 36" in line
+
+
+def test_patch_size_that_does_not_divide_the_images_is_refused(here, refused, copy, edit):
+    edit(model__patch_size=3)
+    line = refused(here, "train", copy)
+    assert "model.patch_size is 3, images of mnist are 8 x 12 pixels; allowed: 1, 2, 4" in line
+
+
+def test_shift_as_large_as_the_images_is_refused(here, refused, copy, edit):
+    edit(train__augment__shift=8)
+    line = refused(here, "train", copy)
+    assert "train.augment.shift is 8, images are 8 x 12 pixels; allowed: 0 to 7" in line
+
+
+def test_wrong_data_is_refused_before_jax_is_started(here, copy, edit, monkeypatch):
+    def fail() -> None:
+        raise AssertionError("JAX was started")
+
+    monkeypatch.setattr("jax.devices", fail)
+    edit(train__batch_size=37)
+    assert "train.batch_size is 37" in here("train", copy).err
+
+
+def test_training_that_blows_up_keeps_the_last_good_weights(
+    here, copy, monkeypatch, tiny_dataset, settings_of_tests
+):
+    outputs = [copy / "models" / "vit.safetensors", copy / "results" / "history.csv"]
+    before = [path.read_bytes() for path in outputs]
+    settings = ModelSettings(**settings_of_tests["model"])
+    good, _ = load_weights(outputs[0], settings, tiny_dataset)
+
+    def blow_up(*_: object) -> None:
+        raise NotFiniteError(1234, 0.05, good)
+
+    # That the loop notices is tested there; a real one would be compiled for seconds.
+    monkeypatch.setattr("vit_hk.training.loop.train", blow_up)
+    ended = here("train", copy)
+    assert ended.code == 1
+    (line,) = ended.err.splitlines()
+    assert (
+        "error: the loss or its gradient is not finite at step 1,234 (learning rate 0.05)" in line
+    )
+    assert "lower train.learning_rate" in line
+    assert [path.read_bytes() for path in outputs] == before
+
+    kept = copy / ".scratch" / "train" / "last_good.safetensors"
+    assert str(kept.relative_to(copy)) in line
+    load_weights(kept, settings, tiny_dataset)
+
+
+def test_results_that_cannot_be_written_end_in_one_line(here, monkeypatch, copy):
+    def full(*_: object) -> None:
+        raise UserError("models/vit.safetensors could not be written: No space left on device")
+
+    # The module that the stage imports from; the stage itself is run afresh.
+    monkeypatch.setattr("vit_hk.weights.save_weights", full)
+    monkeypatch.setattr("vit_hk.training.loop.train", lambda *_: SimpleNamespace(params={}))
+    ended = here("train", copy)
+    assert ended.code == 1
+    assert ended.err == (
+        "error: models/vit.safetensors could not be written: No space left on device\n"
+    )

@@ -1,0 +1,141 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vit_hk.atomic import replacing
+from vit_hk.errors import UserError
+
+
+@pytest.fixture
+def target(tmp_path) -> Path:
+    path = tmp_path / "results" / "table.csv"
+    path.parent.mkdir()
+    path.write_text("old")
+    return path
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def write_half(path: Path, failure: type[BaseException]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("half of the n")
+        raise failure
+
+
+def test_new_content_replaces_the_old(target):
+    with replacing(target) as temporary:
+        temporary.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert files(target.parent) == ["table.csv"]
+
+
+def test_temporary_file_lies_in_the_same_folder_with_the_same_suffix(target):
+    # Another folder may be another disk; and matplotlib and NumPy look at the suffix.
+    with replacing(target) as temporary:
+        temporary.write_text("new")
+        assert temporary.parent == target.parent
+        assert temporary.suffix == ".csv"
+
+
+def test_folder_is_made(tmp_path):
+    with replacing(tmp_path / "a" / "b" / "c.txt") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "new"
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
+def test_failure_keeps_the_old_file_and_no_temporary_one(target, failure):
+    with pytest.raises(failure):
+        write_half(target, failure)
+    assert target.read_text() == "old"
+    assert files(target.parent) == ["table.csv"]
+
+
+def test_failure_without_an_old_file_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError):  # noqa: PT011, it is the one that is raised here
+        write_half(tmp_path / "new.txt", ValueError)
+    assert files(tmp_path) == []
+
+
+def test_own_error_of_the_block_passes(target):
+    with pytest.raises(UserError, match="mine"), replacing(target):
+        raise UserError("mine")
+
+
+def test_block_that_writes_nothing_is_an_error(target):
+    with pytest.raises(UserError, match=r"table\.csv could not be written"), replacing(target):
+        pass
+    assert target.read_text() == "old"
+
+
+def test_folder_that_cannot_be_made_is_named(target, one_line):
+    # Below a file: the superuser, too, is refused here.
+    with pytest.raises(UserError) as caught, replacing(target / "below.txt"):
+        pass
+    message = one_line(caught.value)
+    assert f"{target / 'below.txt'} could not be written: " in message
+
+
+def test_folder_without_write_access_is_named(one_line):
+    with pytest.raises(UserError) as caught, replacing("/proc/table.csv") as temporary:
+        temporary.write_text("new")
+    assert "/proc/table.csv could not be written: " in one_line(caught.value)
+
+
+def test_target_that_is_a_folder_is_named(tmp_path, one_line):
+    (tmp_path / "table.csv").mkdir()
+    with pytest.raises(UserError) as caught, replacing(tmp_path / "table.csv") as temporary:
+        temporary.write_text("new")
+    assert "table.csv could not be written: Is a directory" in one_line(caught.value)
+    assert files(tmp_path) == []
+
+
+# As the stages write.
+WRITERS = {
+    "text": "temporary.write_text('x' * 100_000)",
+    "npz": "with temporary.open('wb') as file: np.savez(file, a=noise)",
+    "csv": "pd.DataFrame({'a': range(50_000)}).to_csv(temporary)",
+    "safetensors": "temporary.write_bytes(save({'a': noise}))",
+    "png": "figure.figimage(noise); figure.savefig(temporary, format='png')",
+}
+FILL_THE_DISK = """
+import resource, signal, sys
+import numpy as np, pandas as pd
+from matplotlib.figure import Figure
+from safetensors.numpy import save
+from pathlib import Path
+from vit_hk.atomic import replacing
+from vit_hk.errors import UserError
+
+figure, noise = Figure(), np.random.default_rng(0).random((400, 400))
+# A write over the limit sends a signal; where that is ignored, it raises.
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+for name, statement in {writers!r}.items():
+    target = Path(sys.argv[1]) / name
+    target.write_text("old")
+    try:
+        with replacing(target) as temporary:
+            exec(statement)
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_full_disk_ends_in_one_line_and_keeps_the_old_file(tmp_path, project):
+    code = FILL_THE_DISK.format(writers=WRITERS)
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=project, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.stderr == ""
+    assert run.stdout.splitlines() == [
+        f"{tmp_path / name} could not be written: File too large" for name in WRITERS
+    ]
+    assert files(tmp_path) == sorted(WRITERS)
+    assert all((tmp_path / name).read_text() == "old" for name in WRITERS)

@@ -1,0 +1,586 @@
+import copy
+import re
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vit_hk.errors import UserError
+from vit_hk.params import MAX_BYTES, Params, load_params
+
+SECTIONS = ("data", "model", "train", "evaluate", "attention")
+
+
+def put(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set the value of a dotted key."""
+    *sections, last = key.split(".")
+    for name in sections:
+        tree = tree[name]
+    tree[last] = value
+
+
+def drop(tree: dict[str, Any], key: str) -> None:
+    *sections, last = key.split(".")
+    for name in sections:
+        tree = tree[name]
+    del tree[last]
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    keys = []
+    for name, value in tree.items():
+        keys += leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
+    return keys
+
+
+@pytest.fixture
+def refuse(tmp_path, one_line) -> Callable[[str | bytes | dict], str]:
+    """The message about a file that is refused."""
+
+    def read(content: str | bytes | dict) -> str:
+        path = tmp_path / "params.yaml"
+        text = yaml.safe_dump(content) if isinstance(content, dict) else content
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        with pytest.raises(UserError) as caught:
+            load_params(path)
+        message = one_line(caught.value)
+        assert message.startswith(str(path))
+        return message.removeprefix(str(path))
+
+    return read
+
+
+@pytest.fixture
+def accept(tmp_path) -> Callable[[str | dict], Params]:
+    def read(content: str | dict) -> Params:
+        path = tmp_path / "params.yaml"
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content), "utf-8")
+        return load_params(path)
+
+    return read
+
+
+def test_each_value_arrives_as_it_stands(accept, tree):
+    assert accept(tree).model_dump() == tree
+
+
+def test_shipped_settings_are_valid(project):
+    loaded = load_params(project / "params.yaml")
+    assert loaded.model_dump() == yaml.safe_load((project / "params.yaml").read_text("utf-8"))
+
+
+def test_settings_are_frozen(accept, tree):
+    loaded = accept(tree)
+    with pytest.raises(ValueError, match="frozen"):
+        loaded.seed = 1
+    with pytest.raises(ValueError, match="frozen"):
+        loaded.train.augment.shift = 1
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "right"),
+    [
+        ("", "sead", "seed"),
+        ("", "tarin", "train"),
+        ("model.", "hiden_size", "model.hidden_size"),
+        ("model.", "num-heads", "model.num_heads"),
+        ("train.", "learning_rat", "train.learning_rate"),
+        ("train.augment.", "shfit", "train.augment.shift"),
+        ("attention.", "num_image", "attention.num_images"),
+    ],
+)
+@pytest.mark.parametrize("instead", [True, False], ids=["instead", "beside"])
+def test_misspelt_key_names_the_nearest_right_one(refuse, tree, section, key, right, instead):
+    put(tree, section + key, 1)
+    if instead:
+        drop(tree, right)
+    message = refuse(tree)
+    assert f"{section}{key} is not a setting" in message
+    assert f"did you mean {right}?" in message
+
+
+def test_unknown_key_lists_the_allowed_ones(refuse, tree):
+    put(tree, "evaluate.colour", "red")
+    message = refuse(tree)
+    assert "evaluate.colour is not a setting" in message
+    assert "allowed: batch_size" in message
+    assert "did you mean" not in message
+
+
+def test_missing_key_is_named(refuse, tree):
+    keys = leaves(tree)
+    assert "train.augment.shift" in keys
+    for key in keys:
+        incomplete = copy.deepcopy(tree)
+        drop(incomplete, key)
+        assert f": {key} is missing" in refuse(incomplete)
+
+
+@pytest.mark.parametrize("section", [*SECTIONS, "train.augment"])
+def test_missing_section_is_named(refuse, tree, section):
+    drop(tree, section)
+    assert f": {section} is missing" in refuse(tree)
+
+
+@pytest.mark.parametrize("section", [*SECTIONS, "train.augment"])
+@pytest.mark.parametrize("value", [3, None, "text", [], [1]], ids=str)
+def test_section_that_is_no_mapping_lists_its_keys(refuse, tree, section, value):
+    put(tree, section, value)
+    message = refuse(tree)
+    assert f": {section} is {value!r}; allowed: a section with the keys " in message
+    assert {"data": "name", "train.augment": "shift"}.get(section, "") in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train.epochs", "10"),
+        ("train.epochs", 10.0),
+        ("train.epochs", True),
+        ("train.epochs", [10]),
+        ("train.epochs", None),
+        ("train.epochs", {"a": 1}),
+        ("seed", 0.5),
+        ("seed", False),
+        ("model.qk_norm", 1),
+        ("model.qk_norm", 0),
+        ("model.qk_norm", "false"),
+        ("model.dropout", "0.1"),
+        ("model.dropout", True),
+        ("model.dropout", [0.1]),
+        ("model.pool", 3),
+        ("data.root", 3),
+        ("attention.images", 3),
+        ("attention.images", "0, 1"),
+    ],
+)
+def test_wrong_type_is_refused(refuse, tree, key, value):
+    put(tree, key, value)
+    assert f": {key} is {value!r}; allowed: " in refuse(tree)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")], ids=str)
+@pytest.mark.parametrize(
+    "key", ["train.learning_rate", "train.warmup_epochs", "model.dropout", "train.grad_clip"]
+)
+def test_number_that_is_not_finite_is_refused(refuse, tree, key, value):
+    put(tree, key, value)
+    assert f": {key} is {value}; allowed: " in refuse(tree)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", -1),
+        ("seed", 2**32),
+        ("model.patch_size", 0),
+        ("model.num_layers", 0),
+        ("model.num_heads", 0),
+        ("model.registers", -1),
+        ("model.dropout", 1.0),
+        ("model.dropout", -0.1),
+        ("model.drop_path", 1.0),
+        ("model.pool", "mean"),
+        ("model.position", "Learned"),
+        ("train.epochs", 0),
+        ("train.epochs", -3),
+        ("train.min_steps", -1),
+        ("train.batch_size", 0),
+        ("train.learning_rate", 0.0),
+        ("train.learning_rate", -0.1),
+        ("train.warmup_epochs", -0.5),
+        ("train.weight_decay", -0.05),
+        ("train.label_smoothing", 1.0),
+        ("train.grad_clip", -1.0),
+        ("train.ema_decay", 1.0),
+        ("train.validation_fraction", 0.0),
+        ("train.validation_fraction", 1.0),
+        ("train.augment.shift", -1),
+        ("train.platform", "tpu"),
+        ("evaluate.batch_size", 0),
+        ("evaluate.faithfulness_images", 0),
+        ("attention.head_fusion", "median"),
+        ("attention.discard_ratio", 1.0),
+        ("attention.num_images", 0),
+        ("data.name", "minst"),
+        ("data.offline", "yes"),
+    ],
+)
+def test_value_out_of_range_is_refused(refuse, tree, key, value):
+    put(tree, key, value)
+    assert f": {key} is {value!r}; allowed: " in refuse(tree)
+
+
+def test_choices_are_listed(refuse, tree):
+    put(tree, "data.name", "minst")
+    message = refuse(tree)
+    assert all(name in message for name in ("'mnist'", "'fashion_mnist'", "'kmnist'", "'cifar10'"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model.dropout", 0.0),
+        ("model.dropout", 0),  # a whole number is a number
+        ("train.learning_rate", 1),
+        ("train.warmup_epochs", 0),
+        ("train.warmup_epochs", 1.99),
+        ("train.grad_clip", 0.0),
+        ("seed", 2**32 - 1),
+        ("attention.images", [0, 42]),
+        ("attention.num_wrong", 3),
+        ("data.root", "~/big disk/données"),
+    ],
+)
+def test_value_at_the_edge_is_accepted(accept, tree, key, value):
+    put(tree, key, value)
+    assert accept(tree).model_dump() == tree
+
+
+@pytest.mark.parametrize("root", ["", "  ", "a\0b", "a\nb", "\ud800"], ids=repr)
+def test_root_that_is_no_path_is_refused(refuse, tree, root):
+    put(tree, "data.root", "PLACE")
+    text = yaml.safe_dump(tree).replace("PLACE", '"' + root.encode("unicode_escape").decode() + '"')
+    assert f": data.root is {root!r}" in refuse(text)
+
+
+def test_hidden_size_must_be_a_multiple_of_the_heads(refuse, tree):
+    tree["model"] |= {"hidden_size": 10, "num_heads": 4, "position": "learned"}
+    message = refuse(tree)
+    assert "model.hidden_size is 10" in message
+    assert "model.num_heads = 4" in message
+
+
+def test_sincos2d_needs_a_multiple_of_four(refuse, accept, tree):
+    tree["model"] |= {"hidden_size": 6, "num_heads": 3, "position": "sincos2d"}
+    assert "model.hidden_size is 6; model.position = sincos2d needs a multiple of 4" in refuse(tree)
+    tree["model"]["position"] = "learned"
+    assert accept(tree).model.hidden_size == 6
+
+
+@pytest.mark.parametrize("warmup", [2, 2.0, 5])
+def test_warmup_must_end_before_the_training(refuse, tree, warmup):
+    tree["train"] |= {"epochs": 2, "warmup_epochs": warmup}
+    message = refuse(tree)
+    assert f"train.warmup_epochs is {warmup:g}, train.epochs is 2" in message
+
+
+def test_more_mistakes_than_images_are_refused(refuse, tree):
+    tree["attention"] |= {"num_images": 2, "num_wrong": 3}
+    message = refuse(tree)
+    assert "attention.num_wrong is 3, more than attention.num_images = 2" in message
+
+
+@pytest.mark.parametrize("images", [[1, 1], list(range(101))], ids=["twice", "too many"])
+def test_images_are_at_most_100_each_once(refuse, tree, images):
+    put(tree, "attention.images", images)
+    assert "attention.images must hold at most 100 indices, each once" in refuse(tree)
+
+
+@pytest.mark.parametrize("index", [-1, "a", 1.0, True])
+def test_wrong_index_is_named_by_its_place(refuse, tree, index):
+    put(tree, "attention.images", [5, index])
+    assert f": attention.images.1 is {index!r}; allowed: " in refuse(tree)
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n", "~", "---\n"], ids=repr)
+def test_empty_file_lists_the_sections(refuse, text):
+    message = refuse(text)
+    assert message.startswith(" is empty")
+    assert all(section in message for section in ("seed", *SECTIONS))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("- a\n- b", "list"), ("just text", "str"), ("3", "int")]
+)
+def test_file_without_mapping_is_refused(refuse, text, kind):
+    assert refuse(text).startswith(f" is a {kind}, not settings")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("seed: [1, 2", "line 1"),
+        ("seed: 1\n  train: 2", "line 2, column 8"),
+        ("seed: 1\n\ttrain: 2", "line 2, column 1"),
+        ("seed: 'never closed", "line 1"),
+        ("seed: 1\n---\nseed: 2", "line 2"),
+        ("seed: @", "line 1, column 7"),
+        ("{a: 1}}", "line 1, column 7"),
+        ("? [a]\n: 1", "line 1, column 3"),
+    ],
+)
+def test_malformed_yaml_names_the_place(refuse, text, place):
+    message = refuse(text)
+    assert "is not valid YAML at" in message
+    assert place in message
+
+
+@pytest.mark.parametrize("character", ["\0", "\x07", "\x1b", "\ufffe"], ids=repr)
+def test_control_characters_are_refused(refuse, character):
+    assert "is not valid YAML" in refuse(f"seed: {character}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("seed: 3", "seed: 3\nseed: 3", "seed"),
+        ("  pool: gap", "  pool: gap\n  pool: cls", "pool"),
+        ("    shift: 0", "    shift: 0\n    'shift': 2", "shift"),
+    ],
+)
+def test_key_that_stands_twice_is_refused(refuse, tree, old, new, key):
+    text = yaml.safe_dump(tree)
+    assert text.count(old) == 1
+    message = refuse(text.replace(old, new))
+    assert f"key '{key}' stands twice" in message
+    assert re.search(r"at line \d+, column \d+", message)
+
+
+def test_merge_key_cannot_hide_a_second_value(refuse, tree):
+    assert "a key must be a plain word" in refuse(yaml.safe_dump(tree) + "\n<<: {seed: 9}\n")
+
+
+@pytest.mark.parametrize(
+    "key", ["1", "yes", "~", "2024-01-01", "1.5", '""', '"a\\nb"', '"\\ud800"']
+)
+def test_key_that_is_no_plain_word_is_refused(refuse, tree, key):
+    assert "a key must be a plain word" in refuse(yaml.safe_dump(tree) + f"\n{key}: 1\n")
+
+
+def test_aliases_are_refused(refuse):
+    assert "aliases are not allowed" in refuse("seed: &a 1\nmodel: *a")
+
+
+def test_alias_bomb_takes_neither_time_nor_memory(refuse):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    tracemalloc.start()
+    try:
+        assert "aliases are not allowed" in refuse("\n".join(lines))
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!python/object/apply:os.mkdir [MARK]",
+        "!!python/object:subprocess.Popen {}",
+        "!!python/name:os.system",
+        "!!bool maybe",
+        "!!timestamp soon",
+        "!!int ''",
+        "!!map [a]",
+        "!!set {a, b}",
+        "!!str 3",
+        "!mine 3",
+        "! 3",
+        "!<tag:%0a> 3",
+    ],
+)
+def test_tags_are_refused_and_run_nothing(refuse, tmp_path, value):
+    mark = tmp_path / "mark"
+    message = refuse(f"seed: {value.replace('MARK', str(mark))}")
+    assert "is not valid YAML at line 1, column 7: tags are not allowed" in message
+    assert not mark.exists()
+
+
+def test_file_over_the_limit_is_refused_before_it_is_parsed(refuse):
+    message = refuse("#" * (MAX_BYTES + 1))
+    assert f"more than {MAX_BYTES:,} bytes" in message
+
+
+def test_file_at_the_limit_is_read(accept, tree):
+    text = yaml.safe_dump(tree)
+    padded = text + "#" * (MAX_BYTES - len(text.encode()))
+    assert accept(padded).model_dump() == tree
+
+
+@pytest.mark.parametrize(
+    ("content", "byte"),
+    [(b"seed: \xff", 6), ("seed: 1".encode("utf-16"), 0), (b"caf\xe9: 1", 3)],
+)
+def test_file_that_is_not_utf8_names_the_byte(refuse, content, byte):
+    assert f"is not UTF-8 text: byte {byte} is invalid" in refuse(content)
+
+
+def test_byte_order_mark_is_allowed(tmp_path, tree):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(tree), "utf-8-sig")
+    assert load_params(path).model_dump() == tree
+
+
+def test_missing_file_says_what_to_do(tmp_path, one_line):
+    with pytest.raises(UserError) as caught:
+        load_params(tmp_path / "params.yaml")
+    message = one_line(caught.value)
+    assert "params.yaml could not be read: No such file" in message
+    assert "project's folder" in message
+
+
+def test_folder_instead_of_the_file_is_refused(tmp_path, one_line):
+    with pytest.raises(UserError) as caught:
+        load_params(tmp_path)
+    assert "could not be read: Is a directory" in one_line(caught.value)
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "1.0e-3", "0.001", ".001", "+1e-3", "1e-03"])
+def test_powers_of_ten_are_numbers(accept, tree, text):
+    put(tree, "train.learning_rate", "PLACE")
+    loaded = accept(yaml.safe_dump(tree).replace("PLACE", text))
+    assert loaded.train.learning_rate == 0.001
+
+
+@pytest.mark.parametrize("text", ["'1e-3'", '"1e-3"', "1e", "e-3", "1e-3x"])
+def test_text_that_looks_like_a_number_is_refused(refuse, tree, text):
+    put(tree, "train.learning_rate", "PLACE")
+    message = refuse(yaml.safe_dump(tree).replace("PLACE", text))
+    assert f"train.learning_rate is '{text.strip(chr(39) + chr(34))}'; allowed: " in message
+
+
+def test_power_of_ten_is_no_whole_number(refuse, tree):
+    put(tree, "train.epochs", "PLACE")
+    message = refuse(yaml.safe_dump(tree).replace("PLACE", "1e2"))
+    assert "train.epochs is 100.0; allowed: " in message
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 5000, list(range(5000)), {f"k{n}": n for n in range(2000)}, 10**3000],
+    ids=["text", "list", "mapping", "number"],
+)
+def test_long_values_are_shortened(refuse, tree, value):
+    put(tree, "data.name", value)
+    message = refuse(tree)
+    assert "data.name is " in message
+    assert "..." in message
+    assert len(message) < 200
+
+
+def test_long_unknown_key_is_shortened(refuse, tree):
+    put(tree, "model." + "x" * 3000, 1)
+    message = refuse(tree)
+    assert "model.xxx" in message
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["0x" + "f" * 9000, "9" * 9000, "1:" + ":".join(["00"] * 9000), "1" + ":00" * 900 + ".5"],
+    ids=["hexadecimal", "decimal", "sexagesimal", "sexagesimal with fraction"],
+)
+def test_number_that_python_cannot_write_out_is_refused(refuse, tree, value):
+    put(tree, "seed", "PLACE")
+    assert len(refuse(yaml.safe_dump(tree).replace("PLACE", value))) < 200
+
+
+@pytest.mark.parametrize("text", ["[" * 50_000, "{a: " * 9000, "- " * 30_000], ids=["[", "{", "-"])
+def test_deep_nesting_is_refused(refuse, text):
+    assert "nested far too deep" in refuse(text)
+
+
+# Whatever the file holds, it is either valid or refused in one line.
+
+WORDS = st.sampled_from(["seed", *SECTIONS, "augment", "shift", "epochs", "pool", "images", "name"])
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT | WORDS | st.dates()
+    | st.datetimes() | st.binary(max_size=9)
+)  # fmt: skip
+KEYS = WORDS | TEXT | st.integers() | st.booleans() | st.none() | st.floats()
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(["put", "drop"]), st.integers(0, 99), KEYS, VALUES), max_size=3
+)
+FRAGMENTS = st.text("{}[]:,-?&*!|>'\"%@`#~<=. \n\t01289eExnayo_\\\0\x85é", max_size=12)
+many = settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+class _WithoutAliases(yaml.SafeDumper):
+    def ignore_aliases(self, _data: object) -> bool:
+        return True
+
+
+def mappings(tree: dict) -> list[dict]:
+    return [tree] + [
+        m for value in tree.values() if isinstance(value, dict) for m in mappings(value)
+    ]
+
+
+def valid_or_one_line(path, one_line) -> Params | None:
+    try:
+        return load_params(path)
+    except UserError as error:
+        one_line(error)
+        return None
+
+
+@many
+@given(changes=CHANGES)
+def test_any_change_of_the_tree_is_valid_or_refused(tmp_path, one_line, tree, changes):
+    tree = copy.deepcopy(tree)  # hypothesis gives one fixture to all examples
+    for action, place, key, value in changes:
+        section = mappings(tree)[place % len(mappings(tree))]
+        if action == "put":
+            section[key] = value
+        elif section:
+            del section[list(section)[place % len(section)]]
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.dump(tree, Dumper=_WithoutAliases, allow_unicode=True), "utf-8")
+    loaded = valid_or_one_line(path, one_line)
+    # Nothing is taken for something else on its way.
+    assert loaded is None or loaded.model_dump() == tree
+
+
+@many
+@given(
+    value=VALUES,
+    key=st.sampled_from(["seed", "model", "train.augment", "attention.images", "data.root"]),
+)
+def test_any_structure_in_place_of_a_value_is_valid_or_refused(
+    tmp_path, one_line, tree, key, value
+):
+    path = tmp_path / "params.yaml"
+    changed = copy.deepcopy(tree)
+    put(changed, key, "PLACE")
+    # Flow style, the other way to write YAML.
+    dumped = yaml.dump([value], Dumper=_WithoutAliases, default_flow_style=True, width=10**6)
+    text = yaml.safe_dump(changed).replace("PLACE", dumped.strip()[1:-1], 1)
+    path.write_text(text, "utf-8")
+    valid_or_one_line(path, one_line)
+
+
+@many
+@given(content=st.binary(max_size=60) | FRAGMENTS.map(str.encode) | st.text(max_size=60).map(
+    lambda text: text.encode("utf-8", "surrogatepass")
+))  # fmt: skip
+def test_any_bytes_are_refused(tmp_path, one_line, content):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    assert valid_or_one_line(path, one_line) is None
+
+
+@many
+@given(places=st.lists(st.tuples(st.integers(0, 10_000), FRAGMENTS), min_size=1, max_size=3))
+def test_any_damage_to_the_text_is_valid_or_refused(tmp_path, one_line, tree, places):
+    text = yaml.safe_dump(tree)
+    for position, fragment in places:
+        start = position % len(text)
+        text = text[:start] + fragment + text[start + len(fragment) // 2 :]
+    path = tmp_path / "params.yaml"
+    path.write_text(text, "utf-8")
+    valid_or_one_line(path, one_line)

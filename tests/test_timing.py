@@ -1,0 +1,26 @@
+import json
+
+import pytest
+
+from vit_hk.timing import record_timing
+
+
+def test_stages_keep_their_figures_beside_each_other(tmp_path):
+    path = tmp_path / "results" / "timing.json"
+    record_timing(path, "train", {"seconds": 12.3456, "images_per_second": 1000.0})
+    record_timing(path, "evaluate", {"seconds": 1.0})
+    record_timing(path, "train", {"seconds": 2.0})
+    assert json.loads(path.read_text()) == {"evaluate": {"seconds": 1.0}, "train": {"seconds": 2.0}}
+
+
+def test_figures_are_rounded_to_hundredths(tmp_path):
+    record_timing(tmp_path / "timing.json", "train", {"seconds": 12.3456})
+    assert json.loads((tmp_path / "timing.json").read_text()) == {"train": {"seconds": 12.35}}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"null", b"\xff"])
+def test_damaged_record_is_made_anew(tmp_path, content):
+    path = tmp_path / "timing.json"
+    path.write_bytes(content)
+    record_timing(path, "train", {"seconds": 2.0})
+    assert json.loads(path.read_text()) == {"train": {"seconds": 2.0}}

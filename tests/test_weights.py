@@ -1,0 +1,301 @@
+import dataclasses
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+
+from vit_hk.dataset import Dataset
+from vit_hk.errors import UserError
+from vit_hk.model.vit import make_model
+from vit_hk.params import ModelSettings
+from vit_hk.weights import WeightsInfo, load_weights, save_weights
+
+SHAPE = (4, 4, 2)
+CLASSES = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def model() -> ModelSettings:
+    return ModelSettings(
+        patch_size=2, hidden_size=4, num_layers=1, num_heads=1, mlp_dim=2, pool="cls",
+        position="learned", dropout=0.0, drop_path=0.0, qk_norm=False, registers=1,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    images, labels = np.zeros((3, *SHAPE), np.uint8), np.arange(3, dtype=np.int32)
+    return Dataset(images, labels, images, labels, "mnist", "made for a test", CLASSES)
+
+
+@pytest.fixture(scope="module")
+def info(model) -> WeightsInfo:
+    return WeightsInfo(
+        model=model, data="mnist", source="made for a test", class_names=list(CLASSES),
+        image_shape=list(SHAPE), mean=[0.1, 1 / 3], std=[0.2, 0.3], seed=5,
+        validation_fraction=0.1,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def params(model) -> dict[str, dict[str, np.ndarray]]:
+    """Random numbers in every tensor, among them ones that only exact copying keeps."""
+    shapes = jax.eval_shape(
+        lambda x: make_model(model, 3).init(jax.random.key(0), x, False), np.zeros((1, *SHAPE))
+    )
+    random = np.random.default_rng(0)
+    made = jax.tree.map(lambda x: random.normal(size=x.shape).astype(np.float32), shapes)
+    made["vit/head"]["b"][:] = [np.float32(1e-45), -0.0, np.finfo(np.float32).max]
+    return made
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "vit.safetensors"
+
+
+@pytest.fixture
+def refuse(path, one_line, model, data) -> Callable[..., str]:
+    """The message about the file, without its path."""
+
+    def read(settings: ModelSettings = model, dataset: Dataset = data) -> str:
+        with pytest.raises(UserError) as caught:
+            load_weights(path, settings, dataset)
+        message = one_line(caught.value)
+        assert message.startswith(str(path))
+        return message.removeprefix(str(path))
+
+    return read
+
+
+@pytest.fixture
+def edit(path, params, info) -> Callable[..., None]:
+    """Save, then change the header as JSON, the description in it, or the data."""
+    save_weights(path, params, info)
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+
+    def change(
+        description: dict[str, Any] | None = None,
+        header: Callable[[dict], Any] = lambda _: None,
+        body: Callable[[bytes], bytes] = lambda data: data,
+    ) -> None:
+        parsed = json.loads(raw[8 : 8 + length])
+        if description is not None:
+            described = json.loads(parsed["__metadata__"]["vit_hk"]) | description
+            parsed["__metadata__"]["vit_hk"] = json.dumps(described)
+        header(parsed)
+        text = json.dumps(parsed).encode()
+        path.write_bytes(struct.pack("<Q", len(text)) + text + body(raw[8 + length :]))
+
+    return change
+
+
+def test_saved_weights_come_back_to_the_bit(path, params, info, model, data):
+    save_weights(path, params, info)
+    loaded, described = load_weights(path, model, data)
+    assert described == info
+    assert {m: set(leaves) for m, leaves in loaded.items()} == {
+        m: set(leaves) for m, leaves in params.items()
+    }
+    for module, leaves in params.items():
+        for name, value in leaves.items():
+            assert loaded[module][name].dtype == np.float32
+            assert loaded[module][name].shape == value.shape
+            assert loaded[module][name].tobytes() == value.tobytes()
+
+
+def test_loaded_weights_run(path, params, info, model, data):
+    save_weights(path, params, info)
+    loaded, _ = load_weights(path, model, data)
+    images = np.ones((2, *SHAPE), np.float32)
+    before, after = (make_model(model, 3).apply(p, None, images, False) for p in (params, loaded))
+    np.testing.assert_array_equal(before.logits, after.logits)
+
+
+def test_same_weights_give_the_same_bytes(tmp_path, params, info):
+    # In another order, as a dictionary may come.
+    turned = {module: dict(reversed(leaves.items())) for module, leaves in reversed(params.items())}
+    save_weights(tmp_path / "a", params, info)
+    save_weights(tmp_path / "b", turned, info)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_plain_safetensors_reads_the_file(path, params, info):
+    save_weights(path, params, info)
+    with safe_open(path, "np") as file:
+        np.testing.assert_array_equal(file.get_tensor("vit/head/w"), params["vit/head"]["w"])
+        assert json.loads(file.metadata()["vit_hk"]) == info.model_dump()
+
+
+def test_others_may_read_the_file(path, params, info):
+    save_weights(path, params, info)
+    (path.parent / "plain").write_text("")
+    assert path.stat().st_mode == (path.parent / "plain").stat().st_mode
+
+
+def test_missing_file_names_the_command(refuse):
+    assert refuse() == " is not there; make it with: dvc repro train"
+
+
+def test_folder_is_refused(path, refuse):
+    path.mkdir()
+    assert refuse() == " is no file; make it with: dvc repro train"
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 8, b"garbage" * 50, b"\xff" * 20, b"PK\x03\x04"])
+def test_garbage_is_refused(path, refuse, content):
+    path.write_bytes(content)
+    message = refuse()
+    assert "is not a weights file of this project" in message
+    assert "dvc repro --force --single-item train" in message
+
+
+def test_truncated_file_is_refused_wherever_it_ends(path, params, info, refuse):
+    save_weights(path, params, info)
+    whole = path.read_bytes()
+    for length in [*range(0, len(whole), 97), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        assert "is not a weights file of this project" in refuse(), length
+
+
+def test_file_without_description_is_refused(edit, refuse):
+    edit(header=lambda header: header.pop("__metadata__"))
+    assert "no valid vit_hk in its metadata" in refuse()
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        {"mean": [0.1]},
+        {"std": [0.2, 0.0]},
+        {"std": [0.2, 0.3, 0.4]},
+        {"mean": [1e300, 0.1]},
+        {"seed": -1},
+        {"validation_fraction": 1.5},
+        {"model": {}},
+        {"class_names": ["a"]},
+        {"image_shape": [4, 4]},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_impossible_description_is_refused(edit, refuse, description):
+    edit(description)
+    assert "no valid vit_hk in its metadata" in refuse()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("patch_size", 1),
+        ("hidden_size", 8),
+        ("num_layers", 2),
+        ("num_heads", 2),
+        ("mlp_dim", 3),
+        ("pool", "gap"),
+        ("position", "sincos2d"),
+        ("dropout", 0.5),
+        ("drop_path", 0.5),
+        ("qk_norm", True),
+        ("registers", 0),
+    ],
+)
+def test_other_architecture_is_named_with_both_values(
+    path, params, info, model, refuse, key, value
+):
+    save_weights(path, params, info)
+    other = ModelSettings(**{**model.model_dump(), key: value})
+    message = refuse(settings=other)
+    assert f"model.{key} {getattr(model, key)!r} there, {value!r} here" in message
+    assert message.count(" there, ") == 1
+    assert "dvc repro" in message
+
+
+def test_all_differences_are_named(path, params, info, model, refuse):
+    save_weights(path, params, info)
+    other = ModelSettings(**{**model.model_dump(), "num_layers": 3, "mlp_dim": 5})
+    message = refuse(settings=other)
+    assert "model.num_layers 1 there, 3 here" in message
+    assert "model.mlp_dim 2 there, 5 here" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"name": "kmnist"}, "data 'mnist' there, 'kmnist' here"),
+        ({"source": "torchvision"}, "source 'made for a test' there, 'torchvision' here"),
+        ({"class_names": ("a", "b", "d")}, "classes ['a', 'b', 'c'] there, ['a', 'b', 'd'] here"),
+        ({"x_train": np.zeros((3, 4, 6, 2), np.uint8)}, "image shape [4, 4, 2] there, [4, 6, 2]"),
+    ],
+)
+def test_other_data_is_named(path, params, info, data, refuse, change, found):
+    save_weights(path, params, info)
+    assert found in refuse(dataset=dataclasses.replace(data, **change))
+
+
+def test_line_break_in_the_description_stays_in_the_line(edit, refuse):
+    edit({"source": "two\nlines"})
+    assert r"'two\nlines' there" in refuse()
+
+
+def test_tensor_of_wrong_shape_is_named(path, params, info, refuse):
+    changed = {**params, "vit/head": {**params["vit/head"], "w": np.zeros((4, 7), np.float32)}}
+    save_weights(path, changed, info)
+    message = refuse()
+    assert "tensor 'vit/head/w' is float32 [4, 7], its own settings want float32 [4, 3]" in message
+
+
+def test_tensor_of_wrong_type_is_named(path, params, info, refuse):
+    changed = {**params, "vit/head": {**params["vit/head"], "b": np.zeros(3, np.float16)}}
+    save_weights(path, changed, info)
+    message = refuse()
+    assert "tensor 'vit/head/b' is float16 [3], its own settings want float32 [3]" in message
+
+
+def test_missing_tensor_is_named(path, params, info, refuse):
+    save_weights(path, {**params, "vit/head": {"w": params["vit/head"]["w"]}}, info)
+    assert "tensor 'vit/head/b' is missing, its own settings want float32 [3]" in refuse()
+
+
+def test_extra_tensor_is_named(path, params, info, refuse):
+    save_weights(path, {**params, "vit/more": {"w": np.zeros(2, np.float32)}}, info)
+    assert "tensor 'vit/more/w' is float32 [2], its own settings want none" in refuse()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_tensor_that_is_not_finite_is_named(path, params, info, refuse, value):
+    changed = {**params, "vit/head": {**params["vit/head"], "b": np.float32([0, value, 0])}}
+    save_weights(path, changed, info)
+    assert "tensor 'vit/head/b' has numbers that are not finite" in refuse()
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(edits=st.lists(st.tuples(st.integers(0), st.integers(1, 255)), min_size=1, max_size=3))
+def test_random_damage_is_refused_or_keeps_the_shapes(
+    path, params, info, model, data, one_line, edits
+):
+    save_weights(path, params, info)
+    raw = bytearray(path.read_bytes())
+    (length,) = struct.unpack("<Q", raw[:8])
+    for place, change in edits:
+        # In the header: the numbers themselves carry no checksum.
+        raw[place % (8 + length)] ^= change
+    path.write_bytes(raw)
+    try:
+        loaded, described = load_weights(path, model, data)
+    except UserError as error:
+        one_line(error)
+    else:
+        assert described.model == model
+        assert jax.tree.map(np.shape, loaded) == jax.tree.map(np.shape, params)

@@ -1,0 +1,68 @@
+"""Whether maps name the patches that predictions rest on."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+# Told apart by colour-blind eyes; what knows nothing of the model is grey and dashed.
+STYLES: dict[str, dict[str, Any]] = {
+    "last_layer": {"color": "#0173b2", "marker": "o"},
+    "rollout": {"color": "#de8f05", "marker": "s"},
+    "gradient_rollout": {"color": "#029e73", "marker": "^"},
+    "relevance": {"color": "#cc78bc", "marker": "D"},
+    "brightness": {"color": "0.35", "linestyle": "--"},
+    "random": {"color": "0.6", "linestyle": ":"},
+}
+LABELS = {
+    "last_layer": "attention of the last layer",
+    "rollout": "rollout",
+    "gradient_rollout": "gradient rollout",
+    "relevance": "relevance",
+    "brightness": "brightest patch first",
+    "random": "random order",
+}
+
+
+def draw_faithfulness(table: pd.DataFrame, num_images: int) -> Figure:
+    """Deletion and insertion curves of each method, best score on top of the legend.
+
+    Args:
+      table: columns as in results/faithfulness.csv.
+      num_images: that the curves are means of.
+    """
+    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    deletion, insertion, legend = figure.subplots(1, 3, width_ratios=[1, 1, 0.55])
+    lines = []
+    for method, style in STYLES.items():
+        curve = table[table["method"] == method]
+        style = {"markersize": 4, "linewidth": 1.8, **style}
+        deletion.plot(100 * curve["share"], 100 * curve["deletion"], **style)
+        (line,) = insertion.plot(100 * curve["share"], 100 * curve["insertion"], **style)
+        score = np.trapezoid(curve["insertion"] - curve["deletion"], curve["share"])
+        lines.append((score, line, f"{score:+.2f}  {LABELS[method]}"))
+    deletion.set(
+        title="Deletion: the lower, the better",
+        xlabel="patches taken away, the most important first (%)",
+        ylabel="probability of the predicted class (%)",
+    )
+    insertion.set(
+        title="Insertion: the higher, the better",
+        xlabel="patches put back, the most important first (%)",
+    )
+    for axes in (deletion, insertion):
+        axes.set(xlim=(0, 100), ylim=(0, 102))
+        axes.grid(alpha=0.3)
+    lines.sort(key=lambda entry: -entry[0])
+    legend.axis("off")
+    legend.legend(
+        [line for _, line, _ in lines], [label for _, _, label in lines],
+        title="area under insertion\nless area under deletion:", alignment="left",
+        loc="upper left", bbox_to_anchor=(-0.1, 1), frameon=False,
+    )  # fmt: skip
+    figure.suptitle(
+        f"Does a map name the patches that the prediction rests on? Mean of {num_images:,} test "
+        "images;\na patch that is taken away shows the mean training image"
+    )
+    return figure

@@ -1,0 +1,46 @@
+"""A map of patches, alone or over its image."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from vit_hk.figures.images import displayable
+
+COLORS = "viridis"  # even steps for colour-blind eyes and in grey
+ALPHA = 0.65
+
+Extent = tuple[float, float, float, float]  # left, right, bottom, top
+
+
+def draw_map(axes: Axes, weights: np.ndarray, largest: float, extent: Extent) -> AxesImage:
+    """Draw weights [rows, columns], not negative, on the scale 0 to `largest`."""
+    return axes.imshow(
+        weights, extent=extent, interpolation="nearest", cmap=COLORS, vmin=0.0, vmax=largest
+    )
+
+
+def draw_over(
+    axes: Axes, image: np.ndarray, weights: np.ndarray, largest: float, extent: Extent | None = None
+) -> AxesImage:
+    """Draw weights [rows, columns] over their image uint8 [height, width, channels]."""
+    height, width = image.shape[:2]
+    extent = extent or (-0.5, width - 0.5, height - 0.5, -0.5)  # as imshow places pixels
+    axes.imshow(displayable(image), extent=extent)
+    drawn = draw_map(axes, weights, largest, extent)
+    drawn.set_alpha(ALPHA)
+    return drawn
+
+
+def add_bar(figure: Figure, axes: list[Axes], largest: float, label: str) -> None:
+    """Add the colour bar of maps from 0 to `largest`, below the axes, in plain colours."""
+    colors = ScalarMappable(Normalize(0.0, largest), COLORS)
+    bar = figure.colorbar(colors, ax=axes, location="bottom", aspect=60, shrink=0.6, pad=0.03)
+    bar.set_label(label)
+
+
+def share_of_sum(num_patches: int) -> str:
+    """Unit of maps that are scaled to sum to 1."""
+    return f"share of the map's sum (evenly over the patches would be {1 / num_patches:.3f})"

@@ -1,0 +1,75 @@
+"""Where the classified token looks: one image, every layer and head."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vit_hk.figures.images import displayable
+from vit_hk.figures.overlay import draw_map, draw_over
+
+GAP = 0.08  # between tiles, as a part of a tile
+
+
+def draw_sheet(image: np.ndarray, maps: np.ndarray, title: str, reader: str) -> Figure:
+    """Attention of each layer and head over the patches of one image.
+
+    Args:
+      image: uint8 [height, width, channels].
+      maps: [L, H, rows, columns], weight of each patch.
+      title: says which image it is, its class and the prediction.
+      reader: the token that looks, for example "the class token".
+    """
+    layers, heads = maps.shape[:2]
+    aspect = image.shape[0] / image.shape[1]  # of a tile, whose width is the unit
+    tile = float(np.clip(9 / max(layers * aspect, heads), 0.45, 1.15 / aspect**0.5))  # inches
+    panel = max(heads * tile, 2.1)  # its title needs the room
+    size = max(2 * (panel + 0.9) + 2.6, 8.0), max(layers * tile * (aspect + GAP) + 2.0, 3.6)
+    figure = Figure(figsize=size)
+    figure.set_layout_engine("constrained", h_pad=0.1)  # less cuts the last line
+    figure.suptitle(title)
+    original, alone, over = figure.subplots(1, 3, width_ratios=[1.9, panel, panel])
+    original.imshow(displayable(image))
+    original.set(title="the image\nand its patches", xticks=[], yticks=[])
+    draw_patch_borders(original, image.shape, maps.shape[-2:])
+    largest = float(maps.max())
+    for layer in range(layers):
+        for head in range(heads):
+            left, top = head * (1 + GAP), layer * (aspect + GAP)
+            extent = (left, left + 1, top + aspect, top)
+            draw_map(alone, maps[layer, head], largest, extent)
+            draw_over(over, image, maps[layer, head], largest, extent)
+    for axes, name in ((alone, "attention alone"), (over, "attention over the image")):
+        _label_tiles(axes, layers, heads, aspect)
+        axes.tick_params(axis="x", rotation=0 if tile > 0.6 else 90)
+        axes.set_title(name)
+    uniform = 1 / maps[0, 0].size
+    bar = figure.colorbar(
+        alone.images[0], ax=[original, alone, over], location="bottom", aspect=60, shrink=0.7,
+        panchor=(0.5, 1.0),  # all three start at the top
+    )  # fmt: skip
+    bar.set_label(
+        f"share of the attention of {reader} (evenly over the patches would be {uniform:.3f})"
+    )
+    return figure
+
+
+def _label_tiles(axes: Axes, layers: int, heads: int, aspect: float) -> None:
+    axes.set(xlim=(0, heads * (1 + GAP) - GAP), ylim=(layers * (aspect + GAP) - GAP, 0))
+    axes.set_xticks(
+        [head * (1 + GAP) + 0.5 for head in range(heads)],
+        [f"head {head + 1}" for head in range(heads)],
+    )
+    axes.set_yticks(
+        [layer * (aspect + GAP) + aspect / 2 for layer in range(layers)],
+        [f"layer {layer + 1}" for layer in range(layers)],
+    )
+    axes.tick_params(length=0, labelsize=8)
+    axes.spines[:].set_visible(False)
+
+
+def draw_patch_borders(axes: Axes, image: tuple[int, ...], grid: tuple[int, int]) -> None:
+    """Lines between the patches of an image that stands in pixel coordinates."""
+    for row in range(1, grid[0]):
+        axes.axhline(row * image[0] / grid[0] - 0.5, color="tab:orange", linewidth=0.6)
+    for column in range(1, grid[1]):
+        axes.axvline(column * image[1] / grid[1] - 0.5, color="tab:orange", linewidth=0.6)
