@@ -193,7 +193,7 @@ def draw_any_patch(
     tiles = between.reshape(*info.grid, *info.grid)
     figure = draw_patch_grid(
         tiles,
-        f"Where each patch of test image {chosen[0]} looks: last layer, mean over the heads",
+        f"Where each patch of test image {chosen[0]} looks\nin the last layer, mean over the heads",
         "share of the attention of the patch in the frame",
         "viridis",
         (0.0, float(tiles.max())),

@@ -61,7 +61,8 @@ def main() -> None:
 
     _, aside = stratified_split(dataset.y_train, info.validation_fraction, info.seed)
     validation = np.asarray(predict(weights, dataset.x_train[aside]))
-    chosen = spread(params.evaluate.faithfulness_images, len(logits))
+    count = max(1, round(params.evaluate.faithfulness_share * len(logits)))
+    chosen = spread(count, len(logits))
     images, classes = dataset.x_test[chosen], logits[chosen].argmax(axis=-1)
     maps = Explainer(model, weights, info, params.attention).maps(images, classes)
     references = reference_maps(images, info.grid, RANDOM_ORDER_SEED)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import haiku as hk
+import numpy as np
 import pandas as pd
 
 from vit_hk.atomic import replacing
@@ -13,16 +14,19 @@ from vit_hk.device import select_device
 from vit_hk.errors import UserError, one_line_errors
 from vit_hk.figures.curves import draw_curves
 from vit_hk.figures.saving import save_figure
+from vit_hk.figures.snapshots import draw_snapshots
 from vit_hk.model.vit import count_parameters
 from vit_hk.params import Params, load_params
 from vit_hk.timing import record_timing
-from vit_hk.training.data import TrainingData, prepare_data
+from vit_hk.training.data import TrainingData, prepare_data, steps_and_epochs
 from vit_hk.training.loop import NotFiniteError, train
+from vit_hk.training.snapshots import SnapshotTaker
 from vit_hk.weights import WeightsInfo, save_weights
 
 DATASET = Path("data/dataset.npz")
 WEIGHTS = Path("models/vit.safetensors")
 HISTORY = Path("results/history.csv")
+SNAPSHOTS = Path("results/snapshots.npz")
 CURVES = Path("results/curves.png")
 TIMING = Path("results/timing.json")
 
@@ -41,8 +45,11 @@ def main() -> None:
         flush=True,
     )
     info = describe(params, dataset, data)
+    _, last = steps_and_epochs(params.train, len(data.x_train))
+    epochs = {*params.train.snapshot_epochs, last}
+    taker = SnapshotTaker(params.model, data, dataset.num_classes, epochs)
     try:
-        trained = train(params, data, dataset.num_classes)
+        trained = train(params, data, dataset.num_classes, taker.end_of_epoch)
     except NotFiniteError as failure:
         raise UserError(explain(failure, save_last_good(failure.params, info))) from None
     save_weights(WEIGHTS, trained.params, info)
@@ -50,7 +57,35 @@ def main() -> None:
     with replacing(HISTORY) as temporary:
         history.to_csv(temporary, index=False, float_format="%.6g")
     save_figure(draw_curves(history), CURVES)
+    write_snapshots(taker, info)
     record_timing(TIMING, "train", dataclasses.asdict(trained.timing))
+
+
+def write_snapshots(taker: SnapshotTaker, info: WeightsInfo) -> None:
+    """Write results/snapshots.npz and the sheet of it."""
+    attention = np.stack([snapshot.attention for snapshot in taker.snapshots])
+    probabilities = np.stack([snapshot.probabilities for snapshot in taker.snapshots])
+    epochs = [snapshot.epoch for snapshot in taker.snapshots]
+    with replacing(SNAPSHOTS) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            attention=attention,
+            probabilities=probabilities,
+            epochs=np.array(epochs),
+            images=taker.images,
+            labels=taker.labels,
+        )
+    names = info.class_names
+    maps = attention[:, -1].mean(axis=2)  # last layer: [S, B, N]
+    figure = draw_snapshots(
+        taker.images,
+        maps.reshape(*maps.shape[:-1], *info.grid),
+        epochs,
+        [names[label] for label in taker.labels],
+        [[f"{names[p.argmax()]} ({100 * p.max():.0f} %)" for p in some] for some in probabilities],
+        "the class token" if info.model.pool == "cls" else "the mean patch",
+    )
+    save_figure(figure, SNAPSHOTS.with_suffix(".png"))
 
 
 def describe(params: Params, dataset: Dataset, data: TrainingData) -> WeightsInfo:

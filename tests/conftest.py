@@ -38,9 +38,10 @@ SETTINGS: dict[str, Any] = {
         "ema_decay": 0.0,
         "validation_fraction": 0.25,
         "augment": {"shift": 0},
+        "snapshot_epochs": [1, 2, 50],
         "platform": "cpu",
     },
-    "evaluate": {"batch_size": 7, "faithfulness_images": 5},
+    "evaluate": {"batch_size": 7, "faithfulness_share": 0.2},
     "attention": {
         "num_images": 3,
         "num_wrong": 1,

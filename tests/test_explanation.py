@@ -3,10 +3,13 @@ import numpy as np
 import pytest
 
 from vit_hk import inference
+from vit_hk.explain.distance import attention_distance
+from vit_hk.explain.entropy import attention_entropy
 from vit_hk.explain.methods import explain
+from vit_hk.explain.token_shares import token_shares
 from vit_hk.explanation import Explainer
 from vit_hk.head_statistics import head_statistics
-from vit_hk.inference import attention_chunks, make_attention_gradient
+from vit_hk.inference import attention_chunks, make_attention_gradient, run_model
 from vit_hk.model.vit import make_model
 from vit_hk.params import AttentionSettings, ModelSettings
 from vit_hk.weights import WeightsInfo
@@ -69,9 +72,7 @@ def test_an_image_too_large_for_the_limit_comes_alone(monkeypatch, info):
 def test_maps_in_parts_are_those_of_all_at_once(monkeypatch, info, model_and_weights):
     model, weights = model_and_weights
     output, gradient = make_attention_gradient(model, info.mean, info.std)(weights, IMAGES, CLASSES)
-    expected = explain(
-        np.asarray(output.attention), np.asarray(gradient), 6, "cls", "max", 0.3
-    )  # fmt: skip
+    expected = explain(np.asarray(output.attention), np.asarray(gradient), 6, "cls", "max", 0.3)
     monkeypatch.setattr(inference, "CHUNK_BYTES", 2 * 1024)  # two images
     maps = Explainer(model, weights, info, SETTINGS).maps(IMAGES, CLASSES)
     assert maps.shape == (4, 5, 6)
@@ -80,13 +81,13 @@ def test_maps_in_parts_are_those_of_all_at_once(monkeypatch, info, model_and_wei
 
 def test_statistics_in_parts_are_means_over_all_images(monkeypatch, info, model_and_weights):
     model, weights = model_and_weights
-    whole = head_statistics(model, weights, info, IMAGES)
-    assert whole.distance.shape == whole.entropy.shape == (2, 2)
-    assert whole.shares.shape == (2, 2, 3, 3)
-    alone = [head_statistics(model, weights, info, IMAGES[n : n + 1]) for n in range(5)]
+    run = jax.jit(lambda w, x: run_model(model, w, x, info.mean, info.std).attention)
+    attention = np.asarray(run(weights, IMAGES))
     monkeypatch.setattr(inference, "CHUNK_BYTES", 2 * 1024)
-    for parts in zip(whole, head_statistics(model, weights, info, IMAGES), strict=True):
-        np.testing.assert_allclose(*parts, rtol=1e-5)
-    for number, values in enumerate(whole):
-        mean = np.mean([single[number] for single in alone], axis=0)
-        np.testing.assert_allclose(values, mean, rtol=1e-5)
+    found = head_statistics(model, weights, info, IMAGES)
+    for mean, every in [
+        (found.distance, attention_distance(attention, (2, 3), 2)),
+        (found.entropy, attention_entropy(attention)),
+        (found.shares, token_shares(attention, 6, "cls")),
+    ]:
+        np.testing.assert_allclose(mean, every.mean(axis=1), rtol=1e-5)

@@ -202,7 +202,8 @@ def test_number_that_is_not_finite_is_refused(refuse, tree, key, value):
         ("train.augment.shift", -1),
         ("train.platform", "tpu"),
         ("evaluate.batch_size", 0),
-        ("evaluate.faithfulness_images", 0),
+        ("evaluate.faithfulness_share", 0),
+        ("train.snapshot_epochs", 3),
         ("attention.head_fusion", "median"),
         ("attention.discard_ratio", 1.0),
         ("attention.num_images", 0),
@@ -267,6 +268,23 @@ def test_warmup_must_end_before_the_training(refuse, tree, warmup):
     tree["train"] |= {"epochs": 2, "warmup_epochs": warmup}
     message = refuse(tree)
     assert f"train.warmup_epochs is {warmup:g}, train.epochs is 2" in message
+
+
+@pytest.mark.parametrize("epochs", [[2, 1], [1, 1], list(range(1, 22))], ids=str)
+def test_snapshot_epochs_are_at_most_20_and_rise(refuse, tree, epochs):
+    put(tree, "train.snapshot_epochs", epochs)
+    assert "train.snapshot_epochs must hold at most 20 rising numbers" in refuse(tree)
+
+
+@pytest.mark.parametrize("epochs", [[], [1], list(range(1, 21))], ids=str)
+def test_snapshot_epochs_may_be_none_or_many(accept, tree, epochs):
+    put(tree, "train.snapshot_epochs", epochs)
+    assert accept(tree).train.snapshot_epochs == epochs
+
+
+def test_snapshots_count_epochs_from_1(refuse, tree):
+    put(tree, "train.snapshot_epochs", [0, 1])
+    assert ": train.snapshot_epochs.0 is 0; allowed: " in refuse(tree)
 
 
 def test_more_mistakes_than_images_are_refused(refuse, tree):
@@ -503,11 +521,12 @@ CHANGES = st.lists(
     st.tuples(st.sampled_from(["put", "drop"]), st.integers(0, 99), KEYS, VALUES), max_size=3
 )
 FRAGMENTS = st.text("{}[]:,-?&*!|>'\"%@`#~<=. \n\t01289eExnayo_\\\0\x85é", max_size=12)
-many = settings(
-    max_examples=300,
+some = settings(
+    max_examples=150,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+many = settings(some, max_examples=300)
 
 
 class _WithoutAliases(yaml.SafeDumper):
@@ -546,7 +565,7 @@ def test_any_change_of_the_tree_is_valid_or_refused(tmp_path, one_line, tree, ch
     assert loaded is None or loaded.model_dump() == tree
 
 
-@many
+@some
 @given(
     value=VALUES,
     key=st.sampled_from(["seed", "model", "train.augment", "attention.images", "data.root"]),
@@ -564,7 +583,7 @@ def test_any_structure_in_place_of_a_value_is_valid_or_refused(
     valid_or_one_line(path, one_line)
 
 
-@many
+@some
 @given(content=st.binary(max_size=60) | FRAGMENTS.map(str.encode) | st.text(max_size=60).map(
     lambda text: text.encode("utf-8", "surrogatepass")
 ))  # fmt: skip
@@ -574,7 +593,7 @@ def test_any_bytes_are_refused(tmp_path, one_line, content):
     assert valid_or_one_line(path, one_line) is None
 
 
-@many
+@some
 @given(places=st.lists(st.tuples(st.integers(0, 10_000), FRAGMENTS), min_size=1, max_size=3))
 def test_any_damage_to_the_text_is_valid_or_refused(tmp_path, one_line, tree, places):
     text = yaml.safe_dump(tree)

@@ -1,6 +1,7 @@
 """params.yaml -> frozen, validated settings; whatever is wrong is said in one line."""
 
 import difflib
+import itertools
 import re
 from collections.abc import Hashable, Iterable
 from pathlib import Path
@@ -90,7 +91,7 @@ class TrainSettings(Settings):
     epochs: Count
     min_steps: Annotated[int, Field(ge=0, le=1_000_000_000)]
     batch_size: Count
-    learning_rate: Annotated[float, Field(gt=0.0, le=1000.0)]
+    learning_rate: Annotated[float, Field(gt=0.0, le=1e30)]
     warmup_epochs: Annotated[float, Field(ge=0.0)]
     weight_decay: Annotated[float, Field(ge=0.0)]
     label_smoothing: Fraction
@@ -98,15 +99,19 @@ class TrainSettings(Settings):
     ema_decay: Fraction
     validation_fraction: OpenFraction
     augment: AugmentSettings
+    snapshot_epochs: list[Count]
     platform: Literal["auto", "cpu", "gpu"]
 
     @model_validator(mode="after")
-    def _warmup_ends(self) -> "TrainSettings":
+    def _epochs_fit(self) -> "TrainSettings":
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"train.warmup_epochs is {self.warmup_epochs:g}, train.epochs is {self.epochs}: "
                 "the warm-up must be shorter than the training"
             )
+        rising = all(a < b for a, b in itertools.pairwise(self.snapshot_epochs))
+        if len(self.snapshot_epochs) > 20 or not rising:
+            raise ValueError("train.snapshot_epochs must hold at most 20 rising numbers")
         return self
 
 
@@ -114,7 +119,7 @@ class EvaluateSettings(Settings):
     """How the test images are read, and on how many of them maps are put to the test."""
 
     batch_size: Count
-    faithfulness_images: Count
+    faithfulness_share: Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class AttentionSettings(Settings):

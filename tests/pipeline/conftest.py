@@ -12,7 +12,7 @@ TINY = {
     "model__patch_size": 14, "model__hidden_size": 8, "model__num_layers": 1,
     "model__num_heads": 2, "model__mlp_dim": 8,
     "train__epochs": 1, "train__min_steps": 0, "train__warmup_epochs": 0.0,
-    "train__platform": "cpu", "evaluate__faithfulness_images": 20,
+    "train__platform": "cpu", "evaluate__faithfulness_share": 0.02,
     "attention__num_images": 2, "attention__num_wrong": 1,
 }  # fmt: skip
 

@@ -10,6 +10,8 @@ def test_first_run_makes_every_promised_file(reproduced):
         "data/dataset.npz", "models/vit.safetensors", "results/history.csv", "results/curves.png",
         "results/metrics.json", "results/per_class.csv", "results/confusion.csv",
         "results/confusion.png", "results/per_class.png", "results/mistakes.png",
+        "results/faithfulness.csv", "results/faithfulness.png", "results/snapshots.npz",
+        "results/snapshots.png", "results/attention/class_maps.png",
         "results/timing.json", "results/attention/attention.npz", "results/attention/overview.png",
         "results/attention/image_01.png", "results/attention/image_02.png", "dvc.lock",
     ):  # fmt: skip
@@ -18,7 +20,9 @@ def test_first_run_makes_every_promised_file(reproduced):
 
 def test_numbers_are_in_git_and_large_files_are_not(reproduced):
     tracked = reproduced.run("git", "ls-files").splitlines()
-    for name in ("metrics.json", "per_class.csv", "confusion.csv", "timing.json"):
+    for name in (
+        "metrics.json", "per_class.csv", "confusion.csv", "faithfulness.csv", "timing.json",
+    ):  # fmt: skip
         assert f"results/{name}" in tracked
     assert not [name for name in tracked if name.endswith((".npz", ".safetensors", ".png", ".gz"))]
 

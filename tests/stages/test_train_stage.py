@@ -66,6 +66,23 @@ def test_misspelt_setting_is_named(here, refused, copy, edit):
     assert line.startswith("error: params.yaml: train.epoch is not a setting; did you mean ")
 
 
+def test_snapshots_show_how_attention_forms(finished, tiny_dataset):
+    with np.load(finished[0] / "results" / "snapshots.npz") as file:
+        arrays = dict(file)
+    # Those of [1, 2, 50] that there were, and the last.
+    assert arrays["epochs"].tolist() == [1, 2, 40]
+    assert arrays["labels"].tolist() == [0, 1, 2]
+    assert arrays["images"].shape == (3, *tiny_dataset.image_shape)
+    # Epochs, layers, images, heads, patches.
+    assert arrays["attention"].shape == (3, 2, 3, 2, 6)
+    assert (arrays["attention"].sum(axis=-1) <= 1 + 1e-5).all()
+    assert arrays["probabilities"].shape == (3, 3, 3)
+    # The model gets surer of the true class.
+    true = arrays["probabilities"][:, [0, 1, 2], [0, 1, 2]].mean(axis=1)
+    assert true[0] < true[-1]
+    assert (finished[0] / "results" / "snapshots.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_missing_gpu_ends_the_program_in_one_line(program, refused, start, tree):
     tree["train"]["platform"] = "gpu"
     # An empty list hides a GPU, so that the test holds on a machine with one.

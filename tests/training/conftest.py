@@ -32,6 +32,7 @@ TRAIN = {
     "ema_decay": 0.0,
     "validation_fraction": 0.25,
     "augment": {"shift": 0},
+    "snapshot_epochs": [],
     "platform": "cpu",
 }
 
@@ -47,7 +48,7 @@ def make_params() -> Callable[..., Params]:
                 "data": {"name": "mnist", "root": "data/raw", "offline": "fail"},
                 "model": {**MODEL, **(model or {})},
                 "train": {**TRAIN, **train},
-                "evaluate": {"batch_size": 100, "faithfulness_images": 10},
+                "evaluate": {"batch_size": 100, "faithfulness_share": 0.1},
                 "attention": {
                     "num_images": 1,
                     "num_wrong": 0,

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-BLUE, ORANGE = "#0173b2", "#de8f05"  # told apart by colour-blind eyes too
+from vit_hk.figures.colors import BLUE, ORANGE
 
 
 def draw_by_layer(

@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-# Told apart by colour-blind eyes; what knows nothing of the model is grey and dashed.
+from vit_hk.figures.colors import BLUE, GREEN, ORANGE, PINK
+
+# What knows nothing of the model is grey and dashed.
 STYLES: dict[str, dict[str, Any]] = {
-    "last_layer": {"color": "#0173b2", "marker": "o"},
-    "rollout": {"color": "#de8f05", "marker": "s"},
-    "gradient_rollout": {"color": "#029e73", "marker": "^"},
-    "relevance": {"color": "#cc78bc", "marker": "D"},
+    "last_layer": {"color": BLUE, "marker": "o"},
+    "rollout": {"color": ORANGE, "marker": "s"},
+    "gradient_rollout": {"color": GREEN, "marker": "^"},
+    "relevance": {"color": PINK, "marker": "D"},
     "brightness": {"color": "0.35", "linestyle": "--"},
     "random": {"color": "0.6", "linestyle": ":"},
 }

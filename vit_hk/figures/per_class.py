@@ -5,6 +5,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from vit_hk.figures.colors import BLUE, ORANGE
+
 WIDEST = 40.0  # inches; at 0.8 a class, hundreds of classes would not fit into memory
 MOST_LEVEL = 30  # classes; the names of more have no room side by side
 
@@ -16,7 +18,7 @@ def draw_per_class(table: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     scores = table.melt("class", ["precision", "recall"], var_name="score", value_name="share")
     scores["share"] *= 100
-    sns.barplot(scores, x="class", y="share", hue="score", ax=axes, palette=["#0173b2", "#de8f05"])
+    sns.barplot(scores, x="class", y="share", hue="score", ax=axes, palette=[BLUE, ORANGE])
     lowest = scores["share"].min()
     bottom = np.floor(min(lowest - 0.1 * (100 - lowest), 99)) if lowest > 50 else 0
     axes.set(

@@ -24,7 +24,8 @@ def draw_right_wrong(
     """
     rows = max(1, len(images))
     aspect = images.shape[2] / images.shape[3]
-    figure = Figure(figsize=(8.0, rows * (1.5 * aspect + 0.35) + 2.0), layout="constrained")
+    tall = 1.5 * min(aspect, aspect**0.5)  # inches; the titles need all of the width
+    figure = Figure(figsize=(8.0, rows * (tall + 0.35) + 2.0), layout="constrained")
     grid = figure.subplots(rows, COLUMNS, squeeze=False)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])

@@ -4,7 +4,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-COLORS = ("#de8f05", "#cc78bc", "#0173b2")  # told apart by colour-blind eyes too
+from vit_hk.figures.colors import BLUE, ORANGE, PINK
+
+COLORS = (ORANGE, PINK, BLUE)
 READERS = ("the class token", "a register", "a patch")
 TARGETS = ("class token", "registers", "patches")
 EVEN = "if every token got the same"

@@ -1,8 +1,8 @@
 """The training loop: epochs, validation, history, progress."""
 
 import dataclasses
-import math
 import time
+from collections.abc import Callable
 
 import haiku as hk
 import jax
@@ -13,11 +13,12 @@ from tqdm import tqdm
 from vit_hk.inference import make_predictor
 from vit_hk.model.vit import make_model
 from vit_hk.params import Params
-from vit_hk.training.data import TrainingData
+from vit_hk.training.data import TrainingData, steps_and_epochs
 from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
 from vit_hk.training.step import Split, TrainState, cross_entropy, init_state, make_run_steps
 
 CALLS_PER_EPOCH = 20  # how often the progress bar moves
+EndOfEpoch = Callable[[int, hk.Params], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +73,20 @@ def init_params(params: Params, image_shape: tuple[int, int, int], num_classes: 
     return init(jax.random.key(params.seed))
 
 
-def train(params: Params, data: TrainingData, num_classes: int) -> Trained:
+def train(
+    params: Params, data: TrainingData, num_classes: int, end_of_epoch: EndOfEpoch | None = None
+) -> Trained:
     """Train from scratch for all epochs of `params.train`.
 
     A small data set gets more epochs than that, until `params.train.min_steps`. Prints a
     line an epoch, and on a terminal a progress bar.
+
+    Args:
+      params: all settings.
+      data: images on the host.
+      num_classes: C.
+      end_of_epoch: called with the number of each epoch and the weights after it, those that
+        validation sees.
 
     Raises:
       NotFiniteError: a loss, a gradient or a new weight was not finite.
@@ -85,8 +95,7 @@ def train(params: Params, data: TrainingData, num_classes: int) -> Trained:
     initial = init_params(params, data.x_train.shape[1:], num_classes)
     flat, unravel = ravel_pytree(initial)
     batch = params.train.batch_size
-    steps = len(data.x_train) // batch  # of an epoch; the rest waits for another order
-    epochs = max(params.train.epochs, math.ceil(params.train.min_steps / steps))
+    steps, epochs = steps_and_epochs(params.train, len(data.x_train))
     schedule = learning_rate_schedule(params.train, epochs, steps)
     optimizer = make_optimizer(params.train, schedule, decay_mask(initial))
     state = init_state(flat, optimizer, params.train)
@@ -133,6 +142,8 @@ def train(params: Params, data: TrainingData, num_classes: int) -> Trained:
             learning_rate=float(schedule(epoch * steps - 1)),
         )
         history.append(row)
+        if end_of_epoch:
+            end_of_epoch(epoch, unravel(_weights(state)))
         rate = epoch * steps * batch / stepping
         tqdm.write(
             f"epoch {epoch:3d}/{epochs}  loss {row.train_loss:.4f}  validation loss "
