@@ -75,7 +75,8 @@ def main() -> None:
         classes,
         info.grid,
     )
-    scores = dict(zip(methods, tested.score.round(4).tolist(), strict=True))
+    # Adding 0 takes the minus from a rounded -0.0.
+    scores = dict(zip(methods, (tested.score.round(4) + 0.0).tolist(), strict=True))
     write_metrics(info, logits, dataset.y_test, validation, dataset.y_train[aside], scores)
     write_tables(dataset, logits.argmax(axis=-1))
     curves = write_faithfulness(methods, tested)
