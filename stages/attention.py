@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import haiku as hk
+import jax
 import numpy as np
 import pandas as pd
 
@@ -57,7 +58,8 @@ def main() -> None:
     if not chosen.size:
         chosen = choose_images(params.attention, every, dataset.y_test)
     images, labels = dataset.x_test[chosen], dataset.y_test[chosen]
-    output = run_model(model, weights, images, info.mean, info.std)
+    run = jax.jit(lambda weights: run_model(model, weights, images, info.mean, info.std))
+    output = run(weights)
     attention = np.asarray(output.attention)
     probabilities = softmax(np.asarray(output.logits))
     explainer = Explainer(model, weights, info, params.attention)

@@ -42,7 +42,7 @@ def test_colour_bar_has_the_scale_and_the_reader():
     [
         {"count": 1, "steps": 1},
         {"count": 6, "steps": 5, "rows": 4, "columns": 4},
-        {"count": 6, "steps": 21},
+        {"count": 1, "steps": 21},
         {"count": 2, "rows": 1, "columns": 8, "channels": 3},
         {"count": 2, "rows": 8, "columns": 1},
     ],

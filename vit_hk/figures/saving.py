@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from vit_hk.atomic import replacing
 
-DPI = 120
+DPI = 100
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

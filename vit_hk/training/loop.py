@@ -94,11 +94,12 @@ def train(
     model = make_model(params.model, num_classes)
     initial = init_params(params, data.x_train.shape[1:], num_classes)
     flat, unravel = ravel_pytree(initial)
+    current_params = jax.jit(lambda state: unravel(_weights(state)))
     batch = params.train.batch_size
     steps, epochs = steps_and_epochs(params.train, len(data.x_train))
     schedule = learning_rate_schedule(params.train, epochs, steps)
     optimizer = make_optimizer(params.train, schedule, decay_mask(initial))
-    state = init_state(flat, optimizer, params.train)
+    state = jax.jit(lambda flat: init_state(flat, optimizer, params.train))(flat)
     split = Split(jnp.asarray(data.x_train), jnp.asarray(data.y_train))
     held_out = Split(jnp.asarray(data.x_validation), jnp.asarray(data.y_validation))
 
@@ -130,7 +131,7 @@ def train(
             if not finite:
                 bar.close()
                 step = int(state.step)
-                raise NotFiniteError(step + 1, float(schedule(step)), unravel(_weights(state)))
+                raise NotFiniteError(step + 1, float(schedule(step)), current_params(state))
             bar.update((last - before) * batch)
         stepping += time.perf_counter() - began
         loss, accuracy = run_validation(state, held_out)
@@ -143,7 +144,7 @@ def train(
         )
         history.append(row)
         if end_of_epoch:
-            end_of_epoch(epoch, unravel(_weights(state)))
+            end_of_epoch(epoch, current_params(state))
         rate = epoch * steps * batch / stepping
         tqdm.write(
             f"epoch {epoch:3d}/{epochs}  loss {row.train_loss:.4f}  validation loss "
@@ -153,7 +154,7 @@ def train(
         bar.set_postfix(loss=f"{row.train_loss:.4f}", accuracy=f"{row.validation_accuracy:.4f}")
     bar.close()
     timing = Timing(compiled - started, time.perf_counter() - compiled, rate)
-    return Trained(unravel(_weights(state)), history, timing)
+    return Trained(current_params(state), history, timing)
 
 
 def _weights(state: TrainState) -> jax.Array:
