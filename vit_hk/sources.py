@@ -29,6 +29,7 @@ from vit_hk.errors import UserError
 from vit_hk.params import DataSettings
 
 ROUNDS = 3  # over all mirrors
+WRONG_CHECKSUM = "sent a file with a wrong checksum"
 TIMEOUT = 30.0  # seconds without a byte before a mirror is given up
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EISDIR}
 SAMPLE_SOURCE = "offline sample of 5,000 digits"
@@ -158,42 +159,53 @@ def _ensure(file: RemoteFile, mirrors: tuple[str, ...], folder: Path) -> None:
 
 
 def _fetch(file: RemoteFile, mirrors: tuple[str, ...], target: Path) -> None:
-    from torchvision.datasets.utils import download_url
-
+    """Try the mirrors in turn, for some rounds, until one sends the right file."""
     partial = target.with_name(f"{file.name}.partial")
     target.parent.mkdir(parents=True, exist_ok=True)
     socket.setdefaulttimeout(TIMEOUT)  # torchvision sets none and would wait for ever
-    problems: dict[str, str] = {}
-    wrong_checksum = False
+    problems: dict[str, object] = {}
+    refused = False
     try:
         for round_number in range(ROUNDS):
             time.sleep(round_number)  # 0, 1, 2 seconds: a busy host may recover
-            no_network = True
             for mirror in mirrors:
-                try:
-                    download_url(mirror + file.name, str(partial.parent), partial.name, file.md5)
-                except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
-                    if getattr(error, "errno", None) in DISK_ERRORS:
-                        raise
-                    reason = getattr(error, "reason", None) or error
-                    problems[mirror] = " ".join(str(reason).split())
-                    no_network &= isinstance(reason, socket.gaierror | ConnectionRefusedError)
-                except RuntimeError:  # torchvision's word for a wrong checksum
-                    problems[mirror], wrong_checksum = "sent a file with a wrong checksum", True
-                    no_network = False
-                else:
+                problem = _download(mirror + file.name, partial, file.md5)
+                if problem is None:
                     partial.replace(target)
                     return
-            if no_network:  # no name resolves, or nothing listens: another round is no use
+                problems[mirror] = problem
+                refused |= problem == WRONG_CHECKSUM
+            # No name resolves, or nothing listens: another round is no use.
+            if all(
+                isinstance(p, socket.gaierror | ConnectionRefusedError) for p in problems.values()
+            ):
                 break
     finally:
         partial.unlink(missing_ok=True)
-    tried = "; ".join(f"{urlparse(mirror).netloc}: {text}" for mirror, text in problems.items())
-    if wrong_checksum:
+    tried = "; ".join(
+        f"{urlparse(mirror).netloc}: {' '.join(str(problem).split())}"
+        for mirror, problem in problems.items()
+    )
+    if refused:
         raise UserError(
             f"{file.name} was refused, nothing of it is used ({tried}); try again later"
         )
     raise UnreachableError(f"no host answers ({tried})")
+
+
+def _download(url: str, partial: Path, md5: str) -> object | None:
+    """Download and check one file; None, or what went wrong at the host."""
+    from torchvision.datasets.utils import download_url
+
+    try:
+        download_url(url, str(partial.parent), partial.name, md5)
+    except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
+        if getattr(error, "errno", None) in DISK_ERRORS:
+            raise
+        return getattr(error, "reason", None) or error
+    except RuntimeError:  # torchvision's word for a wrong checksum
+        return WRONG_CHECKSUM
+    return None
 
 
 def _md5(path: Path) -> str:
