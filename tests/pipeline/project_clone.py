@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
+from settings_file import change_settings
 
 
 class Clone:
@@ -43,15 +43,7 @@ class Clone:
 
     def set(self, **changes: object) -> None:
         """Change params.yaml; `train__epochs=2` stands for train.epochs."""
-        path = self.folder / "params.yaml"
-        tree = yaml.safe_load(path.read_text("utf-8"))
-        for name, value in changes.items():
-            *sections, key = name.split("__")
-            section = tree
-            for part in sections:
-                section = section[part]
-            section[key] = value
-        path.write_text(yaml.safe_dump(tree, sort_keys=False), "utf-8")
+        change_settings(self.folder / "params.yaml", changes)
 
     def repro(self, *options: str) -> list[str]:
         """Run dvc repro; return the stages that ran, not those that came from a cache."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from settings_file import change_settings
 
 from vit_hk.dataset import Dataset, save_dataset
 
@@ -143,14 +144,6 @@ def edit(copy) -> Callable[..., None]:
     """Set dotted keys (with __ for the dot) in params.yaml of the copy."""
 
     def change(**values: Any) -> None:
-        path = copy / "params.yaml"
-        tree = yaml.safe_load(path.read_text("utf-8"))
-        for key, value in values.items():
-            *sections, last = key.split("__")
-            section = tree
-            for name in sections:
-                section = section[name]
-            section[last] = value
-        path.write_text(yaml.safe_dump(tree), "utf-8")
+        change_settings(copy / "params.yaml", values)
 
     return change

@@ -1,0 +1,18 @@
+"""Changing params.yaml in tests."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def change_settings(path: Path, changes: dict[str, Any]) -> None:
+    """Set keys in the file; `train__epochs` stands for train.epochs."""
+    tree = yaml.safe_load(path.read_text("utf-8"))
+    for name, value in changes.items():
+        *sections, key = name.split("__")
+        section = tree
+        for part in sections:
+            section = section[part]
+        section[key] = value
+    path.write_text(yaml.safe_dump(tree, sort_keys=False), "utf-8")
