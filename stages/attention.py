@@ -16,9 +16,14 @@ from vit_hk.evaluation import softmax
 from vit_hk.explain.distance import patch_distances
 from vit_hk.explain.filters import principal_filters
 from vit_hk.explain.methods import METHODS, shares
-from vit_hk.explain.patch_attention import patch_attention
+from vit_hk.explain.patch_attention import name_of_reader, patch_attention
 from vit_hk.explain.positions import cosine_similarity, patch_positions
-from vit_hk.explain.selection import check_indices, choose_images, clearest_examples, spread
+from vit_hk.explain.selection import (
+    check_indices,
+    choose_images,
+    mistakes_between_examples,
+    spread,
+)
 from vit_hk.explain.token_shares import token_kinds
 from vit_hk.explanation import Explainer
 from vit_hk.figures.by_layer import draw_by_layer
@@ -32,7 +37,7 @@ from vit_hk.figures.sheet import draw_sheet
 from vit_hk.figures.token_shares import draw_token_shares
 from vit_hk.head_statistics import HeadStatistics, head_statistics
 from vit_hk.inference import make_predictor, run_model
-from vit_hk.model.vit import make_model
+from vit_hk.model.vit import count_tokens, make_model
 from vit_hk.params import load_params
 from vit_hk.weights import WeightsInfo, load_weights
 
@@ -63,8 +68,14 @@ def main() -> None:
     attention = np.asarray(output.attention)
     probabilities = softmax(np.asarray(output.logits))
     explainer = Explainer(model, weights, info, params.attention)
-    maps = explainer.maps(images, probabilities.argmax(axis=-1))
-    maps_true = explainer.maps(images, labels)
+    compared, compared_for = mistakes_between_examples(chosen, every, dataset.y_test, MOST_MISTAKES)
+    # All in one call, since each number of images is compiled anew.
+    explained = np.concatenate([chosen, chosen, compared.ravel()])
+    classes = np.concatenate([probabilities.argmax(axis=-1), labels, compared_for.ravel()])
+    parts = np.split(
+        explainer.maps(dataset.x_test[explained], classes), [len(chosen), 2 * len(chosen)], axis=1
+    )
+    maps, maps_true, maps_compared = parts
     with replacing(FOLDER / "attention.npz") as temporary, temporary.open("wb") as file:
         np.savez(
             file,
@@ -81,7 +92,8 @@ def main() -> None:
     draw(dataset, chosen, on_grid(looked, info), probabilities, info.model.pool)
     comparable = on_grid(shares(maps), info), on_grid(shares(maps_true), info)
     draw_maps(dataset, chosen, *comparable, probabilities)
-    draw_mistakes(dataset, info, explainer, every, chosen)
+    relevance = on_grid(shares(maps_compared[METHODS.index("relevance")]), info)
+    draw_mistakes(dataset, compared, compared_for, relevance)
     draw_any_patch(dataset, info, attention, chosen)
     statistics = head_statistics(
         model, weights, info, dataset.x_test[spread(NUM_STATISTICS, len(dataset.x_test))]
@@ -109,7 +121,7 @@ def draw(
       probabilities: [B, C].
       pool: "cls" or "gap".
     """
-    reader = "the class token" if pool == "cls" else "the mean patch"
+    reader = name_of_reader(pool)
     titles = []
     for number, index in enumerate(chosen):
         guess = int(probabilities[number].argmax())
@@ -155,43 +167,28 @@ def draw_maps(
 
 
 def draw_mistakes(
-    dataset: Dataset,
-    info: WeightsInfo,
-    explainer: Explainer,
-    probabilities: np.ndarray,
-    chosen: np.ndarray,
+    dataset: Dataset, indices: np.ndarray, classes: np.ndarray, maps: np.ndarray
 ) -> None:
     """Write the mistakes among the chosen images between images that are recognized.
 
     Args:
-      dataset: holds images, labels and names.
-      info: of the model.
-      explainer: of the model.
-      probabilities: [N, C], of all test images.
-      chosen: int [B], test images.
+      dataset: holds images and names.
+      indices: int [K, 4], from `mistakes_between_examples`.
+      classes: int [K, 4], what each is explained for.
+      maps: [4 * K, rows, columns], relevance; each sums to 1.
     """
     names = dataset.class_names
-    guesses, labels = probabilities.argmax(axis=-1), dataset.y_test
-    wrong = chosen[guesses[chosen] != labels[chosen]][:MOST_MISTAKES]
-    clearest = clearest_examples(probabilities, labels)
-    right, taken = labels[wrong], guesses[wrong]
-    indices = np.stack([clearest[right], wrong, wrong, clearest[taken]], axis=1)  # [K, 4]
-    classes = np.stack([right, right, taken, taken], axis=1)
-    images = dataset.x_test[indices]  # [K, 4, height, width, channels]
-    maps = np.zeros((*indices.shape, *info.grid))
-    if len(wrong):
-        every = explainer.maps(images.reshape(-1, *images.shape[2:]), classes.ravel())
-        maps = shares(every[METHODS.index("relevance")]).reshape(maps.shape)
-    pairs = [(names[label], names[guess]) for label, guess in zip(right, taken, strict=True)]
-    save_figure(draw_right_wrong(images, maps, pairs, indices >= 0), FOLDER / "right_wrong.png")
+    maps = maps.reshape(*indices.shape, *maps.shape[1:])
+    pairs = [(names[label], names[guess]) for label, guess in classes[:, 1:3]]
+    figure = draw_right_wrong(dataset.x_test[indices], maps, pairs, indices >= 0)
+    save_figure(figure, FOLDER / "right_wrong.png")
 
 
 def draw_any_patch(
     dataset: Dataset, info: WeightsInfo, attention: np.ndarray, chosen: np.ndarray
 ) -> None:
     """Write where each patch of the first chosen image looks."""
-    num_patches = info.grid[0] * info.grid[1]
-    between = attention[-1, 0].mean(axis=0)[-num_patches:, -num_patches:]  # [N, N]
+    between = attention[-1, 0].mean(axis=0)[-info.num_patches :, -info.num_patches :]  # [N, N]
     tiles = between.reshape(*info.grid, *info.grid)
     figure = draw_patch_grid(
         tiles,
@@ -221,7 +218,7 @@ def write_statistics(statistics: HeadStatistics) -> None:
 
 def draw_statistics(statistics: HeadStatistics, info: WeightsInfo, num_images: int) -> None:
     """Write how far heads look, how spread out they are, and what they look at."""
-    tokens = info.grid[0] * info.grid[1] + info.model.registers + (info.model.pool == "cls")
+    tokens = count_tokens(info.model, info.num_patches)
     even = float(patch_distances(info.grid, info.model.patch_size).mean())
     distance = draw_by_layer(
         statistics.distance,
@@ -237,7 +234,7 @@ def draw_statistics(statistics: HeadStatistics, info: WeightsInfo, num_images: i
         {f"the most, all {tokens} tokens alike": math.log(tokens)},
     )
     save_figure(entropy, FOLDER / "entropy.png")
-    kinds = token_kinds(tokens, info.grid[0] * info.grid[1], info.model.pool)
+    kinds = token_kinds(tokens, info.num_patches, info.model.pool)
     counts = np.bincount(kinds, minlength=3)
     figure = draw_token_shares(statistics.shares.mean(axis=1), counts, num_images)
     save_figure(figure, FOLDER / "token_shares.png")

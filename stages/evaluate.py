@@ -78,9 +78,11 @@ def main() -> None:
     # Adding 0 takes the minus from a rounded -0.0.
     scores = dict(zip(methods, (tested.score.round(4) + 0.0).tolist(), strict=True))
     write_metrics(info, logits, dataset.y_test, validation, dataset.y_train[aside], scores)
-    write_tables(dataset, logits.argmax(axis=-1))
+    predictions = logits.argmax(axis=-1)
+    table = per_class_table(dataset.y_test, predictions, list(dataset.class_names))
+    write_tables(dataset, predictions, table)
     curves = write_faithfulness(methods, tested)
-    draw(dataset, logits)
+    draw(dataset, logits, table)
     save_figure(draw_faithfulness(curves, len(images)), FIGURES / "faithfulness.png")
     record_timing(
         TIMING, "evaluate", {"seconds": seconds, "images_per_second": len(logits) / seconds}
@@ -110,11 +112,11 @@ def write_metrics(
     print(f"{METRICS}: {json.dumps(metrics['test'])}")
 
 
-def write_tables(dataset: Dataset, predictions: np.ndarray) -> None:
+def write_tables(dataset: Dataset, predictions: np.ndarray, per_class: pd.DataFrame) -> None:
     """Write results/per_class.csv and results/confusion.csv."""
     names = list(dataset.class_names)
     with replacing(PER_CLASS) as temporary:
-        per_class_table(dataset.y_test, predictions, names).to_csv(temporary, index=False)
+        per_class.to_csv(temporary, index=False)
     rows = {
         "actual": [names[label] for label in dataset.y_test],
         "predicted": [names[label] for label in predictions],
@@ -139,15 +141,14 @@ def write_faithfulness(methods: list[str], tested: Faithfulness) -> pd.DataFrame
     return table
 
 
-def draw(dataset: Dataset, logits: np.ndarray) -> None:
+def draw(dataset: Dataset, logits: np.ndarray, per_class: pd.DataFrame) -> None:
     """Write the confusion matrix, the scores a class and the most confident mistakes as PNG."""
     names = list(dataset.class_names)
     predictions, probabilities = logits.argmax(axis=-1), softmax(logits)
     counts = confusion_counts(dataset.y_test, predictions, dataset.num_classes)
     mistakes = most_confident_mistakes(probabilities, dataset.y_test, NUM_MISTAKES)
     save_figure(draw_confusion(counts, names), FIGURES / "confusion.png")
-    table = per_class_table(dataset.y_test, predictions, names)
-    save_figure(draw_per_class(table), FIGURES / "per_class.png")
+    save_figure(draw_per_class(per_class), FIGURES / "per_class.png")
     figure = draw_mistakes(
         dataset.x_test[mistakes],
         actual=[names[label] for label in dataset.y_test[mistakes]],

@@ -12,6 +12,7 @@ from vit_hk.atomic import replacing
 from vit_hk.dataset import Dataset, load_dataset
 from vit_hk.device import select_device
 from vit_hk.errors import UserError, one_line_errors
+from vit_hk.explain.patch_attention import name_of_reader
 from vit_hk.figures.curves import draw_curves
 from vit_hk.figures.saving import save_figure
 from vit_hk.figures.snapshots import draw_snapshots
@@ -83,7 +84,7 @@ def write_snapshots(taker: SnapshotTaker, info: WeightsInfo) -> None:
         epochs,
         [names[label] for label in taker.labels],
         [[f"{names[p.argmax()]} ({100 * p.max():.0f} %)" for p in some] for some in probabilities],
-        "the class token" if info.model.pool == "cls" else "the mean patch",
+        name_of_reader(info.model.pool),
     )
     save_figure(figure, SNAPSHOTS.with_suffix(".png"))
 

@@ -34,12 +34,11 @@ class Explainer:
           Float32 [M, B, N], in the order of METHODS.
         """
         info, settings, parts = self._info, self._settings, []
-        num_patches = info.grid[0] * info.grid[1]
-        for part in attention_chunks(len(images), num_patches, info.model):
+        for part in attention_chunks(len(images), info.num_patches, info.model):
             output, gradient = self._attend(self._weights, images[part], classes[part])
             parts.append(
                 explain(
-                    np.asarray(output.attention), np.asarray(gradient), num_patches,
+                    np.asarray(output.attention), np.asarray(gradient), info.num_patches,
                     info.model.pool, settings.head_fusion, settings.discard_ratio,
                 )
             )  # fmt: skip

@@ -26,15 +26,14 @@ def head_statistics(
 ) -> HeadStatistics:
     """Run the model over images uint8 [B, height, width, channels] and look at its heads."""
     attend = jax.jit(lambda w, x: run_model(model, w, x, info.mean, info.std).attention)
-    num_patches = info.grid[0] * info.grid[1]
     found = []
-    for part in attention_chunks(len(images), num_patches, info.model):
+    for part in attention_chunks(len(images), info.num_patches, info.model):
         attention = np.asarray(attend(weights, images[part]))
         found.append(
             (
                 attention_distance(attention, info.grid, info.model.patch_size),
                 attention_entropy(attention),
-                token_shares(attention, num_patches, info.model.pool),
+                token_shares(attention, info.num_patches, info.model.pool),
             )
         )
     return HeadStatistics(

@@ -5,7 +5,7 @@ import itertools
 import re
 from collections.abc import Hashable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -285,6 +285,3 @@ def _shorten(value: object) -> str:
     except ValueError:  # Python writes out no number of more than 4,300 digits
         return "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-DATA_NAMES: tuple[str, ...] = get_args(DataName)

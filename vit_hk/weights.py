@@ -1,5 +1,6 @@
 """Weights on disk: safetensors, with all that is needed to use them in the metadata."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,6 +53,11 @@ class WeightsInfo(Settings):
         """Rows and columns of patches."""
         height, width, _ = self.image_shape
         return height // self.model.patch_size, width // self.model.patch_size
+
+    @property
+    def num_patches(self) -> int:
+        """N."""
+        return math.prod(self.grid)
 
 
 def save_weights(path: str | Path, params: hk.Params, info: WeightsInfo) -> None:

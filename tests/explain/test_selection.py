@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from vit_hk.errors import UserError
-from vit_hk.explain.selection import check_indices, choose_images, clearest_examples, spread
+from vit_hk.explain.selection import (
+    check_indices,
+    choose_images,
+    clearest_examples,
+    mistakes_between_examples,
+    spread,
+)
 from vit_hk.params import AttentionSettings
 
 
@@ -94,3 +100,16 @@ def test_class_that_is_never_recognized_has_no_example():
     labels = np.array([0, 1, 1, 3])
     probabilities = predictions([0, 0, 1, 2], [0.9, 0.9, 0.5, 0.9], classes=4)
     assert clearest_examples(probabilities, labels).tolist() == [0, 2, -1, -1]
+
+
+def test_a_mistake_stands_between_the_clearest_of_both_classes():
+    # Image 2 is a 1 taken for 0, image 3 a 3 taken for 2, which no image is recognized as.
+    labels = np.array([0, 1, 1, 3])
+    probabilities = predictions([0, 1, 0, 2], [0.9, 0.8, 0.5, 0.9], classes=4)
+    images, classes = mistakes_between_examples(np.arange(4), probabilities, labels, most=6)
+    assert images.tolist() == [[1, 2, 2, 0], [-1, 3, 3, -1]]
+    assert classes.tolist() == [[1, 1, 0, 0], [3, 3, 2, 2]]
+    only_first = mistakes_between_examples(np.arange(4), probabilities, labels, most=1)
+    assert [part.tolist() for part in only_first] == [[[1, 2, 2, 0]], [[1, 1, 0, 0]]]
+    none = mistakes_between_examples(np.array([0, 1]), probabilities, labels, most=6)
+    assert [part.shape for part in none] == [(0, 4), (0, 4)]

@@ -5,6 +5,11 @@ import numpy as np
 from vit_hk.errors import UserError
 
 
+def name_of_reader(pool: str) -> str:
+    """What figures call the token that `patch_attention` lets look."""
+    return "the class token" if pool == "cls" else "the mean patch"
+
+
 def patch_attention(attention: np.ndarray, num_patches: int, pool: str) -> np.ndarray:
     """Attention from the token that is classified to each patch.
 

@@ -65,6 +65,30 @@ def clearest_examples(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarr
     return np.where(own.any(axis=1), confidence.argmax(axis=1), -1)
 
 
+def mistakes_between_examples(
+    chosen: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each mistake between the clearest images of its true class and of the one it is taken for.
+
+    Args:
+      chosen: int, images to look for mistakes among.
+      probabilities: [N, C], of all images.
+      labels: int [N].
+      most: mistakes, the first ones.
+
+    Returns:
+      Images int [K, 4], of which the two in the middle are the mistake twice, and the classes
+      int [K, 4] to explain them for: the true one twice, then the predicted one twice. An
+      image is -1 where none of its class is recognized.
+    """
+    guesses = probabilities.argmax(axis=-1)
+    wrong = chosen[guesses[chosen] != labels[chosen]][:most]
+    clearest = clearest_examples(probabilities, labels)
+    right, taken = labels[wrong], guesses[wrong]
+    images = np.stack([clearest[right], wrong, wrong, clearest[taken]], axis=1)
+    return images, np.stack([right, right, taken, taken], axis=1)
+
+
 def _in_turn(indices: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Order indices so that the classes take turns: first of each class, and so on."""
     turn = np.zeros(len(indices), dtype=int)

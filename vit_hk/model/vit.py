@@ -112,6 +112,11 @@ def make_model(settings: ModelSettings, num_classes: int) -> hk.Transformed:
     return hk.transform(forward)
 
 
+def count_tokens(settings: ModelSettings, num_patches: int) -> int:
+    """T: the patches, the registers, and with pool "cls" the class token."""
+    return num_patches + settings.registers + (settings.pool == "cls")
+
+
 def count_parameters(settings: ModelSettings, image_shape: ImageShape, num_classes: int) -> int:
     """The number of learned numbers, in closed form."""
     s, (height, width, channels) = settings, image_shape
