@@ -57,8 +57,9 @@ def main() -> None:
     select_device(params.train.platform)
     weights, info = load_weights(WEIGHTS, params.model, dataset)
     model = make_model(info.model, dataset.num_classes)
-    predict = make_predictor(model, info.mean, info.std, params.evaluate.batch_size)
-    every = softmax(np.asarray(predict(weights, dataset.x_test)))  # [N, C]
+    batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
+    predict = make_predictor(model, info.mean, info.std, batch_size)
+    every = softmax(predict(weights, dataset.x_test))  # [N, C]
     chosen = np.array(params.attention.images, dtype=int)
     if not chosen.size:
         chosen = choose_images(params.attention, every, dataset.y_test)

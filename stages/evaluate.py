@@ -52,15 +52,16 @@ def main() -> None:
     select_device(params.train.platform)
     weights, info = load_weights(WEIGHTS, params.model, dataset)
     model = make_model(info.model, dataset.num_classes)
-    predict = make_predictor(model, info.mean, info.std, params.evaluate.batch_size)
+    batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
+    predict = make_predictor(model, info.mean, info.std, batch_size)
 
-    predict_test = predict.lower(weights, dataset.x_test).compile()
+    predict(weights, dataset.x_test[:1])  # compiles
     started = time.perf_counter()
-    logits = np.asarray(predict_test(weights, dataset.x_test))
+    logits = predict(weights, dataset.x_test)
     seconds = time.perf_counter() - started
 
     _, aside = stratified_split(dataset.y_train, info.validation_fraction, info.seed)
-    validation = np.asarray(predict(weights, dataset.x_train[aside]))
+    validation = predict(weights, dataset.x_train[aside])
     count = max(1, round(params.evaluate.faithfulness_share * len(logits)))
     chosen = spread(count, len(logits))
     images, classes = dataset.x_test[chosen], logits[chosen].argmax(axis=-1)
@@ -68,7 +69,7 @@ def main() -> None:
     references = reference_maps(images, info.grid, RANDOM_ORDER_SEED)
     methods = [*METHODS, *references]
     tested = faithfulness(
-        lambda changed: np.asarray(predict(weights, changed)),
+        lambda changed: predict(weights, changed),
         images,
         dataset.x_train.mean(axis=0).round().astype(np.uint8),
         np.stack([*maps, *references.values()]),

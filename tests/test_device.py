@@ -56,3 +56,54 @@ def test_jax_without_any_device_ends_in_one_line(monkeypatch, one_line, failure)
     with pytest.raises(UserError) as caught:
         select_device("auto")
     assert "JAX_PLATFORMS is 'cuda'; unset it" in one_line(caught.value)
+
+
+COMPUTE = (
+    "import jax; from vit_hk.device import select_device; select_device('cpu'); "
+    "print(jax.jit(lambda x: x * 3 + 1)(2))"
+)
+
+
+def compute(project, **environment) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", COMPUTE], cwd=project, env=os.environ | environment,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+
+def test_what_is_compiled_is_kept_in_the_root_that_dvc_names(project, tmp_path):
+    compute(project, DVC_ROOT=str(tmp_path))
+    assert list((tmp_path / ".scratch/compiled").glob("*-cache"))
+
+
+def test_what_is_compiled_is_used_again(project, tmp_path):
+    environment = {"DVC_ROOT": str(tmp_path), "JAX_LOG_COMPILES": "1"}
+    first, again = compute(project, **environment), compute(project, **environment)
+    assert first.stdout == again.stdout == "7\n"
+    assert "Persistent compilation cache hit" not in first.stderr
+    assert "Persistent compilation cache hit for 'jit__lambda'" in again.stderr
+
+
+def truncate(kept) -> None:
+    kept.write_bytes(kept.read_bytes()[:50])
+
+
+def flip_a_bit(kept) -> None:
+    damaged = bytearray(kept.read_bytes())
+    damaged[len(damaged) // 2] ^= 4
+    kept.write_bytes(damaged)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit])
+def test_damaged_file_of_compiled_code_is_not_used(project, tmp_path, damage):
+    compute(project, DVC_ROOT=str(tmp_path))
+    for kept in (tmp_path / ".scratch/compiled").glob("*-cache"):
+        damage(kept)
+    run = compute(project, DVC_ROOT=str(tmp_path))
+    assert run.stdout == "7\n"
+    assert "Error reading persistent compilation cache" in run.stderr
+
+
+def test_compiled_code_that_cannot_be_kept_stops_nothing(project, tmp_path):
+    (tmp_path / ".scratch").write_text("a file, no folder")
+    assert compute(project, DVC_ROOT=str(tmp_path)).stdout == "7\n"

@@ -1,10 +1,14 @@
 """Which device JAX computes on."""
 
 import os
+from pathlib import Path
 
 import jax
 
 from vit_hk.errors import UserError
+
+COMPILED = Path(".scratch/compiled")
+MOST_COMPILED = 2**29  # bytes; what was used longest ago goes first
 
 
 def select_device(platform: str) -> jax.Device:
@@ -19,6 +23,7 @@ def select_device(platform: str) -> jax.Device:
     Raises:
       UserError: a GPU is asked for and JAX sees none, or JAX sees no device at all.
     """
+    _keep_compiled()
     if platform == "cpu":
         jax.config.update("jax_platforms", "cpu")
     try:
@@ -34,3 +39,12 @@ def select_device(platform: str) -> jax.Device:
             "GPU support with: pip install -r requirements-gpu.txt, or set it to auto or cpu"
         )
     return devices[0]
+
+
+def _keep_compiled() -> None:
+    """Keep what XLA compiles, so that no other stage or run compiles the same again."""
+    root = Path(os.environ.get("DVC_ROOT", "."))  # of the project, also for copies of experiments
+    jax.config.update("jax_compilation_cache_dir", str(root / COMPILED))
+    jax.config.update("jax_compilation_cache_max_size", MOST_COMPILED)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -1,6 +1,6 @@
 """Run a trained model over images."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import haiku as hk
 import jax
@@ -16,23 +16,23 @@ CHUNK_BYTES = 2**28  # of the attention of all layers that is held at a time
 
 def make_predictor(
     model: hk.Transformed, mean: list[float], std: list[float], batch_size: int
-) -> jax.stages.Wrapped:
-    """A compiled function (parameters, uint8 [N, height, width, channels]) -> logits [N, C].
+) -> Callable[[hk.Params, np.ndarray], np.ndarray]:
+    """A function (parameters, uint8 [N, height, width, channels]) -> logits float32 [N, C].
 
-    It works through the images `batch_size` at a time, each image once.
+    It works through the images `batch_size` at a time, each image once. The last batch is
+    padded: one shape is compiled, however many images come.
     """
 
+    @jax.jit
     def predict_batch(params: hk.Params, images: jax.Array) -> jax.Array:
         return run_model(model, params, images, mean, std).logits
 
-    @jax.jit
-    def predict(params: hk.Params, images: jax.Array) -> jax.Array:
-        # lax.map would compile a remainder on its own; padding keeps one shape.
-        count, size = len(images), min(batch_size, len(images))
-        padding = [(0, -count % size), (0, 0), (0, 0), (0, 0)]
-        batches = jnp.pad(images, padding).reshape(-1, size, *images.shape[1:])
-        logits = jax.lax.map(lambda batch: predict_batch(params, batch), batches)
-        return logits.reshape(-1, logits.shape[-1])[:count]
+    def predict(params: hk.Params, images: np.ndarray) -> np.ndarray:
+        padding = [(0, -len(images) % batch_size), (0, 0), (0, 0), (0, 0)]
+        padded = np.pad(images, padding)
+        starts = range(0, len(images), batch_size)
+        logits = [predict_batch(params, padded[start : start + batch_size]) for start in starts]
+        return np.concatenate(logits)[: len(images)]
 
     return predict
 

@@ -12,26 +12,18 @@ from vit_hk.figures.images import displayable
 COLORS = "viridis"  # even steps for colour-blind eyes and in grey
 ALPHA = 0.65
 
-Extent = tuple[float, float, float, float]  # left, right, bottom, top
 
+def draw_over(axes: Axes, image: np.ndarray, weights: np.ndarray, largest: float) -> AxesImage:
+    """Draw weights [rows, columns], not negative, over their image uint8 [height, width, channels].
 
-def draw_map(axes: Axes, weights: np.ndarray, largest: float, extent: Extent) -> AxesImage:
-    """Draw weights [rows, columns], not negative, on the scale 0 to `largest`."""
-    return axes.imshow(
-        weights, extent=extent, interpolation="nearest", cmap=COLORS, vmin=0.0, vmax=largest
-    )
-
-
-def draw_over(
-    axes: Axes, image: np.ndarray, weights: np.ndarray, largest: float, extent: Extent | None = None
-) -> AxesImage:
-    """Draw weights [rows, columns] over their image uint8 [height, width, channels]."""
+    The colours go from 0 to `largest`.
+    """
     height, width = image.shape[:2]
-    extent = extent or (-0.5, width - 0.5, height - 0.5, -0.5)  # as imshow places pixels
-    axes.imshow(displayable(image), extent=extent)
-    drawn = draw_map(axes, weights, largest, extent)
-    drawn.set_alpha(ALPHA)
-    return drawn
+    axes.imshow(displayable(image))
+    return axes.imshow(
+        weights, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest",
+        cmap=COLORS, vmin=0.0, vmax=largest, alpha=ALPHA,
+    )  # fmt: skip
 
 
 def add_bar(figure: Figure, axes: list[Axes], largest: float, label: str) -> None:

@@ -2,12 +2,14 @@
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from vit_hk.figures.images import displayable
-from vit_hk.figures.overlay import draw_map, draw_over
+from vit_hk.figures.overlay import ALPHA, COLORS
 
-GAP = 0.08  # between tiles, as a part of a tile
+GAP = 0.08  # between tiles, as a part of a tile's width
 
 
 def draw_sheet(image: np.ndarray, maps: np.ndarray, title: str, reader: str) -> Figure:
@@ -31,20 +33,17 @@ def draw_sheet(image: np.ndarray, maps: np.ndarray, title: str, reader: str) -> 
     original.imshow(displayable(image))
     original.set(title="the image\nand its patches", xticks=[], yticks=[])
     draw_patch_borders(original, image.shape, maps.shape[-2:])
-    largest = float(maps.max())
-    for layer in range(layers):
-        for head in range(heads):
-            left, top = head * (1 + GAP), layer * (aspect + GAP)
-            extent = (left, left + 1, top + aspect, top)
-            draw_map(alone, maps[layer, head], largest, extent)
-            draw_over(over, image, maps[layer, head], largest, extent)
+    scale = ScalarMappable(Normalize(0.0, float(maps.max())), COLORS)
+    colors = _color_pixels(maps, scale, image)
+    mixed = ALPHA * colors + (1 - ALPHA) * displayable(image) / 255
+    _draw_tiles(alone, colors)
+    _draw_tiles(over, mixed)
     for axes, name in ((alone, "attention alone"), (over, "attention over the image")):
-        _label_tiles(axes, layers, heads, aspect)
         axes.tick_params(axis="x", rotation=0 if tile > 0.6 else 90)
         axes.set_title(name)
     uniform = 1 / maps[0, 0].size
     bar = figure.colorbar(
-        alone.images[0], ax=[original, alone, over], location="bottom", aspect=60, shrink=0.7,
+        scale, ax=[original, alone, over], location="bottom", aspect=60, shrink=0.7,
         panchor=(0.5, 1.0),  # all three start at the top
     )  # fmt: skip
     bar.set_label(
@@ -53,14 +52,26 @@ def draw_sheet(image: np.ndarray, maps: np.ndarray, title: str, reader: str) -> 
     return figure
 
 
-def _label_tiles(axes: Axes, layers: int, heads: int, aspect: float) -> None:
-    axes.set(xlim=(0, heads * (1 + GAP) - GAP), ylim=(layers * (aspect + GAP) - GAP, 0))
+def _color_pixels(maps: np.ndarray, scale: ScalarMappable, image: np.ndarray) -> np.ndarray:
+    """[L, H, height, width, 3] in [0, 1]: each pixel has the colour of its patch's weight."""
+    colors = scale.to_rgba(maps.reshape(-1, maps.shape[-1]))[..., :3]
+    tall, wide = image.shape[0] // maps.shape[-2], image.shape[1] // maps.shape[-1]
+    return colors.reshape(*maps.shape, 3).repeat(tall, axis=2).repeat(wide, axis=3)
+
+
+def _draw_tiles(axes: Axes, tiles: np.ndarray) -> None:
+    """Tiles [L, H, height, width, 3] as one picture, as drawing each on its own takes long."""
+    layers, heads, height, width, _ = tiles.shape
+    gap = max(1, round(GAP * width))  # pixels
+    padded = np.pad(tiles, [(0, 0), (0, 0), (0, gap), (0, gap), (0, 0)], constant_values=1.0)
+    rows = padded.swapaxes(1, 2).reshape(layers * (height + gap), heads * (width + gap), 3)
+    axes.imshow(rows[:-gap, :-gap])
     axes.set_xticks(
-        [head * (1 + GAP) + 0.5 for head in range(heads)],
+        [head * (width + gap) + (width - 1) / 2 for head in range(heads)],
         [f"head {head + 1}" for head in range(heads)],
     )
     axes.set_yticks(
-        [layer * (aspect + GAP) + aspect / 2 for layer in range(layers)],
+        [layer * (height + gap) + (height - 1) / 2 for layer in range(layers)],
         [f"layer {layer + 1}" for layer in range(layers)],
     )
     axes.tick_params(length=0, labelsize=8)

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from tqdm import tqdm
 
+from vit_hk.evaluation import summarize
 from vit_hk.inference import make_predictor
 from vit_hk.model.vit import make_model
 from vit_hk.params import Params
 from vit_hk.training.data import TrainingData, steps_and_epochs
 from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
-from vit_hk.training.step import Split, TrainState, cross_entropy, init_state, make_run_steps
+from vit_hk.training.step import Split, TrainState, init_state, make_run_steps
 
 CALLS_PER_EPOCH = 20  # how often the progress bar moves
 EndOfEpoch = Callable[[int, hk.Params], None]
@@ -101,21 +102,14 @@ def train(
     optimizer = make_optimizer(params.train, schedule, decay_mask(initial))
     state = jax.jit(lambda flat: init_state(flat, optimizer, params.train))(flat)
     split = Split(jnp.asarray(data.x_train), jnp.asarray(data.y_train))
-    held_out = Split(jnp.asarray(data.x_validation), jnp.asarray(data.y_validation))
-
     predict = make_predictor(model, data.mean, data.std, batch)
-
-    def validate(state: TrainState, held_out: Split) -> tuple[jax.Array, jax.Array]:
-        logits = predict(unravel(_weights(state)), held_out.images)
-        correct = logits.argmax(-1) == held_out.labels
-        return cross_entropy(logits, held_out.labels), correct.mean()
 
     started = time.perf_counter()
     steps_loop = make_run_steps(
         model, unravel, optimizer, params.train, steps, data.mean, data.std, params.seed
     )
     run_steps = steps_loop.lower(state, split, jnp.int32(0)).compile()
-    run_validation = jax.jit(validate).lower(state, held_out).compile()
+    predict(initial, data.x_validation[:1])
     compiled = time.perf_counter()
 
     history: list[Epoch] = []
@@ -134,17 +128,18 @@ def train(
                 raise NotFiniteError(step + 1, float(schedule(step)), current_params(state))
             bar.update((last - before) * batch)
         stepping += time.perf_counter() - began
-        loss, accuracy = run_validation(state, held_out)
+        weights = current_params(state)
+        validation = summarize(predict(weights, data.x_validation), data.y_validation)
         row = Epoch(
             epoch=epoch,
             train_loss=float(state.epoch_loss) / steps,
-            validation_loss=float(loss),
-            validation_accuracy=float(accuracy),
+            validation_loss=validation["loss"],
+            validation_accuracy=validation["accuracy"],
             learning_rate=float(schedule(epoch * steps - 1)),
         )
         history.append(row)
         if end_of_epoch:
-            end_of_epoch(epoch, current_params(state))
+            end_of_epoch(epoch, weights)
         rate = epoch * steps * batch / stepping
         tqdm.write(
             f"epoch {epoch:3d}/{epochs}  loss {row.train_loss:.4f}  validation loss "
@@ -154,7 +149,7 @@ def train(
         bar.set_postfix(loss=f"{row.train_loss:.4f}", accuracy=f"{row.validation_accuracy:.4f}")
     bar.close()
     timing = Timing(compiled - started, time.perf_counter() - compiled, rate)
-    return Trained(current_params(state), history, timing)
+    return Trained(weights, history, timing)
 
 
 def _weights(state: TrainState) -> jax.Array:

@@ -6,8 +6,8 @@ costs more in overhead than in arithmetic.
 
 import haiku as hk
 import jax
+import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
 
 from vit_hk.params import TrainSettings
 
@@ -24,17 +24,17 @@ def learning_rate_schedule(
     )
 
 
-def decay_mask(params: hk.Params) -> jax.Array:
+def decay_mask(params: hk.Params) -> np.ndarray:
     """Float32 [P]: 1 for numbers of weight matrices, 0 for biases, norms and tokens."""
-    marks = {
-        module: {name: jax.numpy.full(x.shape, float(name == "w")) for name, x in leaves.items()}
-        for module, leaves in params.items()
-    }
-    return ravel_pytree(marks)[0]
+    marks = [
+        np.full(numbers.size, path[-1].key == "w", np.float32)
+        for path, numbers in jax.tree_util.tree_leaves_with_path(params)  # as ravel_pytree goes
+    ]
+    return np.concatenate(marks)
 
 
 def make_optimizer(
-    settings: TrainSettings, schedule: optax.Schedule, mask: jax.Array
+    settings: TrainSettings, schedule: optax.Schedule, mask: np.ndarray
 ) -> optax.GradientTransformation:
     """AdamW (arXiv 1711.05101) on a flat float32 vector [P].
 
