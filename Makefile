@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The stages start as `python`; this makes it the one of the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test check clean
+.PHONY: repro test check chaos clean
 
 repro: $(VENV)/users
 	dvc repro
@@ -18,6 +18,9 @@ check: $(VENV)/developers
 	ruff check .
 	mypy
 	lint-imports
+
+chaos: $(VENV)/developers
+	python tests/faults/chaos.py $(SEED)
 
 clean:
 	rm -rf $(VENV)

@@ -2,9 +2,10 @@
 
 import dataclasses
 import os
+import shutil
+import sys
 from pathlib import Path
 
-import haiku as hk
 import numpy as np
 import pandas as pd
 
@@ -19,9 +20,13 @@ from vit_hk.figures.snapshots import draw_snapshots
 from vit_hk.model.vit import count_parameters
 from vit_hk.params import Params, load_params
 from vit_hk.timing import record_timing
-from vit_hk.training.data import TrainingData, prepare_data, steps_and_epochs
-from vit_hk.training.loop import NotFiniteError, train
-from vit_hk.training.snapshots import SnapshotTaker
+from vit_hk.training.checkpoint import Checkpoints
+from vit_hk.training.data import TrainingData, prepare_data
+from vit_hk.training.interruption import StopRequest
+from vit_hk.training.loop import NotFiniteError, StoppedError, Trained, train
+from vit_hk.training.progress import Snapshot
+from vit_hk.training.scratch import SCRATCH, only_trainer, scratch_folder, training_key
+from vit_hk.training.snapshots import snapshot_images
 from vit_hk.weights import WeightsInfo, save_weights
 
 DATASET = Path("data/dataset.npz")
@@ -38,51 +43,67 @@ def main() -> None:
     dataset = load_dataset(DATASET)
     data = prepare_data(dataset, params)
     device = select_device(params.train.platform)
-    size = count_parameters(params.model, dataset.image_shape, dataset.num_classes)
-    print(
-        f"{len(data.x_train):,} training and {len(data.x_validation):,} validation images of "
-        f"{dataset.name} ({dataset.source})\n"
-        f"{size:,} parameters on {device.device_kind} ({device.platform})",
-        flush=True,
-    )
-    info = describe(params, dataset, data)
-    _, last = steps_and_epochs(params.train, len(data.x_train))
-    epochs = {*params.train.snapshot_epochs, last}
-    taker = SnapshotTaker(params.model, data, dataset.num_classes, epochs)
-    try:
-        trained = train(params, data, dataset.num_classes, taker.end_of_epoch)
-    except NotFiniteError as failure:
-        raise UserError(explain(failure, save_last_good(failure.params, info))) from None
+    folder = scratch_folder(training_key(params, DATASET, device))
+    parent = os.getppid()
+    # Two locks: no other training writes these outputs, and none this state.
+    with only_trainer(SCRATCH), only_trainer(folder), StopRequest() as stop:
+        size = count_parameters(params.model, dataset.image_shape, dataset.num_classes)
+        print(
+            f"{len(data.x_train):,} training and {len(data.x_validation):,} validation images of "
+            f"{dataset.name} ({dataset.source})\n"
+            f"{size:,} parameters on {device.device_kind} ({device.platform})",
+            flush=True,
+        )
+        info = describe(params, dataset, data)
+        try:
+            trained = train(params, data, dataset.num_classes, Checkpoints(folder), stop.asked)
+        except NotFiniteError as failure:
+            last_good = folder / "last_good.safetensors"
+            save_weights(last_good, failure.params, info)
+            raise UserError(explain(failure, last_good)) from None
+        except StoppedError as stopped:
+            print(f"{stopped}; go on with: dvc repro", file=sys.stderr)
+            raise SystemExit(stop.exit_code) from None
+        write_results(trained, data, info)
+        # DVC does not take results from a training that outlived it; the next one needs the state.
+        if os.getppid() == parent:
+            shutil.rmtree(folder)
+
+
+def write_results(trained: Trained, data: TrainingData, info: WeightsInfo) -> None:
+    """Write weights, history, curves and snapshots, and how long it took."""
     save_weights(WEIGHTS, trained.params, info)
     history = pd.DataFrame([dataclasses.asdict(epoch) for epoch in trained.history])
     with replacing(HISTORY) as temporary:
         history.to_csv(temporary, index=False, float_format="%.6g")
     save_figure(draw_curves(history), CURVES)
-    write_snapshots(taker, info)
+    write_snapshots(trained.snapshots, data, info)
     record_timing(TIMING, "train", dataclasses.asdict(trained.timing))
 
 
-def write_snapshots(taker: SnapshotTaker, info: WeightsInfo) -> None:
+def write_snapshots(snapshots: list[Snapshot], data: TrainingData, info: WeightsInfo) -> None:
     """Write results/snapshots.npz and the sheet of it."""
-    attention = np.stack([snapshot.attention for snapshot in taker.snapshots])
-    probabilities = np.stack([snapshot.probabilities for snapshot in taker.snapshots])
-    epochs = [snapshot.epoch for snapshot in taker.snapshots]
+    attention = np.stack([snapshot.attention for snapshot in snapshots])
+    probabilities = np.stack([snapshot.probabilities for snapshot in snapshots])
+    epochs = [snapshot.epoch for snapshot in snapshots]
+    chosen = snapshot_images(data)
+    images, labels = data.x_validation[chosen], data.y_validation[chosen]
     with replacing(SNAPSHOTS) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             attention=attention,
             probabilities=probabilities,
             epochs=np.array(epochs),
-            images=taker.images,
-            labels=taker.labels,
+            images=images,
+            labels=labels,
         )
     names = info.class_names
     maps = attention[:, -1].mean(axis=2)  # last layer: [S, B, N]
     figure = draw_snapshots(
-        taker.images,
+        images,
         maps.reshape(*maps.shape[:-1], *info.grid),
         epochs,
-        [names[label] for label in taker.labels],
+        [names[label] for label in labels],
         [[f"{names[p.argmax()]} ({100 * p.max():.0f} %)" for p in some] for some in probabilities],
         name_of_reader(info.model.pool),
     )
@@ -102,13 +123,6 @@ def describe(params: Params, dataset: Dataset, data: TrainingData) -> WeightsInf
         seed=params.seed,
         validation_fraction=params.train.validation_fraction,
     )
-
-
-def save_last_good(params: hk.Params, info: WeightsInfo) -> Path:
-    """Keep weights outside of the pipeline's outputs, where no later stage takes them for final."""
-    path = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch" / "train" / "last_good.safetensors"
-    save_weights(path, params, info)
-    return path
 
 
 def explain(failure: NotFiniteError, kept: Path) -> str:

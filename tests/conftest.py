@@ -39,6 +39,7 @@ SETTINGS: dict[str, Any] = {
         "validation_fraction": 0.25,
         "augment": {"shift": 0},
         "snapshot_epochs": [1, 2, 50],
+        "checkpoint_steps": 0,
         "platform": "cpu",
     },
     "evaluate": {"batch_size": 7, "faithfulness_share": 0.2},

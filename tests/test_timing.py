@@ -13,9 +13,9 @@ def test_stages_keep_their_figures_beside_each_other(tmp_path):
     assert json.loads(path.read_text()) == {"evaluate": {"seconds": 1.0}, "train": {"seconds": 2.0}}
 
 
-def test_figures_are_rounded_to_hundredths(tmp_path):
-    record_timing(tmp_path / "timing.json", "train", {"seconds": 12.3456})
-    assert json.loads((tmp_path / "timing.json").read_text()) == {"train": {"seconds": 12.35}}
+def test_figures_are_rounded_to_thousandths(tmp_path):
+    record_timing(tmp_path / "timing.json", "train", {"seconds": 12.34567})
+    assert json.loads((tmp_path / "timing.json").read_text()) == {"train": {"seconds": 12.346}}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"null", b"\xff"])

@@ -100,6 +100,7 @@ class TrainSettings(Settings):
     validation_fraction: OpenFraction
     augment: AugmentSettings
     snapshot_epochs: list[Count]
+    checkpoint_steps: Annotated[int, Field(ge=0, le=1_000_000_000)]
     platform: Literal["auto", "cpu", "gpu"]
 
     @model_validator(mode="after")

@@ -17,6 +17,6 @@ def record_timing(path: Path, stage: str, figures: dict[str, float]) -> None:
         timing = None
     if not isinstance(timing, dict):  # missing or damaged; only a record, so made anew
         timing = {}
-    timing[stage] = {name: round(value, 2) for name, value in figures.items()}
+    timing[stage] = {name: round(value, 3) for name, value in figures.items()}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(timing, indent=2, sort_keys=True) + "\n", "utf-8")

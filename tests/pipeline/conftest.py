@@ -1,13 +1,10 @@
 """A clone of the project with tiny settings, in which dvc runs for real."""
 
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
-from project_clone import Clone
+from project_clone import Clone, copy_project
 
-PROJECT = Path(__file__).parents[2]
 TINY = {
     "model__patch_size": 14, "model__hidden_size": 8, "model__num_layers": 1,
     "model__num_heads": 2, "model__mlp_dim": 8,
@@ -22,20 +19,8 @@ def reproduced(tmp_path_factory) -> Clone:
     """A clone after its first dvc repro, with all committed. Do not change it."""
     # A path with a space and letters outside ASCII, as people have.
     folder = tmp_path_factory.mktemp("pipeline") / "mein Projékt"
-    tracked = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=PROJECT, capture_output=True, text=True, check=True,
-    ).stdout.splitlines()  # fmt: skip
-    for name in tracked:
-        kept = not name.startswith(("tests/", "results/", "docs/", "dvc.lock"))
-        if kept and (PROJECT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(PROJECT / name, folder / name)
-    clone = Clone(folder)
+    clone = copy_project(folder)
     clone.set(**TINY)
-    clone.run("git", "init", "--quiet", "--initial-branch=main")
-    clone.run("git", "add", "--all")
-    clone.run("git", "commit", "--quiet", "--message=start")
     assert clone.repro() == ["download", "train", "evaluate", "attention"]
     clone.run("git", "add", "--all")
     clone.run("git", "commit", "--quiet", "--message=first run")

@@ -1,12 +1,18 @@
 import json
+import os
+import signal
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pytest
+from conftest import content
+from filelock import FileLock
 
 from vit_hk.errors import UserError
 from vit_hk.params import ModelSettings
-from vit_hk.training.loop import NotFiniteError
+from vit_hk.training.loop import NotFiniteError, StoppedError
 from vit_hk.weights import load_weights
 
 
@@ -158,7 +164,7 @@ def test_training_that_blows_up_keeps_the_last_good_weights(
     assert "lower train.learning_rate" in line
     assert [path.read_bytes() for path in outputs] == before
 
-    kept = copy / ".scratch" / "train" / "last_good.safetensors"
+    (kept,) = copy.glob(".scratch/train/*/last_good.safetensors")
     assert str(kept.relative_to(copy)) in line
     load_weights(kept, settings, tiny_dataset)
 
@@ -167,7 +173,7 @@ def test_results_that_cannot_be_written_end_in_one_line(here, monkeypatch, copy)
     def full(*_: object) -> None:
         raise UserError("models/vit.safetensors could not be written: No space left on device")
 
-    # The module that the stage imports from; the stage itself is run afresh.
+    # The modules that the stage imports from; the stage itself is run afresh.
     monkeypatch.setattr("vit_hk.weights.save_weights", full)
     monkeypatch.setattr("vit_hk.training.loop.train", lambda *_: SimpleNamespace(params={}))
     ended = here("train", copy)
@@ -175,3 +181,39 @@ def test_results_that_cannot_be_written_end_in_one_line(here, monkeypatch, copy)
     assert ended.err == (
         "error: models/vit.safetensors could not be written: No space left on device\n"
     )
+
+
+def test_finished_training_leaves_no_state_behind(finished):
+    left = {path.name for path in (finished[0] / ".scratch" / "train").iterdir()}
+    assert left == {"lock", "process"}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_asked_to_stop_it_leaves_its_outputs_and_says_how_to_go_on(
+    here, copy, monkeypatch, number, code
+):
+    before = content(copy)
+
+    def stop(*arguments: object) -> None:
+        stop_asked = arguments[-1]
+        os.kill(os.getpid(), number)
+        while not stop_asked():
+            time.sleep(0.01)
+        raise StoppedError(7, 90)
+
+    monkeypatch.setattr("vit_hk.training.loop.train", stop)
+    ended = here("train", copy)
+    assert ended.code == code
+    assert ended.err.splitlines()[-1] == "stopped after step 7 of 90; go on with: dvc repro"
+    assert content(copy) == before
+
+
+def test_second_training_is_refused_while_one_runs(here, refused, copy):
+    folder = copy / ".scratch" / "train"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "process").write_text("4711")
+    held = FileLock(folder / "lock")
+    with held:
+        line = refused(here, "train", copy)
+    assert ".scratch/train is in use by another training, process 4711; wait until" in line
+    assert "kill 4711" in line

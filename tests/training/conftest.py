@@ -33,6 +33,7 @@ TRAIN = {
     "validation_fraction": 0.25,
     "augment": {"shift": 0},
     "snapshot_epochs": [],
+    "checkpoint_steps": 0,
     "platform": "cpu",
 }
 

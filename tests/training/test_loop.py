@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import haiku as hk
 import jax
@@ -9,7 +10,9 @@ import torch
 
 from vit_hk.model.vit import ViTOutput, make_model
 from vit_hk.training import loop
-from vit_hk.training.loop import NotFiniteError, init_params, train
+from vit_hk.training.checkpoint import Checkpoints
+from vit_hk.training.loop import NotFiniteError, StoppedError, init_params, train
+from vit_hk.training.progress import Snapshot
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,10 @@ def quick_model(monkeypatch):
     def forward(images, is_training):  # noqa: ARG001
         return ViTOutput(hk.Linear(4)(hk.Flatten()(images)) ** 2, None, None)
 
+    nothing = np.zeros(1, np.float32)
+    taker = SimpleNamespace(take=lambda epoch, _: Snapshot(epoch, nothing, nothing))
     monkeypatch.setattr(loop, "make_model", lambda *_: hk.transform(forward))
+    monkeypatch.setattr(loop, "SnapshotTaker", lambda *_: taker)
 
 
 @pytest.mark.usefixtures("quick_model")
@@ -97,3 +103,78 @@ def test_training_that_blows_up_says_where_and_keeps_finite_weights(make_params,
     leaves = jax.tree.leaves(failure.value.params)
     assert max(np.abs(leaf).max() for leaf in leaves) == pytest.approx(1e30, rel=0.01)
     assert all(np.isfinite(leaf).all() for leaf in leaves)
+
+
+class StopAfter:
+    """Asks to stop after so many calls."""
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.fixture(scope="module")
+def in_one_go(make_params, quadrants):
+    """With all that draws random numbers or remembers: 3 epochs of 10 steps."""
+    params = make_params(
+        {"dropout": 0.1, "drop_path": 0.1}, ema_decay=0.8, epochs=3, checkpoint_steps=3,
+        augment={"shift": 2}, snapshot_epochs=[1],
+    )  # fmt: skip
+    return params, train(params, quadrants, 4)
+
+
+def test_training_in_pieces_ends_with_the_same_bytes(in_one_go, quadrants, tmp_path, capsys):
+    params, whole = in_one_go
+    stops = []
+    for calls in (0, 3, 14, 5):
+        checkpoints = Checkpoints(tmp_path)
+        with pytest.raises(StoppedError) as stopped:
+            train(params, quadrants, 4, checkpoints, StopAfter(calls))
+        stops.append(stopped.value.step)
+        assert stopped.value.steps == 30
+    # Each piece went on from the one before; one ended with an epoch, the others inside one.
+    assert stops == [1, 5, 20, 26]
+    capsys.readouterr()
+    rest = train(params, quadrants, 4, Checkpoints(tmp_path))
+    assert capsys.readouterr().out.startswith(f"goes on after step {stops[-1]} of 30\n")
+    assert rest.history == whole.history
+    for one, other in zip(
+        jax.tree.leaves((rest.params, rest.snapshots)),
+        jax.tree.leaves((whole.params, whole.snapshots)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.usefixtures("quick_model")
+def test_each_epoch_and_every_few_steps_are_saved(make_params, quadrants, monkeypatch, tmp_path):
+    saved = []
+    monkeypatch.setattr(Checkpoints, "save", lambda _, progress: saved.append(int(progress[0][0])))
+    train(make_params(epochs=2, checkpoint_steps=4), quadrants, 4, Checkpoints(tmp_path))
+    assert saved == [4, 8, 10, 12, 16, 20]
+    saved.clear()
+    train(make_params(epochs=2, checkpoint_steps=0), quadrants, 4, Checkpoints(tmp_path))
+    assert saved == [10, 20]
+
+
+@pytest.mark.usefixtures("quick_model")
+def test_finished_training_only_hands_out_its_results(make_params, quadrants, tmp_path):
+    params = make_params(epochs=2)
+    first = train(params, quadrants, 4, Checkpoints(tmp_path))
+    again = train(params, quadrants, 4, Checkpoints(tmp_path))
+    assert again.history == first.history
+    np.testing.assert_array_equal(again.params["linear"]["w"], first.params["linear"]["w"])
+
+
+@pytest.mark.usefixtures("quick_model")
+def test_training_that_blows_up_leaves_the_checkpoint_before(make_params, quadrants, tmp_path):
+    # Grows by a factor in each step, and fails in the second epoch.
+    params = make_params(learning_rate=3e17, weight_decay=0.0, warmup_epochs=0.0, epochs=3,
+                         checkpoint_steps=1)  # fmt: skip
+    with pytest.raises(NotFiniteError) as failure:
+        train(params, quadrants, 4, Checkpoints(tmp_path))
+    steps = [int(path.name) for path in tmp_path.iterdir() if path.is_dir()]
+    assert max(steps) == failure.value.step - 1

@@ -14,23 +14,14 @@ from vit_hk.evaluation import summarize
 from vit_hk.inference import make_predictor
 from vit_hk.model.vit import make_model
 from vit_hk.params import Params
+from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, steps_and_epochs
 from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
+from vit_hk.training.progress import Epoch, Progress, Snapshot
+from vit_hk.training.snapshots import SnapshotTaker
 from vit_hk.training.step import Split, TrainState, init_state, make_run_steps
 
-CALLS_PER_EPOCH = 20  # how often the progress bar moves
-EndOfEpoch = Callable[[int, hk.Params], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Epoch:
-    """A row of history.csv; losses in nats, the training loss with label smoothing."""
-
-    epoch: int
-    train_loss: float
-    validation_loss: float
-    validation_accuracy: float
-    learning_rate: float  # of the epoch's last step
+CALLS_PER_EPOCH = 20  # how often the progress bar moves, and a request to stop is heard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +39,7 @@ class Trained:
 
     params: hk.Params
     history: list[Epoch]
+    snapshots: list[Snapshot]
     timing: Timing
 
 
@@ -66,6 +58,15 @@ class NotFiniteError(Exception):
         self.step, self.learning_rate, self.params = step, learning_rate, params
 
 
+class StoppedError(Exception):
+    """The training was asked to stop, and did so after `step` of `steps`, its state saved."""
+
+    def __init__(self, step: int, steps: int) -> None:
+        """Remember how far it came."""
+        super().__init__(f"stopped after step {step} of {steps}")
+        self.step, self.steps = step, steps
+
+
 def init_params(params: Params, image_shape: tuple[int, int, int], num_classes: int) -> hk.Params:
     """Random weights that follow from the seed."""
     model = make_model(params.model, num_classes)
@@ -75,82 +76,165 @@ def init_params(params: Params, image_shape: tuple[int, int, int], num_classes: 
 
 
 def train(
-    params: Params, data: TrainingData, num_classes: int, end_of_epoch: EndOfEpoch | None = None
+    params: Params,
+    data: TrainingData,
+    num_classes: int,
+    checkpoints: Checkpoints | None = None,
+    stop_asked: Callable[[], bool] = lambda: False,
 ) -> Trained:
-    """Train from scratch for all epochs of `params.train`.
+    """Train for all epochs of `params.train`, from scratch or from the newest checkpoint.
 
     A small data set gets more epochs than that, until `params.train.min_steps`. Prints a
-    line an epoch, and on a terminal a progress bar.
+    line an epoch, and on a terminal a progress bar. In pieces or in one go, the weights and
+    the history have the same bytes.
 
     Args:
       params: all settings.
       data: images on the host.
       num_classes: C.
-      end_of_epoch: called with the number of each epoch and the weights after it, those that
-        validation sees.
+      checkpoints: where to go on from, and where to save to after each epoch.
+      stop_asked: is called some twenty times an epoch; True saves the state and stops.
 
     Raises:
       NotFiniteError: a loss, a gradient or a new weight was not finite.
+      StoppedError: `stop_asked` said so.
+      UserError: a checkpoint cannot be written, or none of those there can be read.
     """
-    model = make_model(params.model, num_classes)
-    initial = init_params(params, data.x_train.shape[1:], num_classes)
-    flat, unravel = ravel_pytree(initial)
-    current_params = jax.jit(lambda state: unravel(_weights(state)))
-    batch = params.train.batch_size
-    steps, epochs = steps_and_epochs(params.train, len(data.x_train))
-    schedule = learning_rate_schedule(params.train, epochs, steps)
-    optimizer = make_optimizer(params.train, schedule, decay_mask(initial))
-    state = jax.jit(lambda flat: init_state(flat, optimizer, params.train))(flat)
-    split = Split(jnp.asarray(data.x_train), jnp.asarray(data.y_train))
-    predict = make_predictor(model, data.mean, data.std, batch)
+    return _Training(params, data, num_classes, checkpoints, stop_asked).run()
 
-    started = time.perf_counter()
-    steps_loop = make_run_steps(
-        model, unravel, optimizer, params.train, steps, data.mean, data.std, params.seed
-    )
-    run_steps = steps_loop.lower(state, split, jnp.int32(0)).compile()
-    predict(initial, data.x_validation[:1])
-    compiled = time.perf_counter()
 
-    history: list[Epoch] = []
-    stepping = 0.0
-    bar = tqdm(total=epochs * steps * batch, unit=" images", unit_scale=True, disable=None)
-    for epoch in range(1, epochs + 1):
-        bar.set_description(f"epoch {epoch}/{epochs}")
-        began = time.perf_counter()
-        for call in range(1, CALLS_PER_EPOCH + 1):
-            last = (epoch - 1) * steps + steps * call // CALLS_PER_EPOCH
-            before = int(state.step)
-            state, finite = run_steps(state, split, jnp.int32(last))
+class _Training:
+    """The compiled parts of one training, and what it reads."""
+
+    def __init__(
+        self,
+        params: Params,
+        data: TrainingData,
+        num_classes: int,
+        checkpoints: Checkpoints | None,
+        stop_asked: Callable[[], bool],
+    ) -> None:
+        self.settings, self.data = params.train, data
+        self.checkpoints, self.stop_asked = checkpoints, stop_asked
+        self.steps, self.epochs = steps_and_epochs(params.train, len(data.x_train))
+        self.schedule = learning_rate_schedule(params.train, self.epochs, self.steps)
+        self.taker = SnapshotTaker(params.model, data, num_classes)
+
+        model = make_model(params.model, num_classes)
+        initial = init_params(params, data.x_train.shape[1:], num_classes)
+        flat, unravel = ravel_pytree(initial)
+        optimizer = make_optimizer(params.train, self.schedule, decay_mask(initial))
+        state = jax.jit(lambda flat: init_state(flat, optimizer, params.train))(flat)
+        self.start = Progress(state, [], [], 0.0)
+        self.split = Split(jnp.asarray(data.x_train), jnp.asarray(data.y_train))
+
+        started = time.perf_counter()
+        steps_loop = make_run_steps(
+            model, unravel, optimizer, params.train, self.steps, data.mean, data.std, params.seed
+        )
+        self.run_steps = steps_loop.lower(state, self.split, jnp.int32(0)).compile()
+        self.weights_of = jax.jit(lambda state: unravel(_weights(state)))
+        self.predict = make_predictor(model, data.mean, data.std, params.train.batch_size)
+        self.predict(initial, data.x_validation[:1])
+        self.compile_seconds = time.perf_counter() - started
+
+    def run(self) -> Trained:
+        self.began = time.perf_counter()
+        self.stepped, self.stepping = 0, 0.0  # steps done here, and seconds spent on them
+        progress = self.checkpoints.newest(self.start) if self.checkpoints else self.start
+        first = int(progress.state.step)
+        if first:
+            tqdm.write(f"goes on after step {first:,} of {self.steps * self.epochs:,}")
+        images = self.settings.batch_size
+        self.bar = tqdm(
+            total=self.epochs * self.steps * images, initial=first * images, unit=" images",
+            unit_scale=True, disable=None,
+        )  # fmt: skip
+        with self.bar:
+            for epoch in range(len(progress.history) + 1, self.epochs + 1):
+                self.bar.set_description(f"epoch {epoch}/{self.epochs}")
+                state = self.run_epoch(progress)
+                progress = self.finish_epoch(progress._replace(state=state), epoch)
+        timing = Timing(
+            self.compile_seconds, self.seconds(progress), self.rate() if self.stepped else 0.0
+        )
+        return Trained(
+            self.weights_of(progress.state), progress.history, progress.snapshots, timing
+        )
+
+    def run_epoch(self, progress: Progress) -> TrainState:
+        """Take the steps that are left of an epoch."""
+        state, done = progress.state, int(progress.state.step)
+        end = (len(progress.history) + 1) * self.steps
+        for last in _ends_of_calls(done, self.steps, self.settings.checkpoint_steps):
+            began = time.perf_counter()
+            state, finite = self.run_steps(state, self.split, jnp.int32(last))
             if not finite:
-                bar.close()
                 step = int(state.step)
-                raise NotFiniteError(step + 1, float(schedule(step)), current_params(state))
-            bar.update((last - before) * batch)
-        stepping += time.perf_counter() - began
-        weights = current_params(state)
-        validation = summarize(predict(weights, data.x_validation), data.y_validation)
+                raise NotFiniteError(step + 1, float(self.schedule(step)), self.weights_of(state))
+            self.stepping += time.perf_counter() - began
+            self.stepped += last - done
+            self.bar.update((last - done) * self.settings.batch_size)
+            done = last
+            if last < end:
+                every = self.settings.checkpoint_steps
+                due = bool(every) and last % every == 0
+                self.save_or_stop(progress._replace(state=state), due)
+        return state
+
+    def finish_epoch(self, progress: Progress, epoch: int) -> Progress:
+        """Validate, write the row of the history, take a snapshot, save."""
+        weights = self.weights_of(progress.state)
+        validation = summarize(
+            self.predict(weights, self.data.x_validation), self.data.y_validation
+        )
         row = Epoch(
             epoch=epoch,
-            train_loss=float(state.epoch_loss) / steps,
+            train_loss=float(progress.state.epoch_loss) / self.steps,
             validation_loss=validation["loss"],
             validation_accuracy=validation["accuracy"],
-            learning_rate=float(schedule(epoch * steps - 1)),
+            learning_rate=float(self.schedule(epoch * self.steps - 1)),
         )
-        history.append(row)
-        if end_of_epoch:
-            end_of_epoch(epoch, weights)
-        rate = epoch * steps * batch / stepping
         tqdm.write(
-            f"epoch {epoch:3d}/{epochs}  loss {row.train_loss:.4f}  validation loss "
+            f"epoch {epoch:3d}/{self.epochs}  loss {row.train_loss:.4f}  validation loss "
             f"{row.validation_loss:.4f}  accuracy {row.validation_accuracy:.4f}  "
-            f"{rate:,.0f} images/s"
+            f"{self.rate():,.0f} images/s"
         )
-        bar.set_postfix(loss=f"{row.train_loss:.4f}", accuracy=f"{row.validation_accuracy:.4f}")
-    bar.close()
-    timing = Timing(compiled - started, time.perf_counter() - compiled, rate)
-    return Trained(weights, history, timing)
+        self.bar.set_postfix(
+            loss=f"{row.train_loss:.4f}", accuracy=f"{row.validation_accuracy:.4f}"
+        )
+        snapshots = progress.snapshots
+        if epoch in {*self.settings.snapshot_epochs, self.epochs}:
+            snapshots = [*snapshots, self.taker.take(epoch, weights)]
+        progress = progress._replace(history=[*progress.history, row], snapshots=snapshots)
+        self.save_or_stop(progress, due=True)
+        return progress
+
+    def save_or_stop(self, progress: Progress, due: bool) -> None:
+        """Save where it is due, or asked for by a request to stop, which then stops."""
+        stop = self.stop_asked()
+        if self.checkpoints and (due or stop):
+            self.checkpoints.save(progress._replace(seconds=self.seconds(progress)))
+        if stop:
+            raise StoppedError(int(progress.state.step), self.steps * self.epochs)
+
+    def seconds(self, progress: Progress) -> float:
+        return progress.seconds + time.perf_counter() - self.began
+
+    def rate(self) -> float:
+        """Images a second, of the steps that this process has taken."""
+        return self.stepped * self.settings.batch_size / self.stepping
 
 
 def _weights(state: TrainState) -> jax.Array:
     return state.params if state.ema is None else state.ema
+
+
+def _ends_of_calls(done: int, steps: int, checkpoint_steps: int) -> list[int]:
+    """Numbers of steps to pause at, from `done` to the end of its epoch of `steps`."""
+    first = done // steps * steps
+    ends = {first + steps * call // CALLS_PER_EPOCH for call in range(1, CALLS_PER_EPOCH + 1)}
+    if checkpoint_steps:
+        due = -(-first // checkpoint_steps) * checkpoint_steps
+        ends.update(range(due, first + steps, checkpoint_steps))
+    return sorted(end for end in ends if end > done)

@@ -1,11 +1,14 @@
 """A copy of the project, and the commands that a user types there."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from settings_file import change_settings
+
+PROJECT = Path(__file__).parents[1]
 
 
 class Clone:
@@ -52,3 +55,30 @@ class Clone:
 
     def read(self, name: str) -> bytes:
         return (self.folder / name).read_bytes()
+
+
+def copy_project(folder: Path) -> "Clone":
+    """The project as it stands, changes that are not committed included, with no results."""
+    tracked = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    for name in tracked:
+        kept = not name.startswith(("tests/", "results/", "docs/", "dvc.lock"))
+        if kept and (PROJECT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(PROJECT / name, folder / name)
+    clone = Clone(folder)
+    clone.run("git", "init", "--quiet", "--initial-branch=main")
+    clone.run("git", "add", "--all")
+    clone.run("git", "commit", "--quiet", "--message=start")
+    return clone
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """All that the pipeline makes, but for how long it took."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in [folder / "dvc.lock", *folder.glob("models/*"), *folder.rglob("results/**/*")]
+        if path.is_file() and path.name not in (".gitignore", "timing.json")
+    }

@@ -1,0 +1,71 @@
+"""`make chaos`: dozens of kills across one run, then the bytes of a run never interrupted.
+
+    python tests/faults/chaos.py [SEED]
+
+Trains on the 5,000 real digits of the offline sample, once without and once with dvc around
+the trainer.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+sys.path.insert(0, str(TESTS))
+
+from kills import DVC, TRAINER, Kills  # noqa: E402
+from project_clone import Clone, copy_project, outputs  # noqa: E402
+
+KILLS = 40  # of each command
+LONGEST = 9.0  # seconds until a kill
+SMALL = {
+    "model__patch_size": 14, "model__hidden_size": 32, "model__num_layers": 2,
+    "model__num_heads": 2, "model__mlp_dim": 64, "train__epochs": 150, "train__min_steps": 0,
+    "train__checkpoint_steps": 20, "train__platform": "cpu", "attention__num_images": 2,
+    "attention__num_wrong": 1,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Print what was done; fail where a byte differs."""
+    seed = int(sys.argv[1]) if len(sys.argv) > 1 else int(time.time())
+    print(f"seed {seed}")
+    with tempfile.TemporaryDirectory() as folder:
+        whole = prepare(Path(folder) / "never interrupted")
+        whole.repro()
+        expected = outputs(whole.folder)
+        for name, command in (("without dvc", TRAINER), ("with dvc", DVC)):
+            clone = prepare(Path(folder) / name)
+            clone.repro("download")
+            started = time.monotonic()
+            kills = Kills(clone, command, seed, LONGEST)
+            kills.run(KILLS)
+            clone.repro()  # dvc's part, where the trainer was alone
+            differ = [n for n, content in outputs(clone.folder).items() if expected[n] != content]
+            assert not differ, differ
+            assert expected.keys() == outputs(clone.folder).keys()
+            report(name, kills, time.monotonic() - started)
+
+
+def prepare(folder: Path) -> Clone:
+    """A copy of the project with a small model."""
+    clone = copy_project(folder)
+    clone.set(**SMALL)
+    return clone
+
+
+def report(name: str, kills: Kills, seconds: float) -> None:
+    """One paragraph of figures."""
+    ways = ", ".join(f"{count} x {way}" for way, count in sorted(kills.done.items()))
+    resumed = kills.printed.count("goes on after step")
+    print(
+        f"{name}: {kills.done.total()} kills in {seconds:.0f} s ({ways}); went on from a "
+        f"checkpoint {resumed} times; refused beside a running trainer {kills.refused} times; "
+        f"{kills.printed.count('is damaged')} damaged checkpoints; all outputs as if never "
+        "interrupted"
+    )
+
+
+if __name__ == "__main__":
+    main()

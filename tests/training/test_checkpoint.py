@@ -1,0 +1,215 @@
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vit_hk.errors import UserError
+from vit_hk.training.checkpoint import Checkpoints
+from vit_hk.training.progress import Epoch, Progress, Snapshot
+from vit_hk.training.step import TrainState
+
+OPTIMIZER = optax.chain(
+    optax.identity(), optax.scale_by_adam(), optax.scale_by_schedule(lambda _: 1)
+)
+
+
+def progress(step: int) -> Progress:
+    """All its numbers tell its step, and no two of them are equal."""
+    params = jnp.arange(1, 6, dtype=jnp.float32) / 3 + step
+    optimizer = jax.tree.map(
+        lambda leaf: leaf + jnp.asarray(step, leaf.dtype), OPTIMIZER.init(params)
+    )
+    state = TrainState(jnp.int32(step), params, params / 7, optimizer, jnp.float32(step / 11))
+    random = np.random.default_rng(step)
+    snapshots = [
+        Snapshot(n, *(random.random(shape, np.float32) for shape in ((2, 3, 1, 4), (3, 5))))
+        for n in range(1, 1 + step % 3)
+    ]
+    history = [Epoch(n, step / 3, step / 7, step / 13, 1e-5 / 3) for n in range(1, step + 1)]
+    return Progress(state, history, snapshots, step / 17)
+
+
+def assert_same(one: Progress, other: Progress) -> None:
+    assert jax.tree.structure(one.state) == jax.tree.structure(other.state)
+    assert (one.history, one.seconds) == (other.history, other.seconds)
+    leaves = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    for a, b in leaves:
+        np.testing.assert_array_equal(a, b)
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A folder after the checkpoints 1 to 4."""
+    checkpoints = Checkpoints(tmp_path / "state")
+    for step in range(1, 5):
+        checkpoints.save(progress(step))
+    return tmp_path / "state"
+
+
+def newest(folder) -> Progress:
+    return Checkpoints(folder).newest(progress(0))
+
+
+def test_where_nothing_was_saved_it_starts_at_the_start(tmp_path):
+    start = progress(0)
+    assert Checkpoints(tmp_path / "none").newest(start) is start
+
+
+def test_what_comes_back_is_what_was_saved(saved):
+    assert_same(newest(saved), progress(4))
+
+
+def test_moving_average_that_is_off_stays_off(tmp_path):
+    start, later = (
+        some._replace(state=some.state._replace(ema=None)) for some in (progress(0), progress(3))
+    )
+    Checkpoints(tmp_path).save(later)
+    assert_same(Checkpoints(tmp_path).newest(start), later)
+
+
+def test_two_are_kept(saved):
+    assert sorted(path.name for path in saved.iterdir()) == [
+        "3", "3.sha256.json", "4", "4.sha256.json",
+    ]  # fmt: skip
+
+
+def files(folder) -> list:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def flip_a_bit(path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut_off(path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut_off, empty, lambda path: path.unlink()])
+def test_damage_to_any_file_is_noticed_and_the_one_before_is_used(saved, capsys, damage, tmp_path):
+    for number, name in enumerate(path.relative_to(saved) for path in files(saved / "4")):
+        folder = tmp_path / f"copy {number}"
+        shutil.copytree(saved, folder)
+        if not (folder / name).stat().st_size:
+            continue
+        damage(folder / name)
+        assert_same(newest(folder), progress(3))
+        warning = capsys.readouterr().err
+        assert warning.startswith(f"warning: checkpoint {folder / '4'} is damaged: 1 of its files")
+        assert name.relative_to("4").as_posix() in warning
+        # The damaged one is gone, so that step 4 can be saved again.
+        Checkpoints(folder).save(progress(4))
+        assert_same(newest(folder), progress(4))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"a": 1}', "\x00\xff"])
+def test_damaged_checksums_are_no_checksums(saved, capsys, text):
+    (saved / "4.sha256.json").write_text(text, "latin-1")
+    assert_same(newest(saved), progress(3))
+    assert f"checkpoint {saved / '4'} is damaged" in capsys.readouterr().err
+
+
+def test_checkpoint_that_is_gone_but_for_its_checksums_is_passed_over(saved, capsys):
+    shutil.rmtree(saved / "4")
+    assert_same(newest(saved), progress(3))
+    assert "is damaged" in capsys.readouterr().err
+
+
+def test_foreign_file_in_a_checkpoint_is_damage(saved, capsys):
+    (saved / "4" / "more").write_text("x")
+    assert_same(newest(saved), progress(3))
+    assert "is damaged" in capsys.readouterr().err
+
+
+def test_unfinished_checkpoint_is_passed_over_without_a_word(saved, capsys):
+    (saved / "4.sha256.json").unlink()
+    (saved / "5.orbax-checkpoint-tmp").mkdir()
+    assert_same(newest(saved), progress(3))
+    assert capsys.readouterr().err == ""
+    assert sorted(path.name for path in saved.iterdir()) == ["3", "3.sha256.json"]
+
+
+def test_damage_to_all_says_how_to_start_afresh(saved, one_line, capsys):
+    for step in ("3", "4"):
+        flip_a_bit(files(saved / step)[0])
+    before = files(saved)
+    with pytest.raises(UserError) as caught:
+        newest(saved)
+    assert f"no checkpoint in {saved} can be read; start afresh with: rm -r" in one_line(
+        caught.value
+    )
+    assert capsys.readouterr().err.count("is damaged") == 2
+    assert files(saved) == before
+
+
+SAVE_FOREVER = """
+import pathlib, sys
+sys.path[:0] = ["{here}", "{project}"]
+from test_checkpoint import progress
+from vit_hk.training.checkpoint import Checkpoints
+checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
+for step in range(1, 10**6):
+    checkpoints.save(progress(step % 50 + 50 * step))
+"""
+
+
+def test_any_moment_leaves_a_checkpoint_that_is_whole(tmp_path, project, capsys):
+    """Copies of the folder at random moments, as a loss of power leaves it, while one saves."""
+    folder = tmp_path / "state"
+    code = SAVE_FOREVER.format(here=project / "tests/training", project=project)
+    saver = subprocess.Popen([sys.executable, "-c", code, str(folder)])
+    try:
+        while len(list(folder.glob("*.json"))) < 2:
+            time.sleep(0.05)
+            assert saver.poll() is None
+        random = np.random.default_rng(0)
+        for number in range(40):
+            time.sleep(random.uniform(0, 0.15))
+            saver.send_signal(signal.SIGSTOP)
+            shutil.copytree(folder, tmp_path / f"{number}")
+            saver.send_signal(signal.SIGCONT)
+    finally:
+        saver.kill()
+        saver.wait()
+    found = [newest(tmp_path / f"{number}") for number in range(40)]
+    steps = [int(one.state.step) for one in found]
+    assert steps == sorted(steps)
+    assert len(set(steps)) > 10
+    for one in found:
+        assert_same(one, progress(int(one.state.step)))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("size", [0, 100, 400])
+def test_full_disk_ends_in_one_line_and_leaves_the_one_before(saved, project, size):
+    code = f"""
+import pathlib, resource, sys
+sys.path[:0] = ["{project / "tests/training"}", "{project}"]
+from test_checkpoint import progress
+from vit_hk.training.checkpoint import Checkpoints
+from vit_hk.errors import one_line_errors
+resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
+with one_line_errors():
+    Checkpoints(pathlib.Path({str(saved)!r})).save(progress(5))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    line = run.stderr.splitlines()[-1]
+    assert line.startswith(f"error: {saved / '5'}")
+    assert "could not be written" in line
+    assert "Traceback" not in run.stderr
+    assert_same(newest(saved), progress(4))

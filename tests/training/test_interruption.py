@@ -1,0 +1,62 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from vit_hk.training.interruption import StopRequest
+
+
+def wait_until(condition) -> None:
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_first_signal_asks_to_stop(number, code, capfd):
+    with StopRequest() as stop:
+        assert not stop.asked()
+        os.kill(os.getpid(), number)
+        wait_until(stop.asked)
+    assert stop.exit_code == code
+    assert "once more stops at once" in capfd.readouterr().err
+
+
+def test_handlers_from_before_come_back():
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with StopRequest():
+        pass
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+# One instruction for Python, which runs no handler meanwhile: a compiled loop of minutes.
+BUSY = """
+import jax
+from vit_hk.training.interruption import StopRequest
+with StopRequest() as stop:
+    loop = jax.jit(lambda: jax.lax.fori_loop(0, 2**31 - 1, lambda i, x: x * 1.0001 + i, 1.0))
+    print("ready", flush=True)
+    loop().block_until_ready()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_second_signal_ends_at_once_what_python_cannot_interrupt(project, number, code):
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUSY], cwd=project, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(3)  # JAX is imported, and in its loop
+    process.send_signal(number)
+    # Only one byte a read, so that the line comes as it is written.
+    while "once more stops at once" not in process.stderr.readline():
+        assert process.poll() is None
+    assert process.poll() is None
+    process.send_signal(number)
+    assert process.wait(5) == code
