@@ -14,6 +14,7 @@ from vit_hk.report.explorer import make_explorer
 from vit_hk.report.gallery import read_figures
 from vit_hk.report.metrics import read_metrics
 from vit_hk.report.page import render_page, shorten
+from vit_hk.report.per_class import read_per_class
 from vit_hk.report.reading import read_table
 from vit_hk.report.settings import compare_with_shipped
 from vit_hk.report.trained_model import count_stored_parameters
@@ -69,9 +70,7 @@ def main() -> None:
         ],
         matrix=confusion_matrix(dataset, predictions),
         mistakes=collect_mistakes(dataset, predictions),
-        per_class=read_table(
-            PER_CLASS, "evaluate", ["class"], ["precision", "recall", "f1", "support"]
-        ),
+        per_class=read_per_class(PER_CLASS, dataset),
         explained_images=len(explained.indices),
         explorer=dataclasses.asdict(make_explorer(explained, params.model, metrics.faithfulness)),
         figures=read_figures(),

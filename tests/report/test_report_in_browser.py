@@ -113,6 +113,15 @@ def test_patches_and_layers_by_keyboard(page, arrays):
     assert cells.evaluate_all("cells => cells.filter(cell => cell.tabIndex === 0).length") == 1
 
 
+def test_a_finger_keeps_a_patch(open_file, project_folder, arrays):
+    phone = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
+    opened = open_file(project_folder / "results" / "report.html", **phone)
+    opened.page.locator("#patches button").nth(3).tap()
+    assert_shows(opened.page, arrays["attention"][2, 0, :, 2 + 3, 2:].mean(axis=0))
+    assert "(kept)" in opened.page.locator("#who").inner_text()
+    opened.page.close()
+
+
 def test_registers_look_too(page, arrays):
     page.get_by_label("Token that looks").select_option(label="register 1")
     assert_shows(page, arrays["attention"][2, 0, :, 1, 2:].mean(axis=0))

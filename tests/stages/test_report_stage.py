@@ -3,6 +3,8 @@ import json
 import numpy as np
 import pytest
 
+from vit_hk.report.gallery import FIGURES
+
 STAGE = "report"
 
 
@@ -103,6 +105,20 @@ def test_half_a_file_is_named(here, refused, copy, name):
     content = (copy / name).read_bytes()
     (copy / name).write_bytes(content[: len(content) // 2])
     assert name in refused(here, STAGE, copy)
+
+
+def test_classes_of_other_data_are_refused(here, refused, copy):
+    path = copy / "results" / "per_class.csv"
+    path.write_text(path.read_text("utf-8").replace("middle", "centre"), "utf-8")
+    assert "results/per_class.csv is damaged (not the classes" in refused(here, STAGE, copy)
+
+
+def test_each_figure_is_in_the_page_but_those_that_the_page_draws_itself(finished):
+    results = finished[0] / "results"
+    drawn = {path.relative_to(finished[0]) for path in results.rglob("*.png")}
+    own = {"curves.png", "confusion.png", "per_class.png", "mistakes.png", "overview.png"}
+    sheets = {path for path in drawn if path.name.startswith("image_") or path.name in own}
+    assert {figure.path for figure in FIGURES} == drawn - sheets
 
 
 def test_other_settings_than_those_of_the_weights_are_refused(here, refused, copy, edit):

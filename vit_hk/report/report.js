@@ -114,6 +114,7 @@
     const [wide, tall] = [data.columns * size + 4, data.rows * size + 4];
     canvas.width = data.heads * wide;
     canvas.height = data.layers * tall;
+    canvas.style.width = `min(100%, ${(32 * canvas.width) / canvas.height}rem)`;
     element("sheet-end").textContent = percent(most);
     const context = canvas.getContext("2d");
     for (let layer = 0; layer < data.layers; layer++) {
@@ -163,6 +164,7 @@
     element("bar-end").textContent = percent(most);
     element("bar-unit").textContent = state.map === ATTENTION
       ? `share of the attention of ${nameOf(state.token)}` : "share of the map's sum";
+    element("map").value = state.map; // a browser may have kept another one over a reload
     element("token").value = state.token;
     element("layer").value = state.layer + 1;
     element("layer").setAttribute("aria-valuetext", `layer ${state.layer + 1} of ${data.layers}`);
