@@ -56,8 +56,11 @@ def test_curves_stand_between_round_numbers():
 
 def test_no_axis_goes_beyond_100_percent():
     chart = draw_chart("t", "u", pd.Series([1, 2]), {"one": pd.Series([86.0, 100.0])}, 100)
-    assert float(chart.y_ticks[-1].text) == 100
+    assert max(float(tick.text) for tick in chart.y_ticks) <= 100
     assert chart.lines[0].points[-1][1] == 12
+    chart = draw_chart("t", "u", pd.Series([1, 2]), {"one": pd.Series([86.0, 99.5])}, 100)
+    assert [tick.text for tick in chart.y_ticks] == ["84", "87", "90", "93", "96", "99"]
+    assert chart.y_ticks[-1].place == 24.5  # 15 of 16 parts of the way up from 212 to 12
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0])

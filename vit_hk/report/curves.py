@@ -45,12 +45,12 @@ def draw_chart(
     curves: dict[str, pd.Series],
     highest: float = float("inf"),
 ) -> Chart:
-    """Lay out curves over the epochs; the y axis ends at round numbers, none above `highest`."""
+    """Lay out curves over the epochs; the y axis ends at a round number, or at `highest`."""
     values = np.stack([curve.to_numpy() for curve in curves.values()])
     y_values = np.array(MaxNLocator(5).tick_values(values.min(), values.max()))
-    y_values = np.unique(np.minimum(y_values, highest))
     x = _scale(epochs.to_numpy(), float(epochs.min()), float(epochs.max()), LEFT + 8, RIGHT - 8)
-    low, high = float(y_values[0]), float(y_values[-1])
+    low, high = float(y_values[0]), min(float(y_values[-1]), highest)
+    y_values = y_values[y_values <= high]
     lines = [
         Line(name, list(zip(x, _scale(curve, low, high, BOTTOM, TOP), strict=True)))
         for name, curve in zip(curves, values, strict=True)
