@@ -8,14 +8,13 @@ from vit_hk.dataset import SAMPLE_SOURCE, load_dataset
 from vit_hk.errors import one_line_errors
 from vit_hk.params import load_params
 from vit_hk.report.confusion import collect_mistakes, confusion_matrix, read_predictions
-from vit_hk.report.curves import draw_chart
 from vit_hk.report.explained import read_explained
 from vit_hk.report.explorer import make_explorer
 from vit_hk.report.gallery import read_figures
+from vit_hk.report.history import draw_history, read_history
 from vit_hk.report.metrics import read_metrics
 from vit_hk.report.page import render_page, shorten
 from vit_hk.report.per_class import read_per_class
-from vit_hk.report.reading import read_table
 from vit_hk.report.settings import compare_with_shipped
 from vit_hk.report.trained_model import count_stored_parameters
 from vit_hk.report.versions import installed_versions
@@ -38,9 +37,7 @@ def main() -> None:
     metrics = read_metrics(METRICS)
     predictions = read_predictions(CONFUSION, dataset)
     explained = read_explained(ATTENTION, params.model, dataset)
-    losses = ["train_loss", "validation_loss"]
-    history = read_table(HISTORY, "train", [], ["epoch", *losses, "validation_accuracy"])
-    epochs, accuracy = history["epoch"], 100 * history["validation_accuracy"]
+    history = read_history(HISTORY)
     page = render_page(
         data=dataset.name,
         source=dataset.source,
@@ -53,21 +50,7 @@ def main() -> None:
         parameters=parameters,
         metrics=metrics,
         history=history,
-        charts=[
-            draw_chart(
-                "Loss",
-                "cross-entropy (nats)",
-                epochs,
-                {"training": history["train_loss"], "validation": history["validation_loss"]},
-            ),
-            draw_chart(
-                "Validation accuracy",
-                "right predictions (%)",
-                epochs,
-                {"validation": accuracy},
-                100,
-            ),
-        ],
+        charts=draw_history(history),
         matrix=confusion_matrix(dataset, predictions),
         mistakes=collect_mistakes(dataset, predictions),
         per_class=read_per_class(PER_CLASS, dataset),

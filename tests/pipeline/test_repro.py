@@ -29,10 +29,11 @@ def test_numbers_are_in_git_and_large_files_are_not(reproduced):
     assert not [name for name in tracked if name.endswith((".npz", ".safetensors", ".png", ".gz"))]
 
 
-def test_metrics_say_that_the_sample_is_not_full_mnist(reproduced):
+def test_metrics_and_report_say_that_the_sample_is_not_full_mnist(reproduced):
     metrics = json.loads(reproduced.read("results/metrics.json"))
     assert "sample" in metrics["source"]
     assert metrics["test"]["examples"] == 1000
+    assert "<strong>Not full MNIST.</strong>" in reproduced.read("results/report.html").decode()
 
 
 def test_confusion_table_holds_every_test_image_once(reproduced):

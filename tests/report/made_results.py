@@ -145,7 +145,7 @@ def write_attention(
     maps_true = maps.copy()
     labels = dataset.y_test[explained]
     wrong = labels != predictions
-    maps_true[2:, wrong] = random.random((2, wrong.sum(), patches))
+    maps_true[2:, wrong] = random.random((len(METHODS) - 2, wrong.sum(), patches))
     with (folder / "results" / "attention" / "attention.npz").open("wb") as file:
         np.savez(
             file,

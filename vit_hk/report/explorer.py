@@ -105,8 +105,8 @@ def make_explorer(
             break
         room_for_views -= len(image.views)
         images.append(image)
-    tokens = ["the class token"] if model.pool == "cls" else []
-    tokens += [f"register {number + 1}" for number in range(model.registers)]
+    class_token = ["the class token"] if model.pool == "cls" else []
+    registers = [f"register {register + 1}" for register in range(model.registers)]
     return Explorer(
         rows=explained.images.shape[1] // model.patch_size,
         columns=explained.images.shape[2] // model.patch_size,
@@ -114,7 +114,7 @@ def make_explorer(
         heads=heads,
         reader=name_of_reader(model.pool),
         others=_other_tokens(model),
-        tokens=tokens,
+        tokens=class_token + registers,
         methods=[text for _, text in methods],
         scores=[faithfulness.get(name) for name, _ in methods],
         palette=[to_hex(color) for color in colormaps[COLORS].resampled(64)(range(64))],
