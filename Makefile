@@ -28,6 +28,8 @@ clean:
 $(VENV)/users: requirements.txt constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	pip install --quiet -r requirements.txt
+	python -m vit_hk.plots_page
+	dvc config --local plots.html_template plots_page.html
 	touch $@
 
 $(VENV)/developers: $(VENV)/users requirements-dev.txt

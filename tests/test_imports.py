@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-STAGES = ("train", "evaluate", "attention", "download")  # download last: it may import torch
+# What may import JAX comes behind what may not, and last what may import torch.
+STAGES = ("report", "train", "evaluate", "attention", "download")
 # One process for all: the heavy packages are imported once, those of the project for each stage.
 REPORT = f"""
 import importlib, json, sys
@@ -54,6 +55,10 @@ def pipeline(project) -> dict:
 
 def test_figures_tables_and_settings_import_no_jax(imported):
     assert imported["figures"]["heavy"] == []
+
+
+def test_report_imports_no_jax(imported):
+    assert imported["report"]["heavy"] == []
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate", "attention"])
@@ -112,7 +117,7 @@ def test_all_code_is_imported_at_the_top(project):
 def test_each_output_of_a_stage_is_a_dependency_of_those_that_read_it(pipeline):
     assert "data/dataset.npz" in pipeline["download"]["outs"]
     assert "models/vit.safetensors" in pipeline["train"]["outs"]
-    for stage in ("train", "evaluate", "attention"):
+    for stage in ("train", "evaluate", "attention", "report"):
         assert "data/dataset.npz" in pipeline[stage]["deps"]
-    for stage in ("evaluate", "attention"):
+    for stage in ("evaluate", "attention", "report"):
         assert "models/vit.safetensors" in pipeline[stage]["deps"]

@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from vit_hk.report.settings import NOT_SHOWN
+
+STAGES = ["download", "train", "evaluate", "attention", "report"]
+
 
 @pytest.fixture(scope="module")
 def stages(project) -> dict:
@@ -30,7 +34,7 @@ def test_each_setting_belongs_to_a_stage(stages, keys):
     assert keys - listed == set()
 
 
-@pytest.mark.parametrize("stage", ["download", "train", "evaluate", "attention"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_each_listed_setting_exists_once(stages, keys, stage):
     listed = stages[stage]["params"]
     assert set(listed) <= keys
@@ -46,7 +50,11 @@ def test_training_depends_on_seed_model_and_recipe(stages, keys):
     assert set(stages["train"]["params"]) == wanted
 
 
-@pytest.mark.parametrize("stage", ["download", "train", "evaluate", "attention"])
+def test_report_depends_on_the_settings_that_it_shows(stages, keys):
+    assert set(stages["report"]["params"]) == keys - set(NOT_SHOWN)
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_stage_lists_all_settings_that_its_code_reads(project, stages, stage):
     # params.SECTION.KEY in the stage's own script; whole sections are checked above.
     text = (project / "stages" / f"{stage}.py").read_text("utf-8")
@@ -55,7 +63,7 @@ def test_stage_lists_all_settings_that_its_code_reads(project, stages, stage):
     assert read <= set(stages[stage]["params"])
 
 
-@pytest.mark.parametrize("stage", ["download", "train", "evaluate", "attention"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_stage_is_its_script(project, stages, stage):
     assert stages[stage]["cmd"] == f"python -m stages.{stage}"
     assert (project / "stages" / f"{stage}.py").is_file()

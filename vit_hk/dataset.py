@@ -16,6 +16,7 @@ from vit_hk.errors import UserError
 ARRAYS = ("x_train", "y_train", "x_test", "y_test", "name", "source", "class_names")
 MAX_BYTES = 8 * 2**30  # of all arrays together, unpacked
 MAX_DEFLATE_RATIO = 1032  # what zlib can reach at best; a header that claims more lies
+SAMPLE_SOURCE = "offline sample of 5,000 digits"  # as Dataset.source
 ArrayLike = TypeVar("ArrayLike")
 
 

@@ -24,7 +24,7 @@ from urllib.parse import urlparse
 import numpy as np
 import pandas as pd
 
-from vit_hk.dataset import Dataset, stratified_split
+from vit_hk.dataset import SAMPLE_SOURCE, Dataset, stratified_split
 from vit_hk.errors import UserError
 from vit_hk.params import DataSettings
 
@@ -32,7 +32,6 @@ ROUNDS = 3  # over all mirrors
 WRONG_CHECKSUM = "sent a file with a wrong checksum"
 TIMEOUT = 30.0  # seconds without a byte before a mirror is given up
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EISDIR}
-SAMPLE_SOURCE = "offline sample of 5,000 digits"
 SAMPLE_SEED = 0  # fixed, so that the sample is the same for everyone
 SAMPLE_TEST_FRACTION = 0.2
 

@@ -14,6 +14,7 @@ def test_first_run_makes_every_promised_file(reproduced):
         "results/snapshots.png", "results/attention/class_maps.png",
         "results/timing.json", "results/attention/attention.npz", "results/attention/overview.png",
         "results/attention/image_01.png", "results/attention/image_02.png", "dvc.lock",
+        "results/report.html",
     ):  # fmt: skip
         assert (reproduced.folder / name).stat().st_size > 0, name
 
@@ -24,13 +25,15 @@ def test_numbers_are_in_git_and_large_files_are_not(reproduced):
         "metrics.json", "per_class.csv", "confusion.csv", "faithfulness.csv", "timing.json",
     ):  # fmt: skip
         assert f"results/{name}" in tracked
+    assert "results/report.html" not in tracked
     assert not [name for name in tracked if name.endswith((".npz", ".safetensors", ".png", ".gz"))]
 
 
-def test_metrics_say_that_the_sample_is_not_full_mnist(reproduced):
+def test_metrics_and_report_say_that_the_sample_is_not_full_mnist(reproduced):
     metrics = json.loads(reproduced.read("results/metrics.json"))
     assert "sample" in metrics["source"]
     assert metrics["test"]["examples"] == 1000
+    assert "<strong>Not full MNIST.</strong>" in reproduced.read("results/report.html").decode()
 
 
 def test_confusion_table_holds_every_test_image_once(reproduced):
@@ -49,13 +52,13 @@ def test_nothing_changed_runs_nothing(clone):
 
 def test_forced_runs_give_the_same_bytes(clone):
     before = clone.read("dvc.lock"), clone.read("results/metrics.json")
-    assert clone.repro("--force") == ["download", "train", "evaluate", "attention"]
+    assert clone.repro("--force") == ["download", "train", "evaluate", "attention", "report"]
     assert (clone.read("dvc.lock"), clone.read("results/metrics.json")) == before
 
 
-def test_attention_settings_rerun_only_attention(clone):
+def test_attention_settings_rerun_only_attention_and_report(clone):
     clone.set(attention__num_images=3)
-    assert clone.repro() == ["attention"]
+    assert clone.repro() == ["attention", "report"]
     assert (clone.folder / "results/attention/image_03.png").exists()
 
 
@@ -63,7 +66,7 @@ def test_train_settings_download_nothing_and_old_ones_come_from_the_cache(clone)
     before = clone.read("models/vit.safetensors")
     old = yaml.safe_load(clone.read("params.yaml"))["train"]["learning_rate"]
     clone.set(train__learning_rate=2 * old)
-    assert clone.repro() == ["train", "evaluate", "attention"]
+    assert clone.repro() == ["train", "evaluate", "attention", "report"]
     assert clone.read("models/vit.safetensors") != before
     clone.set(train__learning_rate=old)
     assert clone.repro("train") == []

@@ -17,7 +17,7 @@ from settings_file import change_settings
 
 from vit_hk.dataset import Dataset, save_dataset
 
-STAGES = ("train", "evaluate", "attention")
+STAGES = ("train", "evaluate", "attention", "report")
 
 
 class Ended(NamedTuple):
@@ -67,7 +67,7 @@ def start(tmp_path_factory, project, tiny_dataset: Dataset) -> Callable[[dict[st
 
 @pytest.fixture(scope="session")
 def finished(start, settings_of_tests, tmp_path_factory) -> tuple[Path, dict[str, Ended]]:
-    """A project after train, evaluate and attention, and what they printed. Do not change it."""
+    """A project after all stages but download, and what they printed. Do not change it."""
     # Test processes that run beside each other share it: the first makes it, the others wait.
     parallel = "PYTEST_XDIST_WORKER" in os.environ
     shared = tmp_path_factory.getbasetemp().parent if parallel else tmp_path_factory.getbasetemp()
