@@ -1,12 +1,15 @@
 import copy
+import fcntl
+import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from browser import chromium, open_file  # noqa: F401
+from project_clone import Clone, copy_project
 
 from vit_hk.dataset import Dataset
 
@@ -107,41 +110,57 @@ def one_line() -> Callable[[Exception], str]:
     return check
 
 
-class Opened(NamedTuple):
-    """A page from disk, and what should stay empty."""
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Make a folder once for all test processes that run beside each other."""
+    parallel = "PYTEST_XDIST_WORKER" in os.environ
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if parallel else base
 
-    page: Page
-    problems: list[str]  # messages on the console, errors of scripts
-    requests: list[str]  # of anything but the file itself and what it holds
+    def once(name: str, make: Callable[[Path], None]) -> Path:
+        folder, done = base / name, base / f"{name}.done"
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the first makes it, the others wait
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return once
+
+
+# The smallest pipeline: real digits, hardly a model.
+TINY = {
+    "model__patch_size": 14, "model__hidden_size": 8, "model__num_layers": 1,
+    "model__num_heads": 2, "model__mlp_dim": 8,
+    "train__epochs": 1, "train__min_steps": 0, "train__warmup_epochs": 0.0,
+    "train__platform": "cpu", "evaluate__faithfulness_share": 0.02,
+    "attention__num_images": 2, "attention__num_wrong": 1,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        pytest.skip(f"no browser on this machine (looked for {', '.join(names)})")
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+def reproduced(shared) -> Clone:
+    """A clone after its first dvc repro, with all committed. Do not change it."""
+
+    def make(folder: Path) -> None:
+        clone = copy_project(folder)
+        clone.set(**TINY)
+        # As in the Makefile.
+        clone.run("python", "-m", "vit_hk.plots_page")
+        clone.run("dvc", "config", "--local", "plots.html_template", "plots_page.html")
+        stages = ["download", "train", "evaluate", "attention", "report"]
+        assert clone.repro() == stages
+        clone.run("git", "add", "--all")
+        clone.run("git", "commit", "--quiet", "--message=first run")
+
+    # A path with a space and letters outside ASCII, as people have.
+    return Clone(shared("mein Projékt", make))
 
 
-@pytest.fixture(scope="session")
-def open_file(chromium) -> Callable[..., Opened]:
-    """Open an HTML file; keyword arguments are those of playwright's Browser.new_page."""
-
-    def run(path: Path, **options: Any) -> Opened:
-        page = chromium.new_page(**options)
-        opened = Opened(page, [], [])
-        own = path.parent.resolve().as_uri()
-        page.on("console", lambda m: opened.problems.append(f"{m.type}: {m.text}"))
-        page.on("pageerror", lambda error: opened.problems.append(str(error)))
-        page.on("request", lambda request: opened.requests.append(request.url))
-        page.goto(path.resolve().as_uri())
-        opened.requests[:] = [
-            url for url in opened.requests if not url.startswith((own, "data:", "blob:"))
-        ]
-        return opened
-
-    return run
+@pytest.fixture
+def clone(reproduced, tmp_path) -> Clone:
+    """A copy of the reproduced clone, free to be changed."""
+    folder = tmp_path / "mein Projékt"
+    shutil.copytree(reproduced.folder, folder, symlinks=True)
+    return Clone(folder)

@@ -15,9 +15,15 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a UserError inside the block into one line on stderr and exit code 1."""
+    """Turn a UserError inside the block into one line on stderr and exit code 1.
+
+    Ctrl-C becomes exit code 130, as shells have it, without a traceback.
+    """
     try:
         yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        raise SystemExit(130) from None

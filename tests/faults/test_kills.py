@@ -7,44 +7,36 @@ import subprocess
 
 import pytest
 from kills import DVC, TRAINER, Kills, find_trainer, wait_for
-from project_clone import Clone, copy_project, outputs
+from project_clone import Clone, outputs
 
-SMALL = {
-    "model__patch_size": 14, "model__hidden_size": 8, "model__num_layers": 1,
-    "model__num_heads": 2, "model__mlp_dim": 8, "train__epochs": 12, "train__min_steps": 0,
-    "train__checkpoint_steps": 20, "train__platform": "cpu", "evaluate__faithfulness_share": 0.02,
-    "attention__num_images": 2, "attention__num_wrong": 1,
-}  # fmt: skip
+LONGER = {"train__epochs": 12, "train__checkpoint_steps": 20}
+TRAIN = [*DVC, "train"]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Clone:
-    """A project after a run that nothing interrupted. Do not change it."""
-    clone = copy_project(tmp_path_factory.mktemp("whole") / "project")
-    clone.set(**SMALL)
-    clone.repro()
+def whole(reproduced, tmp_path_factory) -> Clone:
+    """A project after a longer training that nothing interrupted. Do not change it."""
+    folder = tmp_path_factory.mktemp("whole") / "project"
+    shutil.copytree(reproduced.folder, folder, symlinks=True)
+    clone = Clone(folder)
+    clone.set(**LONGER)
+    assert clone.repro("train") == ["train"]
     return clone
 
 
 @pytest.fixture
-def clone(whole, tmp_path) -> Clone:
-    """The same settings and data with nothing trained, at another path."""
-    folder = tmp_path / "elsewhere"
-    shutil.copytree(whole.folder, folder, symlinks=True)
-    for name in ("models", ".scratch"):
-        shutil.rmtree(folder / name)
-    shutil.rmtree(folder / ".dvc" / "cache" / "runs")
-    clone = Clone(folder)
-    lock = (folder / "dvc.lock").read_text("utf-8")
-    (folder / "dvc.lock").write_text(lock[: lock.index("  evaluate:")], "utf-8")
+def clone(clone) -> Clone:
+    """A project at another path with the settings of `whole`, not trained with them yet."""
+    clone.set(**LONGER)
+    shutil.rmtree(clone.folder / ".scratch")
     return clone
 
 
-@pytest.mark.parametrize(("command", "count"), [(TRAINER, 4), (DVC, 4)], ids=["trainer", "dvc"])
+@pytest.mark.parametrize(("command", "count"), [(TRAINER, 4), (TRAIN, 4)], ids=["trainer", "dvc"])
 def test_killed_runs_end_with_the_bytes_of_one_never_interrupted(whole, clone, command, count):
     kills = Kills(clone, command, seed=count, longest=5.0)
     kills.run(count)
-    clone.repro()
+    clone.repro("train")
     assert outputs(clone.folder) == outputs(whole.folder)
     assert [path.name for path in clone.folder.glob(".scratch/train/*/*")] == []
 
@@ -52,14 +44,16 @@ def test_killed_runs_end_with_the_bytes_of_one_never_interrupted(whole, clone, c
 def test_trainer_that_outlived_its_dvc_and_a_new_one_never_write_together(whole, clone):
     clone.set(train__epochs=2000)
     environment = {"cwd": clone.folder, "env": clone.environment}
-    first = subprocess.Popen(DVC, **environment, stdout=subprocess.DEVNULL, start_new_session=True)
+    first = subprocess.Popen(
+        TRAIN, **environment, stdout=subprocess.DEVNULL, start_new_session=True
+    )
     wait_for(clone.folder, ".scratch/train/process")
     first.kill()
     first.wait()
     left = find_trainer(clone.folder)
     try:
         for _ in range(2):  # with the same settings, and with others
-            refused = clone.run(*DVC, expect=255)
+            refused = clone.run(*TRAIN, expect=255)
             assert f"is in use by another training, process {left.pid}; wait" in refused
             assert "Traceback" not in refused
             clone.set(train__epochs=12)
@@ -68,19 +62,19 @@ def test_trainer_that_outlived_its_dvc_and_a_new_one_never_write_together(whole,
     finally:
         left.send_signal(signal.SIGTERM)
         left.wait(60)
-    clone.repro()
+    clone.repro("train")
     assert outputs(clone.folder) == outputs(whole.folder)
 
 
 def test_second_dvc_beside_a_running_one_is_refused(clone):
     clone.set(train__epochs=2000)
     first = subprocess.Popen(
-        DVC, cwd=clone.folder, env=clone.environment, stdout=subprocess.DEVNULL,
+        TRAIN, cwd=clone.folder, env=clone.environment, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
         wait_for(clone.folder, ".scratch/train/process")
-        second = clone.run(*DVC, expect=255)
+        second = clone.run(*TRAIN, expect=255)
         assert "Traceback" not in second
         assert "is busy" in second or "Unable to acquire lock" in second
         assert first.poll() is None

@@ -1,6 +1,5 @@
 """A small project in which the stages run, as programs or in this process."""
 
-import fcntl
 import json
 import os
 import runpy
@@ -66,20 +65,20 @@ def start(tmp_path_factory, project, tiny_dataset: Dataset) -> Callable[[dict[st
 
 
 @pytest.fixture(scope="session")
-def finished(start, settings_of_tests, tmp_path_factory) -> tuple[Path, dict[str, Ended]]:
-    """A project after all stages but download, and what they printed. Do not change it."""
-    # Test processes that run beside each other share it: the first makes it, the others wait.
-    parallel = "PYTEST_XDIST_WORKER" in os.environ
-    shared = tmp_path_factory.getbasetemp().parent if parallel else tmp_path_factory.getbasetemp()
-    record = shared / "finished.json"
-    with (shared / "finished.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not record.exists():
-            folder = start(settings_of_tests)
-            ended = {stage: run_program(stage, folder) for stage in STAGES}
-            record.write_text(json.dumps([str(folder), ended]))
-    path, ended = json.loads(record.read_text())
-    return Path(path), {stage: Ended(*values) for stage, values in ended.items()}
+def finished(shared, start, settings_of_tests) -> tuple[Path, dict[str, Ended]]:
+    """A project after train, evaluate and attention, and what they printed. Do not change it."""
+
+    def make(folder: Path) -> None:
+        start(settings_of_tests).rename(folder)
+        ended = {stage: run_program(stage, folder) for stage in STAGES}
+        record(folder).write_text(json.dumps(ended))
+
+    def record(folder: Path) -> Path:
+        return folder.with_suffix(".json")
+
+    folder = shared("finished", make)
+    ended = json.loads(record(folder).read_text())
+    return folder, {stage: Ended(*values) for stage, values in ended.items()}
 
 
 @pytest.fixture
