@@ -8,7 +8,7 @@ import haiku as hk
 import numpy as np
 import pandas as pd
 
-from vit_hk.atomic import replacing
+from vit_hk.atomic import check_writable, replacing
 from vit_hk.dataset import Dataset, load_dataset
 from vit_hk.device import select_device
 from vit_hk.errors import UserError, one_line_errors
@@ -16,6 +16,7 @@ from vit_hk.explain.patch_attention import name_of_reader
 from vit_hk.figures.curves import draw_curves
 from vit_hk.figures.saving import save_figure
 from vit_hk.figures.snapshots import draw_snapshots
+from vit_hk.memory import enough_memory
 from vit_hk.model.vit import count_parameters
 from vit_hk.params import Params, load_params
 from vit_hk.timing import record_timing
@@ -32,9 +33,11 @@ CURVES = Path("results/curves.png")
 TIMING = Path("results/timing.json")
 
 
+@enough_memory("train.batch_size")
 def main() -> None:
     """params.yaml: seed, model, train; data/dataset.npz -> weights, history, curves."""
     params = load_params()
+    check_writable(WEIGHTS, HISTORY, SNAPSHOTS, CURVES, TIMING)
     dataset = load_dataset(DATASET)
     data = prepare_data(dataset, params)
     device = select_device(params.train.platform)

@@ -1,6 +1,7 @@
 """How a person's mistake ends a stage: one line on stderr and exit code 1, no traceback."""
 
 import contextlib
+import io
 import sys
 from collections.abc import Iterator
 
@@ -15,7 +16,12 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a UserError inside the block into one line on stderr and exit code 1."""
+    """Turn a UserError inside the block into one line on stderr and exit code 1.
+
+    What stdout cannot show, in a locale without such letters, is written as its number.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         yield
     except UserError as error:
