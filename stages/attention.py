@@ -37,7 +37,7 @@ from vit_hk.figures.sheet import draw_sheet
 from vit_hk.figures.token_shares import draw_token_shares
 from vit_hk.head_statistics import HeadStatistics, head_statistics
 from vit_hk.inference import make_predictor, run_model
-from vit_hk.memory import enough_memory
+from vit_hk.memory import check_prediction_fits, enough_memory
 from vit_hk.model.vit import count_tokens, make_model
 from vit_hk.params import load_params
 from vit_hk.weights import WeightsInfo, load_weights
@@ -61,6 +61,7 @@ def main() -> None:
     weights, info = load_weights(WEIGHTS, params.model, dataset)
     model = make_model(info.model, dataset.num_classes)
     batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
+    check_prediction_fits(info.model, info.num_patches, batch_size)
     predict = make_predictor(model, info.mean, info.std, batch_size)
     every = softmax(predict(weights, dataset.x_test))  # [N, C]
     chosen = np.array(params.attention.images, dtype=int)

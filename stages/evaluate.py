@@ -28,7 +28,7 @@ from vit_hk.figures.mistakes import draw_mistakes
 from vit_hk.figures.per_class import draw_per_class
 from vit_hk.figures.saving import save_figure
 from vit_hk.inference import make_predictor
-from vit_hk.memory import enough_memory
+from vit_hk.memory import check_prediction_fits, enough_memory
 from vit_hk.model.vit import make_model
 from vit_hk.params import load_params
 from vit_hk.timing import record_timing
@@ -56,6 +56,7 @@ def main() -> None:
     weights, info = load_weights(WEIGHTS, params.model, dataset)
     model = make_model(info.model, dataset.num_classes)
     batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
+    check_prediction_fits(info.model, info.num_patches, batch_size)
     predict = make_predictor(model, info.mean, info.std, batch_size)
 
     predict(weights, dataset.x_test[:1])  # compiles

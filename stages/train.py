@@ -16,7 +16,7 @@ from vit_hk.explain.patch_attention import name_of_reader
 from vit_hk.figures.curves import draw_curves
 from vit_hk.figures.saving import save_figure
 from vit_hk.figures.snapshots import draw_snapshots
-from vit_hk.memory import enough_memory
+from vit_hk.memory import check_training_fits, enough_memory
 from vit_hk.model.vit import count_parameters
 from vit_hk.params import Params, load_params
 from vit_hk.timing import record_timing
@@ -49,6 +49,7 @@ def main() -> None:
         flush=True,
     )
     info = describe(params, dataset, data)
+    check_training_fits(params.model, info.num_patches, params.train.batch_size, size)
     _, last = steps_and_epochs(params.train, len(data.x_train))
     epochs = {*params.train.snapshot_epochs, last}
     taker = SnapshotTaker(params.model, data, dataset.num_classes, epochs)

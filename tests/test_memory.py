@@ -5,8 +5,13 @@ import pytest
 
 import vit_hk.memory
 from vit_hk.errors import UserError
-from vit_hk.inference import make_predictor
-from vit_hk.memory import check_fits, enough_memory, free_bytes
+from vit_hk.memory import (
+    check_prediction_fits,
+    check_training_fits,
+    enough_memory,
+    free_bytes,
+)
+from vit_hk.params import ModelSettings
 
 
 class Device:
@@ -49,25 +54,34 @@ def test_nothing_is_known_elsewhere(files):
     assert free_bytes(Device(None)) is None
 
 
-def gram(size: int) -> jax.stages.Compiled:
-    """Of a [size, size] matrix: a result of 4 * size**2 bytes."""
-    return (
-        jax.jit(lambda x: x @ x.T).lower(jax.ShapeDtypeStruct((size, size), jnp.float32)).compile()
-    )
+@pytest.fixture
+def model(tree) -> ModelSettings:
+    """Two layers, two heads, two registers and no class token."""
+    return ModelSettings(**tree["model"])
 
 
-def test_what_fits_passes():
-    check_fits(gram(8))
+def test_attention_of_a_batch_must_be_free(files, model):
+    # 100 images, 2 heads, 48 patches and 2 registers, 4 bytes each: 2,000,000.
+    (files / "max").write_text("2001000")
+    check_prediction_fits(model, 48, 100)
+    (files / "max").write_text("2000999")
+    with pytest.raises(MemoryError, match=r"at least 0\.0 GiB are needed, 0\.0 GiB are free"):
+        check_prediction_fits(model, 48, 100)
 
 
-def test_what_does_not_fit_is_told_before_it_runs():
-    with pytest.raises(MemoryError, match=r"4,096\.0 GiB are needed, \d+\.\d GiB are free"):
-        check_fits(gram(2**20))
+def test_training_needs_all_layers_and_four_numbers_a_weight(files, model):
+    # Twice the above, for its two layers, and 16 bytes for each of 1,000 weights.
+    (files / "MEMINFO").write_text("MemAvailable: 9999 kB")
+    (files / "max").write_text("4017000")
+    check_training_fits(model, 48, 100, 1000)
+    (files / "max").write_text("4016999")
+    with pytest.raises(MemoryError):
+        check_training_fits(model, 48, 100, 1000)
 
 
-def test_where_nothing_is_known_nothing_is_refused(monkeypatch):
+def test_where_nothing_is_known_nothing_is_refused(monkeypatch, model):
     monkeypatch.setattr(vit_hk.memory, "free_bytes", lambda _: None)
-    check_fits(gram(2**20))
+    check_prediction_fits(model, 10**6, 10**6)
 
 
 def allocate_with_jax() -> None:
@@ -88,7 +102,6 @@ def raise_the_bare_error() -> None:
         (allocate_with_jax, "Out of memory allocating 17592186044416 bytes"),
         (allocate_with_numpy, "Unable to allocate 1.00 PiB"),
         (raise_the_bare_error, "allocation failed"),
-        (lambda: check_fits(gram(2**20)), "4,096.0 GiB are needed"),
     ],
 )
 def test_lack_of_memory_names_the_settings_to_lower(allocate, problem, one_line):
@@ -105,14 +118,3 @@ def test_other_errors_pass():
         raise ZeroDivisionError
     with pytest.raises(jax.errors.JaxRuntimeError), enough_memory("train.batch_size"):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
-
-
-def test_predictor_is_refused_before_it_runs(monkeypatch):
-    class Model:
-        def apply(self, *_: object, **__: object) -> object:
-            return type("Output", (), {"logits": jnp.zeros((2, 3))})
-
-    monkeypatch.setattr(vit_hk.memory, "free_bytes", lambda _: 0)
-    predict = make_predictor(Model(), [0.5], [0.5], 2)
-    with pytest.raises(MemoryError, match=r"0\.0 GiB are free"):
-        predict({}, np.zeros((2, 4, 4, 1), np.uint8))

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from vit_hk.dataset import normalize
-from vit_hk.memory import check_fits
 from vit_hk.model.vit import ViTOutput, count_tokens
 from vit_hk.params import ModelSettings
 
@@ -21,24 +20,18 @@ def make_predictor(
     """A function (parameters, uint8 [N, height, width, channels]) -> logits float32 [N, C].
 
     It works through the images `batch_size` at a time, each image once. The last batch is
-    padded: one shape is compiled, however many images come. The first call raises MemoryError
-    where a batch takes more than is free.
+    padded: one shape is compiled, however many images come.
     """
-    compiled: jax.stages.Compiled | None = None
 
     @jax.jit
     def predict_batch(params: hk.Params, images: jax.Array) -> jax.Array:
         return run_model(model, params, images, mean, std).logits
 
     def predict(params: hk.Params, images: np.ndarray) -> np.ndarray:
-        nonlocal compiled
         padding = [(0, -len(images) % batch_size), (0, 0), (0, 0), (0, 0)]
         padded = np.pad(images, padding)
-        if compiled is None:
-            compiled = predict_batch.lower(params, padded[:batch_size]).compile()
-            check_fits(compiled)
         starts = range(0, len(images), batch_size)
-        logits = [compiled(params, padded[start : start + batch_size]) for start in starts]
+        logits = [predict_batch(params, padded[start : start + batch_size]) for start in starts]
         return np.concatenate(logits)[: len(images)]
 
     return predict

@@ -7,25 +7,52 @@ from pathlib import Path
 import jax
 
 from vit_hk.errors import UserError
+from vit_hk.model.vit import count_tokens
+from vit_hk.params import ModelSettings
 
 MEMINFO = Path("/proc/meminfo")
 # Of a container: its limit and its use, in bytes.
 CGROUP = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"))
+FLOAT = 4  # bytes
 
 
-def check_fits(compiled: jax.stages.Compiled) -> None:
-    """Compare what a compiled function will take, beside its arguments, with what is free.
+def check_prediction_fits(settings: ModelSettings, num_patches: int, batch_size: int) -> None:
+    """Compare what a batch takes at the very least, the attention of one layer, with what is free.
+
+    Linux hands out memory that is not there and later kills who uses it, without a word. So the
+    most that can be foreseen is asked for before.
 
     Raises:
-      MemoryError: it is more. Nothing is known, and nothing raised, where neither Linux nor a
-        GPU tells what is free.
+      MemoryError: it is more. Where the system does not say what is free, nothing is raised.
     """
-    needs, free = compiled.memory_analysis(), free_bytes(jax.devices()[0])
-    if needs is None or free is None:
-        return
-    needed = needs.temp_size_in_bytes + needs.output_size_in_bytes - needs.alias_size_in_bytes
-    if needed > free:
-        raise MemoryError(f"{needed / 2**30:,.1f} GiB are needed, {free / 2**30:,.1f} GiB are free")
+    _check_fits(_attention_bytes(settings, num_patches, batch_size))
+
+
+def check_training_fits(
+    settings: ModelSettings, num_patches: int, batch_size: int, num_parameters: int
+) -> None:
+    """The same for training: the attention of all layers, kept for the gradient, and the weights.
+
+    Of each weight there are four numbers: itself, its gradient and AdamW's two moments.
+
+    Raises:
+      MemoryError: it is more than is free.
+    """
+    attention = settings.num_layers * _attention_bytes(settings, num_patches, batch_size)
+    _check_fits(attention + 4 * FLOAT * num_parameters)
+
+
+def _attention_bytes(settings: ModelSettings, num_patches: int, batch_size: int) -> int:
+    """Of one layer: float32 [batch, heads, tokens, tokens]."""
+    return FLOAT * batch_size * settings.num_heads * count_tokens(settings, num_patches) ** 2
+
+
+def _check_fits(needed: int) -> None:
+    free = free_bytes(jax.devices()[0])
+    if free is not None and needed > free:
+        raise MemoryError(
+            f"at least {needed / 2**30:,.1f} GiB are needed, {free / 2**30:,.1f} GiB are free"
+        )
 
 
 def free_bytes(device: jax.Device) -> int | None:
