@@ -15,6 +15,7 @@ import mirror_server
 import numpy as np
 import pytest
 from mirror_server import Server, cut_off
+from small_disk import disk_of
 
 import vit_hk.sources
 from vit_hk.checksums import PINS, Pin
@@ -246,6 +247,15 @@ def test_folder_that_cannot_be_made_is_no_missing_network(server, mirrors, files
     message = refuse(offline="sample", root="file/below")
     assert f"{tmp_path}/file/below/MNIST/raw cannot be used: Not a directory" in message
     assert "data.root" in message
+
+
+def test_full_disk_is_no_missing_network(server, mirrors, files, refuse, tmp_path):
+    serve(server, files)
+    mirrors(server.url)
+    with disk_of(50):
+        message = refuse(offline="sample")
+    assert f"{tmp_path / RAW} cannot be used: File too large; make room or rights there" in message
+    assert left_behind(tmp_path) == []
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import resource
 import socket
 import threading
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from mirror_server import Server, closed_port, cut_off, without_length
+from small_disk import disk_of
 
 import vit_hk.download
 from vit_hk.download import ROUNDS, TIMEOUT, RemoteFile, UnreachableError, ensure
@@ -277,18 +277,8 @@ def test_damaged_file_stays_where_no_host_has_another(folder, fails):
     fails(closed_port())
 
 
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """Files of this process may have no more than 50,000 bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.usefixtures("small_disk")
 def test_full_disk_is_no_missing_network(server, folder):
-    with pytest.raises(OSError, match="File too large") as caught:
+    with disk_of(50_000), pytest.raises(OSError, match="File too large") as caught:
         ensure(FILE, (server.url,), folder)
     assert caught.value.errno == errno.EFBIG
     assert list(folder.iterdir()) == []

@@ -1,8 +1,6 @@
 """Full disks and folders without rights: the file of before stays, and no half of a new one."""
 
-import contextlib
 import os
-import resource
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from small_disk import disk_of
 
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.dataset import save_dataset
@@ -29,17 +28,6 @@ INFO = WeightsInfo(
     data="mnist", source="made for a test", class_names=["a", "b"], image_shape=[4, 4, 1],
     mean=[0.1], std=[0.2], seed=5, validation_fraction=0.1,
 )  # fmt: skip
-
-
-@contextlib.contextmanager
-def disk_of(size: int) -> Iterator[None]:
-    """No file of this process may grow over `size` bytes; Python ignores the signal."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def write_text(path: Path) -> None:

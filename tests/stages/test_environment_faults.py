@@ -1,16 +1,14 @@
 """Stages where a folder is missing, the disk is full, memory is short, or the system is bare."""
 
-import contextlib
 import dataclasses
 import json
 import re
-import resource
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mirror_server import closed_port
+from small_disk import disk_of
 
 import vit_hk.memory
 import vit_hk.sources
@@ -32,17 +30,6 @@ BARE = {
     "http_proxy": closed_port(),
     "https_proxy": closed_port(),
 }
-
-
-@contextlib.contextmanager
-def disk_of(size: int) -> Iterator[None]:
-    """No file of this process may grow over `size` bytes; Python ignores the signal."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def content(folder: Path) -> dict[str, bytes]:
