@@ -9,6 +9,7 @@ import dataclasses
 import errno
 import hashlib
 import http.client
+import secrets
 import socket
 import threading
 import time
@@ -68,7 +69,8 @@ def ensure(file: RemoteFile, mirrors: tuple[str, ...], folder: Path) -> None:
 
 def _fetch(file: RemoteFile, mirrors: tuple[str, ...], target: Path) -> None:
     """Try the mirrors in turn, for some rounds, until one sends the right file."""
-    partial = target.with_name(f"{file.name}.partial")
+    # A name of its own: experiments that run beside each other share the folder.
+    partial = target.with_name(f"{file.name}.{secrets.token_hex(4)}.partial")
     target.parent.mkdir(parents=True, exist_ok=True)
     problems: dict[str, object] = {}
     refused = False

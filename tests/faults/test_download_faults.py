@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mirror_server import Server, closed_port, cut_off, without_length
+from mirror_server import Server, closed_port, cut_off, promise, without_length
 from small_disk import disk_of
 
 import vit_hk.download
@@ -251,6 +251,20 @@ def test_host_that_speaks_no_http_is_told_in_one_line(fails):
 
 
 # The folder of downloads.
+
+
+def test_two_downloads_at_a_time_do_not_disturb_each_other(server, folder):
+    def fetch_meanwhile(request) -> None:
+        server.answers["/data.gz"] = CONTENT
+        promise(request, len(CONTENT))
+        request.wfile.write(CONTENT[:50_000])
+        ensure(FILE, (server.url,), folder)
+        request.wfile.write(CONTENT[50_000:])
+
+    server.answers["/data.gz"] = fetch_meanwhile
+    ensure(FILE, (server.url,), folder)
+    assert holds_the_file_alone(folder)
+    assert len(server.requests) == 2
 
 
 def test_file_that_is_there_needs_no_host(folder):
