@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from vit_hk.atomic import replacing
+from vit_hk.atomic import check_writable, replacing
 from vit_hk.dataset import Dataset, load_dataset
 from vit_hk.device import select_device
 from vit_hk.errors import one_line_errors
@@ -37,6 +37,7 @@ from vit_hk.figures.sheet import draw_sheet
 from vit_hk.figures.token_shares import draw_token_shares
 from vit_hk.head_statistics import HeadStatistics, head_statistics
 from vit_hk.inference import make_predictor, run_model
+from vit_hk.memory import check_prediction_fits, enough_memory
 from vit_hk.model.vit import count_tokens, make_model
 from vit_hk.params import load_params
 from vit_hk.weights import WeightsInfo, load_weights
@@ -49,15 +50,18 @@ NUM_FILTERS = 28  # components, as in the ViT paper
 MOST_MISTAKES = 6  # rows of right_wrong.png
 
 
+@enough_memory("evaluate.batch_size", "attention.num_images")
 def main() -> None:
     """params.yaml: attention; data/dataset.npz, models/vit.safetensors -> results/attention/."""
     params = load_params()
+    check_writable(FOLDER / "attention.npz")
     dataset = load_dataset(DATASET)
     check_indices(params.attention.images, len(dataset.x_test))
     select_device(params.train.platform)
     weights, info = load_weights(WEIGHTS, params.model, dataset)
     model = make_model(info.model, dataset.num_classes)
     batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
+    check_prediction_fits(info.model, info.num_patches, batch_size)
     predict = make_predictor(model, info.mean, info.std, batch_size)
     every = softmax(predict(weights, dataset.x_test))  # [N, C]
     chosen = np.array(params.attention.images, dtype=int)

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from vit_hk.atomic import check_writable
 from vit_hk.dataset import save_dataset
 from vit_hk.errors import one_line_errors
 from vit_hk.params import load_params
@@ -14,6 +15,7 @@ DATASET = Path("data/dataset.npz")
 def main() -> None:
     """params.yaml: data -> data/dataset.npz."""
     settings = load_params().data
+    check_writable(DATASET)
     # In an experiment's temporary folder DVC_ROOT still names the project, so that all
     # experiments share one folder of downloads.
     dataset = load_source(settings, Path(os.environ.get("DVC_ROOT", ".")))

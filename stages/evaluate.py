@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vit_hk.atomic import replacing
+from vit_hk.atomic import check_writable, replacing
 from vit_hk.dataset import Dataset, load_dataset, stratified_split
 from vit_hk.device import select_device
 from vit_hk.errors import one_line_errors
@@ -28,6 +28,7 @@ from vit_hk.figures.mistakes import draw_mistakes
 from vit_hk.figures.per_class import draw_per_class
 from vit_hk.figures.saving import save_figure
 from vit_hk.inference import make_predictor
+from vit_hk.memory import check_prediction_fits, enough_memory
 from vit_hk.model.vit import make_model
 from vit_hk.params import load_params
 from vit_hk.timing import record_timing
@@ -45,14 +46,17 @@ NUM_MISTAKES = 24
 RANDOM_ORDER_SEED = 0  # fixed, so that all experiments are measured against the same order
 
 
+@enough_memory("evaluate.batch_size")
 def main() -> None:
     """params.yaml: evaluate; data/dataset.npz, models/vit.safetensors -> metrics, tables, PNGs."""
     params = load_params()
+    check_writable(METRICS, PER_CLASS, CONFUSION, FAITHFULNESS, TIMING)
     dataset = load_dataset(DATASET)
     select_device(params.train.platform)
     weights, info = load_weights(WEIGHTS, params.model, dataset)
     model = make_model(info.model, dataset.num_classes)
     batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
+    check_prediction_fits(info.model, info.num_patches, batch_size)
     predict = make_predictor(model, info.mean, info.std, batch_size)
 
     predict(weights, dataset.x_test[:1])  # compiles

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vit_hk.atomic import replacing
+from vit_hk.atomic import check_writable, replacing
 from vit_hk.dataset import Dataset, load_dataset
 from vit_hk.device import select_device
 from vit_hk.errors import UserError, one_line_errors
@@ -17,6 +17,7 @@ from vit_hk.explain.patch_attention import name_of_reader
 from vit_hk.figures.curves import draw_curves
 from vit_hk.figures.saving import save_figure
 from vit_hk.figures.snapshots import draw_snapshots
+from vit_hk.memory import check_training_fits, enough_memory
 from vit_hk.model.vit import count_parameters
 from vit_hk.params import Params, load_params
 from vit_hk.timing import record_timing
@@ -37,24 +38,27 @@ CURVES = Path("results/curves.png")
 TIMING = Path("results/timing.json")
 
 
+@enough_memory("train.batch_size")
 def main() -> None:
     """params.yaml: seed, model, train; data/dataset.npz -> weights, history, curves."""
     params = load_params()
+    check_writable(WEIGHTS, HISTORY, SNAPSHOTS, CURVES, TIMING)
     dataset = load_dataset(DATASET)
     data = prepare_data(dataset, params)
     device = select_device(params.train.platform)
+    size = count_parameters(params.model, dataset.image_shape, dataset.num_classes)
+    info = describe(params, dataset, data)
+    check_training_fits(params.model, info.num_patches, params.train.batch_size, size)
     folder = scratch_folder(training_key(params, DATASET, device))
     parent = os.getppid()
     # Two locks: no other training writes these outputs, and none this state.
     with only_trainer(SCRATCH), only_trainer(folder), StopRequest() as stop:
-        size = count_parameters(params.model, dataset.image_shape, dataset.num_classes)
         print(
             f"{len(data.x_train):,} training and {len(data.x_validation):,} validation images of "
             f"{dataset.name} ({dataset.source})\n"
             f"{size:,} parameters on {device.device_kind} ({device.platform})",
             flush=True,
         )
-        info = describe(params, dataset, data)
         try:
             trained = train(params, data, dataset.num_classes, Checkpoints(folder), stop.asked)
         except NotFiniteError as failure:

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -93,49 +91,3 @@ def test_target_that_is_a_folder_is_named(tmp_path, one_line):
         temporary.write_text("new")
     assert "table.csv could not be written: Is a directory" in one_line(caught.value)
     assert files(tmp_path) == []
-
-
-# As the stages write.
-WRITERS = {
-    "text": "temporary.write_text('x' * 100_000)",
-    "npz": "with temporary.open('wb') as file: np.savez(file, a=noise)",
-    "csv": "pd.DataFrame({'a': range(50_000)}).to_csv(temporary)",
-    "safetensors": "temporary.write_bytes(save({'a': noise}))",
-    "png": "figure.figimage(noise); figure.savefig(temporary, format='png')",
-}
-FILL_THE_DISK = """
-import resource, signal, sys
-import numpy as np, pandas as pd
-from matplotlib.figure import Figure
-from safetensors.numpy import save
-from pathlib import Path
-from vit_hk.atomic import replacing
-from vit_hk.errors import UserError
-
-figure, noise = Figure(), np.random.default_rng(0).random((400, 400))
-# A write over the limit sends a signal; where that is ignored, it raises.
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-for name, statement in {writers!r}.items():
-    target = Path(sys.argv[1]) / name
-    target.write_text("old")
-    try:
-        with replacing(target) as temporary:
-            exec(statement)
-    except UserError as error:
-        print(error)
-"""
-
-
-def test_full_disk_ends_in_one_line_and_keeps_the_old_file(tmp_path, project):
-    code = FILL_THE_DISK.format(writers=WRITERS)
-    run = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        cwd=project, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.stderr == ""
-    assert run.stdout.splitlines() == [
-        f"{tmp_path / name} could not be written: File too large" for name in WRITERS
-    ]
-    assert files(tmp_path) == sorted(WRITERS)
-    assert all((tmp_path / name).read_text() == "old" for name in WRITERS)

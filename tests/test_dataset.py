@@ -3,18 +3,15 @@ import io
 import pickle
 import struct
 import tracemalloc
-import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from npz_file import U1_HEADER, assert_same, npy, npy_by_hand, write_npz
 from sklearn.model_selection import StratifiedShuffleSplit
 
-import vit_hk.dataset
 from vit_hk.dataset import (
     ARRAYS,
     MAX_BYTES,
@@ -28,7 +25,6 @@ from vit_hk.dataset import (
 from vit_hk.errors import UserError
 
 REMEDY = "make it anew with: dvc repro --force download"
-U1_HEADER = "{{'descr': '|u1', 'fortran_order': False, 'shape': {}}}"
 
 
 @pytest.fixture(scope="module")
@@ -45,48 +41,6 @@ def small() -> Dataset:
 @pytest.fixture
 def path(tmp_path) -> Path:
     return tmp_path / "dataset.npz"
-
-
-def npy(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.lib.format.write_array(file, array)
-    return file.getvalue()
-
-
-def npy_by_hand(header: str | bytes, data: bytes = b"", version: tuple[int, int] = (1, 0)) -> bytes:
-    text = header.encode("latin1") if isinstance(header, str) else header
-    length = struct.pack("<H" if version == (1, 0) else "<I", len(text))
-    return b"\x93NUMPY" + bytes(version) + length + text + data
-
-
-def write_npz(
-    path: Path,
-    dataset: Dataset,
-    changes: dict[str, np.ndarray | bytes | None] | None = None,
-    more: tuple[tuple[str, bytes], ...] = (),
-    compression: int = zipfile.ZIP_STORED,
-) -> None:
-    """An NPZ made with zipfile alone; a change of None leaves the array out."""
-    arrays = {name: np.array(getattr(dataset, name)) for name in ARRAYS} | (changes or {})
-    with warnings.catch_warnings(), zipfile.ZipFile(path, "w", compression) as archive:
-        warnings.simplefilter("ignore")  # about a name that is there twice
-        for name, value in arrays.items():
-            if value is not None:
-                content = value if isinstance(value, bytes) else npy(value)
-                archive.writestr(f"{name}.npy", content)
-        for name, content in more:
-            archive.writestr(name, content)
-
-
-def assert_same(left: Dataset, right: Dataset) -> None:
-    for field in dataclasses.fields(Dataset):
-        a, b = getattr(left, field.name), getattr(right, field.name)
-        assert type(a) is type(b)
-        if isinstance(a, np.ndarray):
-            assert a.dtype == b.dtype
-            np.testing.assert_array_equal(a, b)
-        else:
-            assert a == b
 
 
 @pytest.fixture
@@ -431,74 +385,9 @@ def test_damaged_lzma_is_refused(small, path, refuse):
     assert "packed in a way that NumPy does not write" in refuse()
 
 
-def peak_while_refused(refuse: Callable[[], str]) -> tuple[str, int]:
-    tracemalloc.start()
-    try:
-        return refuse(), tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
-def test_zip_bomb_takes_no_memory(small, path, refuse):
-    # 64 MiB of zeros in 64 KiB, behind a header that asks for 24 bytes.
-    content = npy_by_hand(U1_HEADER.format("(4, 3, 2, 1)"), bytes(2**26))
-    write_npz(path, small, {"x_train": content}, compression=zipfile.ZIP_DEFLATED)
-    assert path.stat().st_size < 2**17
-    message, peak = peak_while_refused(refuse)
-    assert "x_train claims 24 bytes of data, its part of the file 67,108,864" in message
-    assert peak < 2e6
-
-
-def test_honest_bomb_over_the_limit_takes_no_memory(small, path, refuse, monkeypatch):
-    monkeypatch.setattr(vit_hk.dataset, "MAX_BYTES", 2**25)
-    content = npy_by_hand(U1_HEADER.format(f"({2**16}, 32, 32)"), bytes(2**26))
-    write_npz(path, small, {"x_train": content}, compression=zipfile.ZIP_DEFLATED)
-    message, peak = peak_while_refused(refuse)
-    assert f"at most {2**25:,} are allowed" in message
-    assert peak < 2e6
-
-
 def test_eight_gibibytes_are_the_limit():
     # 60,000 images of 224 x 224 in colour would not fit; the four data sets fit 40 times.
     assert MAX_BYTES == 8 * 1024**3
-
-
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=4)
-)
-@example(edits=[])
-def test_random_damage_gives_the_right_data_or_is_refused(small, path, one_line, edits):
-    save_dataset(small, path)
-    raw = bytearray(path.read_bytes())
-    for place, change in edits:
-        raw[int(place * len(raw))] ^= change
-    path.write_bytes(raw)
-    try:
-        loaded = load_dataset(path)
-    except UserError as error:
-        assert edits
-        one_line(error)
-    else:
-        # Some fields, such as the time of a member, hold nothing that matters.
-        assert_same(loaded, small)
-
-
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    content=st.binary(max_size=80)
-    | st.text("{}[]()'\"descrfoantu1<|U0_:, \n\\9-TFalse", max_size=80).map(npy_by_hand)
-)
-def test_random_array_is_refused(small, path, one_line, content):
-    # With a right checksum, so that the header is what decides.
-    write_npz(path, small, {"y_train": content})
-    with pytest.raises(UserError) as caught:
-        load_dataset(path)
-    one_line(caught.value)
 
 
 def test_split_takes_the_share_of_each_class():

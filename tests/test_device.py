@@ -45,6 +45,14 @@ def test_cpu_is_taken_even_where_jax_is_told_otherwise(project):
     assert run.stdout == "cpu\n"
 
 
+def test_folder_that_the_locale_cannot_spell_ends_in_one_line(monkeypatch, one_line):
+    # As an ASCII locale reads "Projékt"; JAX would end with std::bad_cast.
+    monkeypatch.setattr("os.getcwd", lambda: "/home/Proj\udcc3\udca9kt")
+    with pytest.raises(UserError) as caught:
+        select_device("cpu")
+    assert "unset PYTHONUTF8, or set LC_ALL=C.UTF-8" in one_line(caught.value)
+
+
 @pytest.mark.parametrize("failure", [RuntimeError, AssertionError])
 def test_jax_without_any_device_ends_in_one_line(monkeypatch, one_line, failure):
     # What jax.devices() raises, depending on what JAX_PLATFORMS names.

@@ -73,14 +73,13 @@ def only_docstring(path: Path) -> bool:
 
 
 def files(project: Path, modules: list[str]) -> set[str]:
-    """The files of modules; without __init__.py, which hold no code."""
+    """The files of modules; without __init__.py where it holds no code."""
     paths = set()
     for module in modules:
         path = project / module.replace(".", "/")
-        if path.is_dir():
-            assert only_docstring(path / "__init__.py"), f"{module} runs code"
-        else:
-            paths.add(str(path.with_suffix(".py").relative_to(project)))
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if file.name != "__init__.py" or not only_docstring(file):
+            paths.add(str(file.relative_to(project)))
     return paths
 
 

@@ -1,27 +1,29 @@
 import dataclasses
-import errno
 import gzip
 import hashlib
-import http.server
 import io
-import socket
 import struct
 import sys
 import tarfile
-import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import mirror_server
 import numpy as np
 import pytest
+from mirror_server import Server, cut_off
+from small_disk import disk_of
 
 import vit_hk.sources
+from vit_hk.checksums import PINS, Pin
 from vit_hk.dataset import Dataset
+from vit_hk.download import RemoteFile
 from vit_hk.errors import UserError
 from vit_hk.params import DataSettings
-from vit_hk.sources import RemoteFile, load_source, offline_sample
+from vit_hk.sources import load_source, offline_sample
 
 NAMES = (
     "train-images-idx3-ubyte.gz",
@@ -32,63 +34,16 @@ NAMES = (
 RAW = "data/raw/MNIST/raw"
 
 
-class Server:
-    """A web server on this machine whose answers a test decides."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, bytes | int | Callable] = {}  # content, status or writer
-        self.requests: list[str] = []
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                server.requests.append(self.path)
-                answer = server.answers.get(self.path, 404)
-                if callable(answer):
-                    answer(self)
-                elif isinstance(answer, int):
-                    self.send_error(answer)
-                else:
-                    self.send_response(200)
-                    self.send_header("Content-Length", str(len(answer)))
-                    self.end_headers()
-                    self.wfile.write(answer)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.http.server_port}/"
-        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
-
-
-def cut_off(content: bytes) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
-    """Promises all of the content and hangs up in the middle."""
-
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        request.send_response(200)
-        request.send_header("Content-Length", str(len(content)))
-        request.end_headers()
-        request.wfile.write(content[: len(content) // 2])
-
-    return answer
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.http.shutdown()
-    made.http.server_close()
+    with Server() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def closed_port() -> str:
     """A URL where nothing listens."""
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{reserved.getsockname()[1]}/"
+    return mirror_server.closed_port()
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +57,11 @@ def _no_proxy(monkeypatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def pauses(monkeypatch) -> Iterator[list[float]]:
+def pauses(monkeypatch) -> list[float]:
     """Pauses that were asked for and not made."""
     asked: list[float] = []
     monkeypatch.setattr(time, "sleep", asked.append)
-    timeout = socket.getdefaulttimeout()
-    yield asked
-    socket.setdefaulttimeout(timeout)
+    return asked
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -141,6 +94,8 @@ def mirrors(monkeypatch, torchvision_datasets, files) -> Callable[..., None]:
         md5s = [(name, hashlib.md5(content).hexdigest()) for name, content in files.items()]  # noqa: S324
         monkeypatch.setattr(torchvision_datasets.MNIST, "mirrors", list(urls))
         monkeypatch.setattr(torchvision_datasets.MNIST, "resources", md5s)
+        pins = {name: Pin(len(c), hashlib.sha256(c).hexdigest()) for name, c in files.items()}
+        monkeypatch.setitem(PINS, "mnist", pins)
 
     return use
 
@@ -214,40 +169,6 @@ def test_only_missing_files_are_fetched(server, mirrors, files, digits, tmp_path
     assert set(server.requests) == {f"/{NAMES[3]}"}
 
 
-def test_second_mirror_serves_when_the_first_is_down(
-    server, mirrors, closed_port, files, digits, tmp_path, pauses
-):
-    serve(server, files)
-    mirrors(closed_port, server.url)
-    assert_holds(load_source(wanted(), tmp_path), digits)
-    assert set(pauses) == {0}
-
-
-@pytest.mark.parametrize("trouble", [404, 500, b"<html>Sign in</html>", cut_off(b"x" * 999)])
-def test_second_mirror_serves_when_the_first_fails(
-    server, mirrors, files, digits, tmp_path, trouble
-):
-    serve(server, files)
-    server.answers |= {f"/broken/{name}": trouble for name in NAMES}
-    mirrors(f"{server.url}broken/", server.url)
-    assert_holds(load_source(wanted(), tmp_path), digits)
-    assert left_behind(tmp_path) == sorted(NAMES)
-
-
-def test_busy_server_is_asked_again_after_a_pause(server, mirrors, files, digits, tmp_path, pauses):
-    serve(server, files)
-    name = NAMES[0]
-
-    def busy_at_first(request: http.server.BaseHTTPRequestHandler) -> None:
-        server.answers[f"/{name}"] = files[name]
-        request.send_error(503)
-
-    server.answers[f"/{name}"] = busy_at_first
-    mirrors(server.url)
-    assert_holds(load_source(wanted(), tmp_path), digits)
-    assert pauses[:2] == [0, 1]
-
-
 def test_absolute_root_is_taken_as_it_is(server, mirrors, files, digits, tmp_path):
     serve(server, files)
     mirrors(server.url)
@@ -289,62 +210,34 @@ def test_damaged_cached_file_is_not_used_without_a_network(
 
 
 @pytest.mark.parametrize("offline", ["sample", "fail"])
-@pytest.mark.parametrize(
-    "answer",
-    [b"", b"<html>Welcome to the hotel. Sign in.</html>", cut_off(b"x" * 5000), gzip.compress(b"")],
-    ids=["empty", "web page", "cut off", "other file"],
-)
-def test_wrong_checksum_everywhere_is_refused(
-    server, mirrors, refuse, tmp_path, pauses, offline, answer
-):
+def test_wrong_file_everywhere_is_refused(server, mirrors, refuse, tmp_path, offline):
     # The sample stands in for a missing network, not for a file that someone changed.
-    server.answers |= {f"/{folder}/{name}": answer for name in NAMES for folder in "ab"}
-    mirrors(f"{server.url}a/", f"{server.url}b/")
-    message = refuse(offline=offline)
-    assert f"{NAMES[0]} was refused, nothing of it is used" in message
-    assert "sent a file with a wrong checksum" in message
-    assert "127.0.0.1" in message
+    server.answers |= {f"/{name}": b"<html>Sign in.</html>" for name in NAMES}
+    mirrors(server.url)
+    assert f"{NAMES[0]} was refused, nothing of it is used" in refuse(offline=offline)
     assert left_behind(tmp_path) == []
-    assert pauses == [0, 1, 2]
+
+
+def test_sample_stands_in_where_the_network_breaks_off(server, mirrors, files, tmp_path, capsys):
+    serve(server, files)
+    server.answers[f"/{NAMES[3]}"] = cut_off(files[NAMES[3]])
+    mirrors(server.url)
+    dataset = load_source(wanted(offline="sample"), tmp_path)
+    assert dataset.source == vit_hk.sources.SAMPLE_SOURCE
+    assert "hung up after" in capsys.readouterr().out
+    assert left_behind(tmp_path) == sorted(NAMES[:3])
 
 
 def test_unreachable_hosts_are_named(mirrors, closed_port, refuse, tmp_path):
     mirrors(closed_port, closed_port.replace("127.0.0.1", "localhost"))
     message = refuse(offline="fail")
-    assert "mnist could not be fetched, no host answers" in message
+    assert "mnist could not be fetched, no host delivers train-images-idx3-ubyte.gz" in message
     assert closed_port.split("/")[2] in message
     assert closed_port.split("/")[2].replace("127.0.0.1", "localhost") in message
     assert "data.offline is fail" in message
     assert all(name in message for name in NAMES)
     assert str(tmp_path / RAW) in message
     assert left_behind(tmp_path) == []
-
-
-def test_three_rounds_are_made_before_a_server_with_trouble_is_given_up(
-    server, mirrors, refuse, pauses
-):
-    server.answers[f"/{NAMES[0]}"] = 503
-    mirrors(server.url)
-    assert "Service Unavailable" in refuse()
-    assert pauses == [0, 1, 2]
-    assert server.requests == [f"/{NAMES[0]}"] * 3
-
-
-def test_host_that_speaks_no_http_is_told_in_one_line(mirrors, refuse):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def answer() -> None:
-            for _ in range(3):
-                connection, _ = listener.accept()
-                connection.recv(4096)
-                connection.sendall(b"220 mail\x85ready\r\nreally\r\n")
-                connection.close()
-
-        thread = threading.Thread(target=answer, daemon=True)
-        thread.start()
-        mirrors(f"http://127.0.0.1:{listener.getsockname()[1]}/")
-        assert "220 mail ready" in refuse()
-        thread.join(5)
 
 
 def test_folder_that_cannot_be_made_is_no_missing_network(server, mirrors, files, refuse, tmp_path):
@@ -356,17 +249,12 @@ def test_folder_that_cannot_be_made_is_no_missing_network(server, mirrors, files
     assert "data.root" in message
 
 
-def test_full_disk_is_no_missing_network(server, mirrors, files, refuse, tmp_path, monkeypatch):
-    import torchvision.datasets.utils
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
+def test_full_disk_is_no_missing_network(server, mirrors, files, refuse, tmp_path):
     serve(server, files)
     mirrors(server.url)
-    monkeypatch.setattr(torchvision.datasets.utils, "_urlretrieve", full)
-    message = refuse(offline="sample")
-    assert "cannot be used: No space left on device" in message
+    with disk_of(50):
+        message = refuse(offline="sample")
+    assert f"{tmp_path / RAW} cannot be used: File too large; make room or rights there" in message
     assert left_behind(tmp_path) == []
 
 
@@ -428,8 +316,8 @@ def cifar10(monkeypatch) -> Callable[[str, bytes], None]:
     source = vit_hk.sources._find_source("cifar10")
 
     def use(mirror: str, archive: bytes) -> None:
-        md5 = hashlib.md5(archive).hexdigest()  # noqa: S324
-        file = RemoteFile(source.files[0].name, md5)
+        md5, sha256 = hashlib.md5(archive).hexdigest(), hashlib.sha256(archive).hexdigest()  # noqa: S324
+        file = RemoteFile(source.files[0].name, len(archive), md5, sha256)
         changed = dataclasses.replace(source, mirrors=(mirror,), files=(file,))
         monkeypatch.setattr(vit_hk.sources, "_find_source", lambda _: changed)
 
@@ -470,6 +358,48 @@ def test_cifar10_is_read_from_the_binary_archive(server, cifar10, tmp_path):
     assert left_behind(tmp_path / "data" / "raw" / "CIFAR10") == ["cifar-10-binary.tar.gz"]
 
 
+@pytest.mark.parametrize("bomb", [b"", b"\0" * 3], ids=["zeros", "a header and zeros"])
+def test_archive_that_unpacks_to_too_much_takes_no_memory(
+    server, mirrors, files, refuse, monkeypatch, bomb
+):
+    # 64 MiB in 64 KiB, with right checksums.
+    files[NAMES[0]] = gzip.compress(bomb + bytes(2**26))
+    serve(server, files)
+    mirrors(server.url)
+    monkeypatch.setattr(vit_hk.sources, "MAX_UNPACKED", 2**21)
+    tracemalloc.start()
+    try:
+        message = refuse()
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
+    assert f"{NAMES[0]} unpacks to more than 2,097,152 bytes" in message
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"plain", gzip.compress(b""), gzip.compress(b"\0\0\x08\x09abc"),
+     gzip.compress(b"\0\0\x08\x01\xff\xff\xff\xffabc"), gzip.compress(b"x" * 99)[:-9]],
+    ids=["empty", "no gzip", "nothing in it", "header cut", "other size", "cut off"],
+)  # fmt: skip
+def test_pinned_file_that_cannot_be_read_is_told_in_one_line(
+    server, mirrors, files, refuse, content
+):
+    files[NAMES[0]] = content
+    serve(server, files)
+    mirrors(server.url)
+    assert "MNIST/raw cannot be read: " in refuse()
+
+
+@pytest.mark.parametrize(
+    "archive", [b"", b"tar", gzip.compress(b"tar"), gzip.compress(bytes(9999))]
+)
+def test_cifar10_archive_that_cannot_be_read_is_told_in_one_line(server, cifar10, refuse, archive):
+    server.answers["/cifar-10-binary.tar.gz"] = archive
+    cifar10(server.url, archive)
+    assert "CIFAR10 cannot be read: " in refuse(name="cifar10")
+
+
 def test_cifar10_has_no_sample(closed_port, cifar10, refuse):
     cifar10(closed_port, b"")
     message = refuse(name="cifar10", offline="sample")
@@ -481,10 +411,37 @@ def test_cifar10_has_no_sample(closed_port, cifar10, refuse):
 def test_each_source_is_complete(name):
     source = vit_hk.sources._find_source(name)
     assert tuple(file.name for file in source.files) == NAMES
-    assert all(len(bytes.fromhex(file.md5)) == 16 for file in source.files)
     assert len(set(source.class_names)) == 10
-    assert source.mirrors
     assert all(url.startswith("http") and url.endswith("/") for url in source.mirrors)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist", "cifar10"])
+def test_each_file_is_pinned_and_asked_for_over_https_first(name):
+    source = vit_hk.sources._find_source(name)
+    assert source.mirrors[0].startswith("https://")
+    assert set(PINS[name]) == {file.name for file in source.files}
+    for file in source.files:
+        assert len(bytes.fromhex(file.md5)) == 16
+        assert len(bytes.fromhex(file.sha256)) == 32
+        assert file.size > 4_000
+    assert len({file.sha256 for file in source.files}) == len(source.files)
+
+
+@pytest.fixture(scope="module")
+def real_files(project) -> Path:
+    """The real files of MNIST, where they lie in the project or beside it."""
+    for folder in (project / RAW, project.parent / "shared" / "data" / "MNIST" / "raw"):
+        if all((folder / name).is_file() for name in NAMES):
+            return folder
+    pytest.skip("MNIST is not on this machine")
+
+
+def test_pins_are_those_of_the_real_mnist(real_files):
+    for file in vit_hk.sources._find_source("mnist").files:
+        content = (real_files / file.name).read_bytes()
+        assert file.size == len(content)
+        assert file.sha256 == hashlib.sha256(content).hexdigest()
+        assert file.md5 == hashlib.md5(content).hexdigest()  # noqa: S324
 
 
 def test_sources_lie_in_folders_of_their_own():

@@ -1,7 +1,9 @@
 """Files appear whole or not at all: write beside the target, then os.replace."""
 
 import contextlib
+import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +29,33 @@ def replacing(target: str | Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(target)
     except OSError as error:
-        raise UserError(f"{target} could not be written: {error.strerror or error}") from error
+        raise _refusal(target, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def check_writable(*targets: str | Path) -> None:
+    """Find out at the start of a stage whether its files can be written at its end.
+
+    Nothing is made or changed, not even a folder.
+
+    Raises:
+      UserError: a folder is read-only, a file stands where a folder must be, or the other way
+        round.
+    """
+    for target in map(Path, targets):
+        folder = next(path for path in target.parents if os.path.lexists(path))
+        try:
+            if target.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise _refusal(target, error) from None
+
+
+def _refusal(target: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{target} could not be written: {error.strerror or error}; make room or rights there"
+    )

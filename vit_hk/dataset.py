@@ -17,6 +17,9 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test", "name", "source", "class_nam
 MAX_BYTES = 8 * 2**30  # of all arrays together, unpacked
 MAX_DEFLATE_RATIO = 1032  # what zlib can reach at best; a header that claims more lies
 SAMPLE_SOURCE = "offline sample of 5,000 digits"  # as Dataset.source
+MAX_CLASSES = 10_000
+MAX_CHARACTERS = 200  # of a name
+CHUNK = 2**20  # bytes that are unpacked at a time
 ArrayLike = TypeVar("ArrayLike")
 
 
@@ -80,6 +83,11 @@ def load_dataset(path: str | Path) -> Dataset:
         problem = str(error)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         problem = f"{path} is damaged ({' '.join(str(error).split())})"
+    except MemoryError:
+        raise UserError(
+            f"{path} holds more images than fit into memory; close other programs, or make it anew "
+            "from fewer images"
+        ) from None
     except (NotImplementedError, RuntimeError) as error:  # encryption, patches
         problem = f"{path} is not an NPZ that NumPy writes ({error})"
     raise UserError(f"{problem}; make it anew with: dvc repro --force download")
@@ -110,15 +118,12 @@ def _read_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
 def _read_array(file: IO[bytes], size: int, what: str) -> np.ndarray:
     """Read one .npy of `size` bytes after its header proves to fit."""
     version = np.lib.format.read_magic(file)
-    read_header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if read_header is None:
-        raise UserError(f"{what} has .npy version {version}; allowed: 1.0 and 2.0")
+    # Later versions, for headers of up to 4 GiB, are for arrays that are not wanted here.
+    if version != (1, 0):
+        raise UserError(f"{what} has .npy version {version}; allowed: 1.0")
     try:
         with warnings.catch_warnings(action="error"):
-            shape, fortran_order, dtype = read_header(file)
+            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
     except Exception:  # NumPy evaluates the header, and garbage raises a dozen kinds of error
         raise UserError(f"{what} has a header that cannot be read") from None
     if dtype.hasobject:
@@ -126,14 +131,31 @@ def _read_array(file: IO[bytes], size: int, what: str) -> np.ndarray:
     claimed, held = math.prod(shape) * dtype.itemsize, size - file.tell()
     if claimed != held:
         raise UserError(f"{what} claims {claimed:,} bytes of data, its part of the file {held:,}")
-    data = np.frombuffer(file.read(), dtype=dtype)  # read() to the end checks the CRC
+    data = _read_bytes(file, held).view(dtype)
     return data.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _read_bytes(file: IO[bytes], count: int) -> np.ndarray:
+    """All that is left, uint8 [count]; in parts, since read() would hold it several times."""
+    data = np.empty(count, np.uint8)
+    start = 0
+    while part := file.read(CHUNK):  # up to the end, where the CRC is checked
+        data[start : start + len(part)] = np.frombuffer(part, np.uint8)
+        start += len(part)
+    if start < count:
+        raise EOFError(f"{count - start:,} bytes are missing")
+    return data
 
 
 def _checked(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
     for name in ("name", "source", "class_names"):
         if arrays[name].dtype.kind != "U" or arrays[name].ndim != (name == "class_names"):
             raise UserError(f"{path}: {name} is {_kind(arrays[name])}; allowed: text")
+        if arrays[name].dtype.itemsize > 4 * MAX_CHARACTERS or arrays[name].size > MAX_CLASSES:
+            raise UserError(
+                f"{path}: {name} is {_kind(arrays[name])}; allowed: at most {MAX_CLASSES:,} texts "
+                f"of at most {MAX_CHARACTERS} characters"
+            )
     class_names = _checked_text(arrays["class_names"], f"{path}: class_names")
     if len(class_names) < 2:
         raise UserError(f"{path}: class_names has {len(class_names)} entries; allowed: 2 or more")
@@ -141,12 +163,14 @@ def _checked(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
     for split in ("train", "test"):
         images = _checked_images(arrays[f"x_{split}"], f"{path}: x_{split}")
         labels = arrays[f"y_{split}"]
-        _check_labels(labels, class_names, f"{path}: y_{split}")
+        if labels.dtype.kind not in "iu" or labels.ndim != 1:
+            raise UserError(f"{path}: y_{split} is {_kind(labels)}; allowed: whole numbers [N]")
         if len(images) != len(labels):
             raise UserError(
                 f"{path}: x_{split} has {len(images):,} images, y_{split} {len(labels):,} labels; "
                 "the counts must be equal"
             )
+        _check_labels(labels, class_names, f"{path}: y_{split}")
         splits[f"x_{split}"], splits[f"y_{split}"] = images, labels.astype(np.int32)
     train_shape, test_shape = splits["x_train"].shape[1:], splits["x_test"].shape[1:]
     if train_shape != test_shape:
@@ -179,13 +203,13 @@ def _checked_images(images: np.ndarray, what: str) -> np.ndarray:
 
 
 def _check_labels(labels: np.ndarray, class_names: tuple[str, ...], what: str) -> None:
-    if labels.dtype.kind not in "iu" or labels.ndim != 1:
-        raise UserError(f"{what} is {_kind(labels)}; allowed: whole numbers [N]")
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(class_names)))
-    if wrong.size:
+    wrong = labels < 0
+    wrong |= labels >= len(class_names)
+    if wrong.any():
+        first = int(wrong.argmax())
         raise UserError(
-            f"{what}[{wrong[0]}] is {labels[wrong[0]]}; allowed: 0 to {len(class_names) - 1}, "
-            f"one for each of the {len(class_names)} class_names ({wrong.size:,} are wrong)"
+            f"{what}[{first}] is {labels[first]}; allowed: 0 to {len(class_names) - 1}, one for "
+            f"each of the {len(class_names)} class_names ({wrong.sum():,} are wrong)"
         )
 
 

@@ -21,8 +21,10 @@ def select_device(platform: str) -> jax.Device:
       The device that computations will run on.
 
     Raises:
-      UserError: a GPU is asked for and JAX sees none, or JAX sees no device at all.
+      UserError: a GPU is asked for and JAX sees none, JAX sees no device at all, or the
+        folder's name is one that JAX cannot read.
     """
+    _check_folder()
     _keep_compiled()
     if platform == "cpu":
         jax.config.update("jax_platforms", "cpu")
@@ -39,6 +41,18 @@ def select_device(platform: str) -> jax.Device:
             "GPU support with: pip install -r requirements-gpu.txt, or set it to auto or cpu"
         )
     return devices[0]
+
+
+def _check_folder() -> None:
+    """JAX puts the names of source files into what it compiles, as UTF-8."""
+    folder = str(Path.cwd())
+    try:
+        folder.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"this locale cannot spell the name of the folder {folder!r}, and JAX needs it; unset "
+            "PYTHONUTF8, or set LC_ALL=C.UTF-8"
+        ) from None
 
 
 def _keep_compiled() -> None:

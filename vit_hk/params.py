@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from vit_hk.errors import UserError
+from vit_hk.errors import UserError, shorten
 
 MAX_BYTES = 100_000  # a settings file is small; more than this is a mistake or an attack
 
@@ -42,7 +42,7 @@ class DataSettings(Settings):
     @classmethod
     def _is_path(cls, root: str) -> str:
         if not (root.strip() and root.isprintable()):
-            raise ValueError(f"data.root is {_shorten(root)}; allowed: the path of a folder")
+            raise ValueError(f"data.root is {shorten(root)}; allowed: the path of a folder")
         return root
 
 
@@ -180,7 +180,7 @@ class _Loader(yaml.SafeLoader):
                 )
             if key in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"key {_shorten(key)} stands twice", problem_mark=key_node.start_mark
+                    problem=f"key {shorten(key)} stands twice", problem_mark=key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
@@ -253,12 +253,12 @@ def _explain(error: ValidationError) -> str:
             return f"{key} is missing; add it (README.md and the default params.yaml show it)"
         case "model_type":
             keys = ", ".join(_section(problem["loc"]).model_fields)
-            return f"{key} is {_shorten(problem['input'])}; allowed: a section with the keys {keys}"
+            return f"{key} is {shorten(problem['input'])}; allowed: a section with the keys {keys}"
         case "value_error":
             return str(problem["ctx"]["error"])
         case _:
             wanted = problem["msg"].removeprefix("Input should be ")
-            return f"{key} is {_shorten(problem['input'])}; allowed: {wanted}"
+            return f"{key} is {shorten(problem['input'])}; allowed: {wanted}"
 
 
 def _unknown_key(location: tuple[int | str, ...]) -> str:
@@ -268,7 +268,7 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
     prefix = "".join(f"{name}." for name in sections)
     hint = f"did you mean {prefix}{near[0]}? Allowed" if near else "allowed"
     return (
-        f"{prefix}{_shorten(last).strip(chr(39))} is not a setting; {hint}: "
+        f"{prefix}{shorten(last).strip(chr(39))} is not a setting; {hint}: "
         f"{', '.join(section.model_fields)}"
     )
 
@@ -278,11 +278,3 @@ def _section(location: Iterable[int | str]) -> Any:
     for name in location:
         section = section.model_fields[name].annotation
     return section
-
-
-def _shorten(value: object) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes out no number of more than 4,300 digits
-        return "a number of thousands of digits"
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,51 +1,43 @@
 """Where images come from: torchvision's data sets, or the offline sample of MNIST.
 
-The only module that imports torch. Files are checked by their MD5 as torchvision lists it;
-one that does not match is never read. Nothing is unpickled: CIFAR-10 is read from the
-binary archive of its authors, not from the Python one that torchvision would unpickle.
+The only module that imports torch. Files are checked by the MD5 that torchvision lists and by
+the SHA-256 in `checksums`; one that does not match is never read. Nothing is unpickled: CIFAR-10
+is read from the binary archive of its authors, not from the Python one that torchvision would
+unpickle.
 """
 
 import dataclasses
-import errno
 import gzip
-import hashlib
-import http.client
+import io
 import os
-import socket
 import sys
 import tarfile
-import time
-import urllib.error
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from urllib.parse import urlparse
 
 import numpy as np
 import pandas as pd
 
+from vit_hk.checksums import PINS
 from vit_hk.dataset import SAMPLE_SOURCE, Dataset, stratified_split
+from vit_hk.download import RemoteFile, UnreachableError, ensure
 from vit_hk.errors import UserError
 from vit_hk.params import DataSettings
 
-ROUNDS = 3  # over all mirrors
-WRONG_CHECKSUM = "sent a file with a wrong checksum"
-TIMEOUT = 30.0  # seconds without a byte before a mirror is given up
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EISDIR}
+MAX_UNPACKED = 2**28  # bytes of one archive; the largest here, CIFAR-10, has 184 million
+# The same files over https, asked before the hosts that torchvision lists.
+HTTPS = {
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/": (
+        "https://fashion-mnist.s3.eu-central-1.amazonaws.com/"
+    ),
+    "http://codh.rois.ac.jp/kmnist/dataset/kmnist/": (
+        "https://codh.rois.ac.jp/kmnist/dataset/kmnist/"
+    ),
+}
 SAMPLE_SEED = 0  # fixed, so that the sample is the same for everyone
 SAMPLE_TEST_FRACTION = 0.2
-
-
-class UnreachableError(Exception):
-    """No mirror of a file answered."""
-
-
-@dataclasses.dataclass(frozen=True)
-class RemoteFile:
-    """A file to fetch and its MD5."""
-
-    name: str
-    md5: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +70,14 @@ def load_source(settings: DataSettings, project: Path) -> Dataset:
 
     Raises:
       UserError: the hosts cannot be reached and no sample may stand in, a host sends files
-        with a wrong checksum, or data.root cannot be written.
+        with a wrong checksum, or data.root cannot be read or written.
     """
     source = _find_source(settings.name)
     # "~/…" as torchvision reads it; Path.expanduser would raise where there is no such home.
     folder = project / os.path.expanduser(settings.root) / source.folder  # noqa: PTH111
     try:
         for file in source.files:
-            _ensure(file, source.mirrors, folder)
+            ensure(file, source.mirrors, folder)
     except UnreachableError as unreachable:
         return _instead(settings, source, folder, unreachable)
     except OSError as error:
@@ -93,7 +85,13 @@ def load_source(settings: DataSettings, project: Path) -> Dataset:
             f"{folder} cannot be used: {error.strerror or error}; make room or rights there, or "
             "choose another folder in params.yaml: data.root"
         ) from None
-    x_train, y_train, x_test, y_test = source.read(folder)
+    try:
+        x_train, y_train, x_test, y_test = source.read(folder)
+    except (OSError, EOFError, LookupError, ValueError, zlib.error, tarfile.TarError) as error:
+        raise UserError(
+            f"{folder} cannot be read: {' '.join(str(error).split())}; remove it and run: "
+            "dvc repro download"
+        ) from None
     return Dataset(
         x_train, y_train, x_test, y_test, settings.name, "torchvision", source.class_names
     )
@@ -147,78 +145,13 @@ def offline_sample() -> Dataset:
     )  # fmt: skip
 
 
-def _ensure(file: RemoteFile, mirrors: tuple[str, ...], folder: Path) -> None:
-    """Make sure that `folder` holds the file with its right checksum."""
-    target = folder / file.name
-    if target.is_file():
-        if _md5(target) == file.md5:
-            return
-        print(f"{target} has a wrong checksum; it is not used and is fetched again", flush=True)
-    _fetch(file, mirrors, target)
-
-
-def _fetch(file: RemoteFile, mirrors: tuple[str, ...], target: Path) -> None:
-    """Try the mirrors in turn, for some rounds, until one sends the right file."""
-    partial = target.with_name(f"{file.name}.partial")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    socket.setdefaulttimeout(TIMEOUT)  # torchvision sets none and would wait for ever
-    problems: dict[str, object] = {}
-    refused = False
-    try:
-        for round_number in range(ROUNDS):
-            time.sleep(round_number)  # 0, 1, 2 seconds: a busy host may recover
-            for mirror in mirrors:
-                problem = _download(mirror + file.name, partial, file.md5)
-                if problem is None:
-                    partial.replace(target)
-                    return
-                problems[mirror] = problem
-                refused |= problem == WRONG_CHECKSUM
-            # No name resolves, or nothing listens: another round is no use.
-            if all(
-                isinstance(p, socket.gaierror | ConnectionRefusedError) for p in problems.values()
-            ):
-                break
-    finally:
-        partial.unlink(missing_ok=True)
-    tried = "; ".join(
-        f"{urlparse(mirror).netloc}: {' '.join(str(problem).split())}"
-        for mirror, problem in problems.items()
-    )
-    if refused:
-        raise UserError(
-            f"{file.name} was refused, nothing of it is used ({tried}); try again later"
-        )
-    raise UnreachableError(f"no host answers ({tried})")
-
-
-def _download(url: str, partial: Path, md5: str) -> object | None:
-    """Download and check one file; None, or what went wrong at the host."""
-    from torchvision.datasets.utils import download_url
-
-    try:
-        download_url(url, str(partial.parent), partial.name, md5)
-    except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
-        if getattr(error, "errno", None) in DISK_ERRORS:
-            raise
-        return getattr(error, "reason", None) or error
-    except RuntimeError:  # torchvision's word for a wrong checksum
-        return WRONG_CHECKSUM
-    return None
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 def _find_source(name: str) -> Source:
     datasets = _import_torchvision_datasets()
     if name == "cifar10":
         return Source(
             folder="CIFAR10",
             mirrors=("https://www.cs.toronto.edu/~kriz/",),
-            files=(RemoteFile("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"),),
+            files=_pinned(name, [("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530")]),
             class_names=_CIFAR10_CLASSES,
             read=_read_cifar10,
         )
@@ -229,10 +162,18 @@ def _find_source(name: str) -> Source:
     }[name]
     return Source(
         folder=f"{cls.__name__}/raw",
-        mirrors=tuple(cls.mirrors),
-        files=tuple(RemoteFile(file, md5) for file, md5 in cls.resources),
+        mirrors=tuple(HTTPS[url] for url in cls.mirrors if url in HTTPS) + tuple(cls.mirrors),
+        files=_pinned(name, cls.resources),
         class_names=tuple("0123456789") if name == "mnist" else tuple(cls.classes),
         read=_read_mnist_like,
+    )
+
+
+def _pinned(name: str, resources: list[tuple[str, str]]) -> tuple[RemoteFile, ...]:
+    """Files and MD5s as torchvision lists them, with what they are pinned to here."""
+    pins = PINS[name]
+    return tuple(
+        RemoteFile(file, pins[file].size, md5, pins[file].sha256) for file, md5 in resources
     )
 
 
@@ -266,11 +207,21 @@ def _read_mnist_like(folder: Path) -> tuple[np.ndarray, ...]:
 
 def _read_idx(path: Path) -> np.ndarray:
     """A uint8 array from the IDX format: 0, 0, type 8, rank, then big-endian sizes."""
-    with gzip.open(path) as file:
-        raw = file.read()
+    raw = _unpack(path)
     rank = raw[3]
     shape = np.frombuffer(raw, ">u4", count=rank, offset=4).astype(int)
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
+
+
+def _unpack(path: Path) -> bytearray:
+    """What a .gz holds; far more than any archive here has is never taken into memory."""
+    raw = bytearray()
+    with gzip.open(path) as file:
+        while chunk := file.read(2**20):
+            raw += chunk
+            if len(raw) > MAX_UNPACKED:
+                raise ValueError(f"{path.name} unpacks to more than {MAX_UNPACKED:,} bytes")
+    return raw
 
 
 _CIFAR10_CLASSES = (
@@ -280,7 +231,8 @@ _CIFAR10_CLASSES = (
 
 def _read_cifar10(folder: Path) -> tuple[np.ndarray, ...]:
     """Five training batches and a test batch of 10,000 records: label, then 3 x 32 x 32."""
-    with tarfile.open(folder / "cifar-10-binary.tar.gz") as archive:
+    raw = _unpack(folder / "cifar-10-binary.tar.gz")
+    with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as archive:
         train = [_read_cifar10_batch(archive, f"data_batch_{n}.bin") for n in range(1, 6)]
         x_test, y_test = _read_cifar10_batch(archive, "test_batch.bin")
     x_train, y_train = (np.concatenate(parts) for parts in zip(*train, strict=True))
@@ -290,7 +242,7 @@ def _read_cifar10(folder: Path) -> tuple[np.ndarray, ...]:
 def _read_cifar10_batch(archive: tarfile.TarFile, name: str) -> tuple[np.ndarray, np.ndarray]:
     member = archive.extractfile(f"cifar-10-batches-bin/{name}")
     if member is None:
-        raise UserError(f"cifar-10-binary.tar.gz has no {name}")
+        raise ValueError(f"cifar-10-binary.tar.gz has no {name}")
     records = np.frombuffer(member.read(), np.uint8).reshape(-1, 1 + 3 * 32 * 32)
     images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return images, records[:, 0].astype(np.int32)

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 import haiku as hk
 import jax
@@ -13,17 +13,22 @@ from safetensors.numpy import save
 
 from vit_hk.atomic import replacing
 from vit_hk.dataset import Dataset
-from vit_hk.errors import UserError
+from vit_hk.errors import UserError, shorten
 from vit_hk.model.vit import make_model
 from vit_hk.params import ModelSettings, OpenFraction, Seed, Settings
 
+REMEDY = "make it anew with: dvc repro --force --single-item train"
 METADATA_KEY = "vit_hk"  # one key with JSON: the order of several is not fixed
+VERSION: Final = 1  # of what the metadata says; goes up when it changes
+MAX_HEADER = 2**23  # bytes; a thousand layers need 2 million
+DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64"}  # safetensors' names and NumPy's
 
 
 class WeightsInfo(Settings):
     """What weights were trained for and on.
 
     Attributes:
+      version: of this description.
       model: the architecture.
       data: name of the data set; `source` tells the full set from a sample.
       class_names: one for each class.
@@ -32,6 +37,7 @@ class WeightsInfo(Settings):
       seed, validation_fraction: reproduce the split that training did not see.
     """
 
+    version: Literal[1] = VERSION
     model: ModelSettings
     data: str
     source: str
@@ -82,21 +88,46 @@ def load_weights(
         found = "no file" if path.exists() else "not there"
         raise UserError(f"{path} is {found}; make it with: dvc repro train")
     try:
+        _check_header(path)
         with safe_open(path, "np") as file:
             info = WeightsInfo.model_validate_json((file.metadata() or {}).get(METADATA_KEY, "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except ValidationError:
-        problem = f"no valid {METADATA_KEY} in its metadata"
+            _check_belongs(path, info, settings, dataset)
+            names = sorted(file.keys())
+            _check_shapes(path, info, {name: _shape(file.get_slice(name)) for name in names})
+            tensors = {name: file.get_tensor(name) for name in names}
+    except ValidationError as error:
+        problem = f"no valid {METADATA_KEY} in its metadata: {_explain(error)}"
     except (OSError, SafetensorError, TypeError) as error:
         problem = " ".join(str(error).split())
     else:
-        _check_belongs(path, info, settings, dataset)
-        _check_tensors(path, info, tensors)
+        _check_finite(path, tensors)
         return _nested(tensors), info
-    raise UserError(
-        f"{path} is not a weights file of this project ({problem}); "
-        "make it anew with: dvc repro --force --single-item train"
-    )
+    raise UserError(f"{path} is not a weights file of this project ({problem}); {REMEDY}")
+
+
+def _check_header(path: Path) -> None:
+    """The header is taken into memory as a whole, so its length is looked at before."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > MAX_HEADER:
+        raise OSError(f"its header claims {length:,} bytes")
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem of a description, in a few words."""
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    match problem["type"]:
+        case "missing":
+            return f"{key} is missing"
+        case "extra_forbidden":
+            return f"{shorten(key)} is unknown"
+        case _ if key == "version":
+            return f"version {shorten(problem['input'])} there, {VERSION} here"
+        case _ if key:
+            return f"{key} is {shorten(problem['input'])}"
+        case _:
+            return shorten(problem["msg"], 200)
 
 
 def _check_belongs(
@@ -117,7 +148,7 @@ def _check_belongs(
         "image shape": info.image_shape,
     }
     differ = [
-        f"{key} {found[key]!r} there, {wanted[key]!r} here"
+        f"{key} {shorten(found[key], 200)} there, {shorten(wanted[key], 200)} here"
         for key in wanted
         if found[key] != wanted[key]
     ]
@@ -128,25 +159,29 @@ def _check_belongs(
         )
 
 
-def _check_tensors(path: Path, info: WeightsInfo, tensors: dict[str, np.ndarray]) -> None:
+def _shape(tensor: Any) -> str:
+    """Type and shape of a tensor that is not read yet."""
+    code = tensor.get_dtype()
+    return f"{DTYPES.get(code, code)} {list(tensor.get_shape())}"
+
+
+def _check_shapes(path: Path, info: WeightsInfo, found: dict[str, str]) -> None:
     images = jax.ShapeDtypeStruct((1, *info.image_shape), np.float32)
     model = make_model(info.model, len(info.class_names))
     shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, False), images)
     wanted = {name: f"{x.dtype} {list(x.shape)}" for name, x in _flat(shapes).items()}
-    found = {name: f"{x.dtype} {list(x.shape)}" for name, x in tensors.items()}
     for name in sorted(wanted.keys() | found.keys()):
-        problem = ""
         if found.get(name) != wanted.get(name):
-            problem = (
-                f"is {found.get(name, 'missing')}, its own settings want {wanted.get(name, 'none')}"
-            )
-        elif not np.isfinite(tensors[name]).all():
-            problem = "has numbers that are not finite"
-        if problem:
             raise UserError(
-                f"{path}: tensor {name!r} {problem}; "
-                "make it anew with: dvc repro --force --single-item train"
+                f"{path}: tensor {shorten(name)} is {found.get(name, 'missing')}, its own settings "
+                f"want {wanted.get(name, 'none')}; {REMEDY}"
             )
+
+
+def _check_finite(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise UserError(f"{path}: tensor {name!r} has numbers that are not finite; {REMEDY}")
 
 
 def _flat(params: hk.Params) -> dict[str, Any]:

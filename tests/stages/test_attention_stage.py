@@ -123,8 +123,3 @@ def test_missing_image_is_refused_before_jax_is_started(here, refused, copy, edi
     edit(attention__images=[0, 18])
     line = refused(here, "attention", copy)
     assert "attention.images holds 18, the test set has 18 images; allowed: 0 to 17" in line
-
-
-def test_other_architecture_is_named(here, refused, copy, edit):
-    edit(model__pool="cls")
-    assert "model.pool 'gap' there, 'cls' here" in refused(here, "attention", copy)

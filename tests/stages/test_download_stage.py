@@ -1,6 +1,5 @@
 import gzip
 import hashlib
-import socket
 import struct
 import time
 from collections.abc import Callable
@@ -8,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mirror_server import closed_port
 
 import vit_hk.sources
+from vit_hk.checksums import PINS, Pin
 from vit_hk.dataset import load_dataset
 
 NAMES = (
@@ -33,11 +34,10 @@ def raw_files(monkeypatch) -> Callable[[Path], np.ndarray]:
     ]
     cls = vit_hk.sources._import_torchvision_datasets().MNIST
     md5s = [hashlib.md5(content).hexdigest() for content in contents]  # noqa: S324
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        closed = f"http://127.0.0.1:{reserved.getsockname()[1]}/"
-    monkeypatch.setattr(cls, "mirrors", [closed])
+    monkeypatch.setattr(cls, "mirrors", [closed_port()])
     monkeypatch.setattr(cls, "resources", list(zip(NAMES, md5s, strict=True)))
+    pins = [Pin(len(content), hashlib.sha256(content).hexdigest()) for content in contents]
+    monkeypatch.setitem(PINS, "mnist", dict(zip(NAMES, pins, strict=True)))
     monkeypatch.setattr(time, "sleep", lambda _: None)
     monkeypatch.setenv("no_proxy", "*")
 
@@ -82,7 +82,7 @@ def test_wrong_setting_is_named(here, refused, copy, edit):
 def test_unreachable_host_keeps_the_earlier_data_set(here, refused, copy, edit):
     edit(data__offline="fail")
     line = refused(here, "download", copy)
-    assert "mnist could not be fetched, no host answers" in line
+    assert "mnist could not be fetched, no host delivers train-images-idx3-ubyte.gz" in line
     assert "data.offline is fail" in line
 
 

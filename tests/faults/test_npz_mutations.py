@@ -1,0 +1,362 @@
+"""Thousands of wrong data sets: the right arrays or one line, and never much memory."""
+
+import subprocess
+import sys
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from npz_file import U1_HEADER, assert_same, npy, npy_by_hand, write_npz
+
+import vit_hk.dataset
+from vit_hk.dataset import ARRAYS, MAX_CHARACTERS, Dataset, load_dataset, save_dataset
+from vit_hk.errors import UserError
+
+LITTLE = 3e6  # bytes; a data set of these tests has some hundred
+
+
+def mutations(count: int) -> Callable:
+    return settings(
+        max_examples=count,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
+@pytest.fixture(scope="module")
+def small() -> Dataset:
+    """Small enough that random damage hits headers as often as pixels."""
+    random = np.random.default_rng(0)
+    return Dataset(
+        random.integers(0, 256, (4, 3, 2, 1), dtype=np.uint8), np.array([0, 1, 1, 0], np.int32),
+        random.integers(0, 256, (2, 3, 2, 1), dtype=np.uint8), np.array([1, 0], np.int32),
+        "mnist", "made for a test", ("a", "b"),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def large() -> Dataset:
+    """16 MB, beside which Python's own objects count for nothing."""
+    images = np.random.default_rng(0).integers(0, 256, (20_000, 20, 40, 1), dtype=np.uint8)
+    labels = np.arange(20_000, dtype=np.int32) % 2
+    return Dataset(images, labels, images[:9], labels[:9], "mnist", "made for a test", ("a", "b"))
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "dataset.npz"
+
+
+def loaded_or_none(path: Path, one_line: Callable[[Exception], str]) -> Dataset | None:
+    """The data, or None after a UserError of one line that names the file."""
+    try:
+        return load_dataset(path)
+    except UserError as error:
+        message = one_line(error)
+    assert message.startswith(str(path))
+    assert len(message) < 1000
+    return None
+
+
+def peak(read: Callable[[], object]) -> int:
+    """The most bytes that Python and NumPy held at a time."""
+    tracemalloc.start()
+    try:
+        read()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+# Bytes of the file.
+
+
+@mutations(500)
+@given(
+    edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=4)
+)
+@example(edits=[])
+def test_flipped_bits_give_the_right_data_or_are_refused(small, path, one_line, edits):
+    save_dataset(small, path)
+    raw = bytearray(path.read_bytes())
+    for place, change in edits:
+        raw[int(place * len(raw))] ^= change
+    path.write_bytes(raw)
+    loaded = loaded_or_none(path, one_line)
+    if loaded is None:
+        assert edits
+    else:
+        # Some fields, such as the time of a member, hold nothing that matters.
+        assert_same(loaded, small)
+
+
+@mutations(400)
+@given(
+    start=st.floats(0, 1), length=st.integers(0, 400), inserted=st.binary(max_size=30),
+    compressed=st.booleans(),
+)  # fmt: skip
+def test_bytes_cut_out_and_put_in_give_the_right_data_or_are_refused(
+    small, path, one_line, start, length, inserted, compressed
+):
+    write_npz(path, small, compression=zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED)
+    raw = path.read_bytes()
+    place = int(start * len(raw))
+    path.write_bytes(raw[:place] + inserted + raw[place + length :])
+    loaded = loaded_or_none(path, one_line)
+    if loaded is not None:
+        assert_same(loaded, small)
+
+
+# One array of the file, with right checksums, so that its header and data are what decides.
+
+
+@mutations(200)
+@given(
+    content=st.binary(max_size=80)
+    | st.text("{}[]()'\"descrfoantu1<|U0_:, \n\\9-TFalse", max_size=80).map(npy_by_hand)
+)
+def test_random_array_is_refused(small, path, one_line, content):
+    write_npz(path, small, {"y_train": content})
+    assert loaded_or_none(path, one_line) is None
+
+
+SIZES = st.integers(-2, 6) | st.sampled_from([10**5, 2**31, 2**32, 2**63 - 1, 2**64, 10**30])
+
+
+@mutations(300)
+@given(
+    shape=st.lists(SIZES, max_size=6).map(tuple),
+    descr=st.sampled_from(["|u1", "|b1", "<i8", "<f4", "<U7", "|O", "<M8[s]", "|V9", "<c16"]),
+    held=st.integers(0, 64),
+    compressed=st.booleans(),
+)
+def test_any_declared_shape_is_right_or_refused_before_memory_is_taken(
+    small, path, one_line, shape, descr, held, compressed
+):
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}}}"
+    packing = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    write_npz(path, small, {"x_train": npy_by_hand(header, bytes(held))}, compression=packing)
+
+    def read() -> None:
+        loaded = loaded_or_none(path, one_line)
+        # The only right one: the count of labels, the size of the test images, 24 bytes.
+        right = descr == "|u1" and held == 24 and shape in ((4, 3, 2), (4, 3, 2, 1))
+        assert (loaded is not None) == right
+
+    assert peak(read) < LITTLE
+
+
+# Whole arrays.
+
+
+def is_right(arrays: dict[str, np.ndarray]) -> bool:
+    """The schema once more, put as simply as can be."""
+    if set(ARRAYS) - set(arrays):
+        return False
+    for name, axes in (("name", 0), ("source", 0), ("class_names", 1)):
+        array = arrays[name]
+        if array.dtype.kind != "U" or array.ndim != axes or array.dtype.itemsize > 800:
+            return False
+        if not all(text and text.isprintable() for text in array.ravel().tolist()):
+            return False
+    classes = range(len(arrays["class_names"]))
+    for split in ("train", "test"):
+        images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
+        if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.size == 0:
+            return False
+        if labels.dtype.kind not in "iu" or labels.shape != (len(images),):
+            return False
+        if not all(label in classes for label in labels.tolist()):
+            return False
+    shapes = {(*arrays[name].shape[1:], 1)[:3] for name in ("x_train", "x_test")}
+    return len(classes) >= 2 and len(shapes) == 1
+
+
+NEW_VALUES = st.sampled_from(
+    [
+        np.nan, np.inf, -1, 0, 1, 2, 255, 256, 2**31, 2**63, 1e300, True, "", "a", "b\n", b"a",
+        "x" * MAX_CHARACTERS, "x" * (MAX_CHARACTERS + 1), "é", "\x1b[2J",
+    ]
+)  # fmt: skip
+DTYPES = st.sampled_from(
+    ["u1", "i1", ">u2", "<i4", ">i8", "u8", "f2", "f4", "f8", "c8", "?", "U3", "S3"]
+)
+CHANGES = st.lists(
+    st.one_of(
+        st.tuples(st.just("drop"), st.none()),
+        st.tuples(st.just("type"), DTYPES),
+        st.tuples(st.just("count"), st.integers(0, 6)),
+        st.tuples(st.just("axes"), st.sampled_from(["add", "flatten", "turn", "fortran", "none"])),
+        st.tuples(st.just("value"), NEW_VALUES),
+        st.tuples(st.just("all"), NEW_VALUES),
+    ),
+    min_size=1,
+    max_size=2,
+)
+
+
+def changed(array: np.ndarray, kind: str, how: object) -> np.ndarray | None:
+    match kind, how:
+        case "drop", _:
+            return None
+        case "type", _:
+            return array.astype(how)
+        case "count", _:
+            return np.resize(array, (how, *array.shape[1:]))
+        case "axes", "add":
+            return array[..., np.newaxis]
+        case "axes", "flatten":
+            return array.ravel()
+        case "axes", "turn":
+            return array.T
+        case "axes", "fortran":
+            return np.asfortranarray(array)
+        case "axes", _:
+            return array.ravel()[:1].reshape(())
+        case "value", _:  # one place, in a type that can hold both
+            values = array.ravel().tolist()
+            return np.array([*values[:-1], how]).reshape(array.shape) if values else array
+        case _:
+            return np.full(array.shape, how)
+
+
+@mutations(600)
+@given(
+    names=st.lists(st.sampled_from(ARRAYS), min_size=1, max_size=2), changes=CHANGES,
+    compressed=st.booleans(),
+)  # fmt: skip
+def test_changed_arrays_are_loaded_exactly_where_they_are_right(
+    small, path, one_line, names, changes, compressed
+):
+    arrays: dict[str, np.ndarray | None] = {n: np.array(getattr(small, n)) for n in ARRAYS}
+    for name, (kind, how) in zip(names, changes, strict=False):
+        if arrays[name] is not None:
+            try:
+                arrays[name] = changed(arrays[name], kind, how)
+            except (ValueError, OverflowError):  # NumPy itself makes no such array
+                continue
+    packing = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    write_npz(path, small, arrays, compression=packing)
+    loaded = loaded_or_none(path, one_line)
+    kept = {name: array for name, array in arrays.items() if array is not None}
+    assert (loaded is not None) == is_right(kept)
+    if loaded is not None:
+        wanted = {n: a.reshape((*a.shape, 1)[:4]) if n[0] == "x" else a for n, a in kept.items()}
+        wanted |= {n: kept[n].astype(np.int32) for n in ("y_train", "y_test")}
+        texts = {n: str(kept[n]) for n in ("name", "source")}
+        names_of_classes = tuple(kept["class_names"].tolist())
+        assert_same(loaded, Dataset(**(wanted | texts | {"class_names": names_of_classes})))
+
+
+@mutations(50)
+@given(
+    name=st.sampled_from(ARRAYS),
+    again=st.sampled_from(ARRAYS),
+    suffix=st.sampled_from(["", ".npy"]),
+)
+def test_array_that_is_there_twice_is_refused(small, path, one_line, name, again, suffix):
+    # Readers differ in which of the two they take.
+    write_npz(path, small, more=((name + suffix, npy(np.array(getattr(small, again)))),))
+    assert loaded_or_none(path, one_line) is None
+
+
+# Memory.
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_reading_takes_less_than_twice_the_size(large, path, packing, order):
+    write_npz(path, large, {"x_train": np.array(large.x_train, order=order)}, compression=packing)
+    size = large.x_train.nbytes + large.y_train.nbytes
+    assert peak(lambda: load_dataset(path)) < 1.5 * size
+
+
+@pytest.fixture
+def refused(path, one_line) -> Callable[[], tuple[str, int]]:
+    """The message about the file, and the most bytes that were held until it came."""
+
+    def read() -> tuple[str, int]:
+        messages: list[str] = []
+
+        def load() -> None:
+            with pytest.raises(UserError) as caught:
+                load_dataset(path)
+            messages.append(one_line(caught.value))
+
+        most = peak(load)
+        return messages[0], most
+
+    return read
+
+
+def test_zip_bomb_takes_no_memory(small, path, refused):
+    # 64 MiB of zeros in 64 KiB, behind a header that asks for 24 bytes.
+    content = npy_by_hand(U1_HEADER.format("(4, 3, 2, 1)"), bytes(2**26))
+    write_npz(path, small, {"x_train": content}, compression=zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 2**17
+    message, most = refused()
+    assert "x_train claims 24 bytes of data, its part of the file 67,108,864" in message
+    assert most < LITTLE
+
+
+def test_honest_bomb_over_the_limit_takes_no_memory(small, path, refused, monkeypatch):
+    monkeypatch.setattr(vit_hk.dataset, "MAX_BYTES", 2**25)
+    content = npy_by_hand(U1_HEADER.format(f"({2**16}, 32, 32)"), bytes(2**26))
+    write_npz(path, small, {"x_train": content}, compression=zipfile.ZIP_DEFLATED)
+    message, most = refused()
+    assert f"at most {2**25:,} are allowed" in message
+    assert most < LITTLE
+
+
+@pytest.mark.parametrize("version", [(2, 0), (3, 0)])
+def test_header_of_16_mebibytes_takes_no_memory(small, path, refused, version):
+    content = npy_by_hand(b" " * 2**24, version=version)
+    write_npz(path, small, {"x_train": content}, compression=zipfile.ZIP_DEFLATED)
+    message, most = refused()
+    assert f"x_train has .npy version {version}; allowed: 1.0" in message
+    assert most < LITTLE
+
+
+def test_millions_of_class_names_take_no_memory(large, path, refused):
+    # Four bytes each in the file, and many times that as texts.
+    write_npz(path, large, {"class_names": np.full(2_000_000, "a")})
+    message, most = refused()
+    assert "class_names is <U1 [2000000]; allowed: at most 10,000 texts" in message
+    assert most < 2 * path.stat().st_size
+
+
+def test_millions_of_wrong_labels_take_little_more_than_themselves(small, path, refused):
+    images = np.zeros((2_000_000, 2, 1), np.uint8)
+    changes = {"x_train": images, "y_train": np.full(2_000_000, 9, np.int8)}
+    write_npz(path, small, changes)
+    message, most = refused()
+    assert "(2,000,000 are wrong)" in message
+    assert most < 2 * path.stat().st_size
+
+
+LITTLE_MEMORY = """
+import resource, sys
+from vit_hk.dataset import load_dataset
+from vit_hk.errors import one_line_errors
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + 2**25, held + 2**25))
+with one_line_errors():
+    load_dataset(sys.argv[1])
+"""
+
+
+def test_data_set_that_does_not_fit_into_memory_ends_in_one_line(small, path, project):
+    content = npy_by_hand(U1_HEADER.format(f"(4, {2**12}, {2**12})"), bytes(2**26))
+    write_npz(path, small, {"x_train": content}, compression=zipfile.ZIP_DEFLATED)
+    run = subprocess.run(
+        [sys.executable, "-c", LITTLE_MEMORY, path],
+        cwd=project, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert run.stderr.startswith(f"error: {path} holds more images than fit into memory; ")
+    assert len(run.stderr.splitlines()) == 1

@@ -1,0 +1,120 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import vit_hk.memory
+from vit_hk.errors import UserError
+from vit_hk.memory import (
+    check_prediction_fits,
+    check_training_fits,
+    enough_memory,
+    free_bytes,
+)
+from vit_hk.params import ModelSettings
+
+
+class Device:
+    def __init__(self, statistics: dict[str, int] | None) -> None:
+        self.statistics = statistics
+
+    def memory_stats(self) -> dict[str, int] | None:
+        return self.statistics
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """What Linux says of memory: 3 MB are available, a container has no limit."""
+    for name in ("MEMINFO", "max", "current"):
+        (tmp_path / name).write_text({"current": "1000"}.get(name, "max\n"))
+    (tmp_path / "MEMINFO").write_text("MemTotal: 9000 kB\nMemFree: 1 kB\nMemAvailable: 3000 kB\n")
+    monkeypatch.setattr(vit_hk.memory, "MEMINFO", tmp_path / "MEMINFO")
+    monkeypatch.setattr(vit_hk.memory, "CGROUP", (tmp_path / "max", tmp_path / "current"))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("files")
+def test_free_memory_is_what_linux_calls_available():
+    assert free_bytes(Device(None)) == 3000 * 1024
+
+
+def test_container_may_have_less(files):
+    (files / "max").write_text("1200000\n")
+    assert free_bytes(Device(None)) == 1_199_000
+
+
+@pytest.mark.usefixtures("files")
+def test_gpu_tells_for_itself():
+    assert free_bytes(Device({"bytes_limit": 700, "bytes_in_use": 200})) == 500
+
+
+def test_nothing_is_known_elsewhere(files):
+    for path in files.iterdir():
+        path.unlink()
+    assert free_bytes(Device(None)) is None
+
+
+@pytest.fixture
+def model(tree) -> ModelSettings:
+    """Two layers, two heads, two registers and no class token."""
+    return ModelSettings(**tree["model"])
+
+
+def test_attention_of_a_batch_must_be_free(files, model):
+    # 100 images, 2 heads, 48 patches and 2 registers, 4 bytes each: 2,000,000.
+    (files / "max").write_text("2001000")
+    check_prediction_fits(model, 48, 100)
+    (files / "max").write_text("2000999")
+    with pytest.raises(MemoryError, match=r"at least 0\.0 GiB are needed, 0\.0 GiB are free"):
+        check_prediction_fits(model, 48, 100)
+
+
+def test_training_needs_all_layers_and_four_numbers_a_weight(files, model):
+    # Twice the above, for its two layers, and 16 bytes for each of 1,000 weights.
+    (files / "MEMINFO").write_text("MemAvailable: 9999 kB")
+    (files / "max").write_text("4017000")
+    check_training_fits(model, 48, 100, 1000)
+    (files / "max").write_text("4016999")
+    with pytest.raises(MemoryError):
+        check_training_fits(model, 48, 100, 1000)
+
+
+def test_where_nothing_is_known_nothing_is_refused(monkeypatch, model):
+    monkeypatch.setattr(vit_hk.memory, "free_bytes", lambda _: None)
+    check_prediction_fits(model, 10**6, 10**6)
+
+
+def allocate_with_jax() -> None:
+    jnp.zeros(2**44, jnp.uint8).block_until_ready()
+
+
+def allocate_with_numpy() -> None:
+    np.ones(2**50, np.uint8)
+
+
+def raise_the_bare_error() -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("allocate", "problem"),
+    [
+        (allocate_with_jax, "Out of memory allocating 17592186044416 bytes"),
+        (allocate_with_numpy, "Unable to allocate 1.00 PiB"),
+        (raise_the_bare_error, "allocation failed"),
+    ],
+)
+def test_lack_of_memory_names_the_settings_to_lower(allocate, problem, one_line):
+    with pytest.raises(UserError) as caught, enough_memory("train.batch_size"):
+        allocate()
+    message = one_line(caught.value)
+    assert message.startswith("not enough memory (")
+    assert problem in message
+    assert "lower in params.yaml: train.batch_size, model.hidden_size, " in message
+
+
+def test_other_errors_pass():
+    with pytest.raises(ZeroDivisionError), enough_memory("train.batch_size"):
+        raise ZeroDivisionError
+    with pytest.raises(jax.errors.JaxRuntimeError), enough_memory("train.batch_size"):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")

@@ -1,0 +1,93 @@
+"""Memory that a model and its batch need, told before it is taken or when it is not there."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+
+from vit_hk.errors import UserError
+from vit_hk.model.vit import count_tokens
+from vit_hk.params import ModelSettings
+
+MEMINFO = Path("/proc/meminfo")
+# Of a container: its limit and its use, in bytes.
+CGROUP = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"))
+FLOAT = 4  # bytes
+
+
+def check_prediction_fits(settings: ModelSettings, num_patches: int, batch_size: int) -> None:
+    """Compare what a batch takes at the very least, the attention of one layer, with what is free.
+
+    Linux hands out memory that is not there and later kills who uses it, without a word. So the
+    most that can be foreseen is asked for before.
+
+    Raises:
+      MemoryError: it is more. Where the system does not say what is free, nothing is raised.
+    """
+    _check_fits(_attention_bytes(settings, num_patches, batch_size))
+
+
+def check_training_fits(
+    settings: ModelSettings, num_patches: int, batch_size: int, num_parameters: int
+) -> None:
+    """The same for training: the attention of all layers, kept for the gradient, and the weights.
+
+    Of each weight there are four numbers: itself, its gradient and AdamW's two moments.
+
+    Raises:
+      MemoryError: it is more than is free.
+    """
+    attention = settings.num_layers * _attention_bytes(settings, num_patches, batch_size)
+    _check_fits(attention + 4 * FLOAT * num_parameters)
+
+
+def _attention_bytes(settings: ModelSettings, num_patches: int, batch_size: int) -> int:
+    """Of one layer: float32 [batch, heads, tokens, tokens]."""
+    return FLOAT * batch_size * settings.num_heads * count_tokens(settings, num_patches) ** 2
+
+
+def _check_fits(needed: int) -> None:
+    free = free_bytes(jax.devices()[0])
+    if free is not None and needed > free:
+        raise MemoryError(
+            f"at least {needed / 2**30:,.1f} GiB are needed, {free / 2**30:,.1f} GiB are free"
+        )
+
+
+def free_bytes(device: jax.Device) -> int | None:
+    """Memory that a device can still give, or None where it does not say."""
+    if statistics := device.memory_stats():  # a GPU
+        return statistics["bytes_limit"] - statistics["bytes_in_use"]
+    found = []
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = MEMINFO.read_text("ascii").splitlines()
+        available = next(line for line in lines if line.startswith("MemAvailable:"))
+        found.append(1024 * int(available.split()[1]))
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+        limit, used = (int(path.read_text("ascii")) for path in CGROUP)
+        found.append(limit - used)
+    return min(found, default=None)
+
+
+@contextlib.contextmanager
+def enough_memory(*settings: str) -> Iterator[None]:
+    """Turn a lack of memory inside the block into a UserError; also a decorator.
+
+    Args:
+      settings: keys of params.yaml to lower, beside those of the model.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        problem = str(error) or "allocation failed"
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        problem = str(error).splitlines()[0]
+    else:
+        return
+    keys = ", ".join([*settings, "model.hidden_size", "model.mlp_dim", "model.num_layers"])
+    raise UserError(
+        f"not enough memory ({problem}); lower in params.yaml: {keys}, or raise model.patch_size"
+    )
