@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The stages start as `python`; this makes it the one of the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test check chaos clean
+.PHONY: repro test check chaos reproducible clean
 
 repro: $(VENV)/users
 	dvc repro
@@ -21,6 +21,9 @@ check: $(VENV)/developers
 
 chaos: $(VENV)/developers
 	python tests/faults/chaos.py $(SEED)
+
+reproducible: $(VENV)/developers
+	python tests/faults/reproducible.py $(SEED)
 
 clean:
 	rm -rf $(VENV)

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from vit_hk.atomic import replacing
+from vit_hk.atomic import check_writable, replacing
 from vit_hk.dataset import SAMPLE_SOURCE, load_dataset
 from vit_hk.errors import one_line_errors
 from vit_hk.params import load_params
@@ -32,6 +32,7 @@ REPORT = Path("results/report.html")
 def main() -> None:
     """params.yaml, data, weights and results of the other stages -> results/report.html."""
     params = load_params()
+    check_writable(REPORT)
     dataset = load_dataset(DATASET)
     parameters = count_stored_parameters(WEIGHTS, params.model, dataset)
     metrics = read_metrics(METRICS)

@@ -3,10 +3,12 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from tqdm import tqdm
 
@@ -120,22 +122,27 @@ class _Training:
         self.schedule = learning_rate_schedule(params.train, self.epochs, self.steps)
         self.taker = SnapshotTaker(params.model, data, num_classes)
 
-        model = make_model(params.model, num_classes)
-        initial = init_params(params, data.x_train.shape[1:], num_classes)
-        flat, unravel = ravel_pytree(initial)
-        optimizer = make_optimizer(params.train, self.schedule, decay_mask(initial))
-        state = jax.jit(lambda flat: init_state(flat, optimizer, params.train))(flat)
-        self.start = Progress(state, [], [], 0.0)
-        self.split = Split(jnp.asarray(data.x_train), jnp.asarray(data.y_train))
-
         started = time.perf_counter()
-        steps_loop = make_run_steps(
-            model, unravel, optimizer, params.train, self.steps, data.mean, data.std, params.seed
-        )
-        self.run_steps = steps_loop.lower(state, self.split, jnp.int32(0)).compile()
-        self.weights_of = jax.jit(lambda state: unravel(_weights(state)))
+        model = make_model(params.model, num_classes)
+        image_shape = data.x_train.shape[1:]
+        # Beside the loop's, since compiling this takes nearly as long; for the loop, the shapes do.
+        with ThreadPoolExecutor(1) as beside:
+            initial = beside.submit(init_params, params, image_shape, num_classes)
+            self.like = jax.eval_shape(lambda: init_params(params, image_shape, num_classes))
+            zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self.like)
+            flat, unravel = ravel_pytree(zeros)
+            optimizer = make_optimizer(params.train, self.schedule, decay_mask(zeros))
+            first_state = jax.jit(lambda flat: init_state(flat, optimizer, params.train))
+            self.split = Split(jnp.asarray(data.x_train), jnp.asarray(data.y_train))
+            steps_loop = make_run_steps(
+                model, unravel, optimizer, params.train, self.steps, data.mean, data.std,
+                params.seed,
+            )  # fmt: skip
+            state = jax.eval_shape(first_state, flat)
+            self.run_steps = steps_loop.lower(state, self.split, jnp.int32(0)).compile()
+        self.start = Progress(first_state(ravel_pytree(initial.result())[0]), [], [], 0.0)
         self.predict = make_predictor(model, data.mean, data.std, params.train.batch_size)
-        self.predict(initial, data.x_validation[:1])
+        self.predict(initial.result(), data.x_validation[:1])
         self.compile_seconds = time.perf_counter() - started
 
     def run(self) -> Trained:
@@ -218,16 +225,20 @@ class _Training:
         if stop:
             raise StoppedError(int(progress.state.step), self.steps * self.epochs)
 
+    def weights_of(self, state: TrainState) -> hk.Params:
+        """The weights that validation sees; split on the host, which needs no compiling."""
+        leaves, tree = jax.tree.flatten(self.like)
+        ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+        parts = np.split(np.asarray(state.params if state.ema is None else state.ema), ends)
+        whole = [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+        return jax.device_put(jax.tree.unflatten(tree, whole))
+
     def seconds(self, progress: Progress) -> float:
         return progress.seconds + time.perf_counter() - self.began
 
     def rate(self) -> float:
         """Images a second, of the steps that this process has taken."""
         return self.stepped * self.settings.batch_size / self.stepping
-
-
-def _weights(state: TrainState) -> jax.Array:
-    return state.params if state.ema is None else state.ema
 
 
 def _ends_of_calls(done: int, steps: int, checkpoint_steps: int) -> list[int]:
