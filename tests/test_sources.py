@@ -392,7 +392,9 @@ def test_pinned_file_that_cannot_be_read_is_told_in_one_line(
 
 
 @pytest.mark.parametrize(
-    "archive", [b"", b"tar", gzip.compress(b"tar"), gzip.compress(bytes(9999))]
+    "archive",
+    [b"", b"tar", gzip.compress(b"tar"), gzip.compress(bytes(9999))],
+    ids=["empty", "no gzip", "no tar", "nothing in it"],
 )
 def test_cifar10_archive_that_cannot_be_read_is_told_in_one_line(server, cifar10, refuse, archive):
     server.answers["/cifar-10-binary.tar.gz"] = archive

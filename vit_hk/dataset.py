@@ -11,7 +11,7 @@ from typing import IO, TypeVar
 import numpy as np
 
 from vit_hk.atomic import replacing
-from vit_hk.errors import UserError
+from vit_hk.errors import UserError, in_one_line
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test", "name", "source", "class_names")
 MAX_BYTES = 8 * 2**30  # of all arrays together, unpacked
@@ -82,14 +82,14 @@ def load_dataset(path: str | Path) -> Dataset:
     except UserError as error:
         problem = str(error)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        problem = f"{path} is damaged ({' '.join(str(error).split())})"
+        problem = f"{path} is damaged ({in_one_line(error)})"
     except MemoryError:
         raise UserError(
             f"{path} holds more images than fit into memory; close other programs, or make it anew "
             "from fewer images"
         ) from None
     except (NotImplementedError, RuntimeError) as error:  # encryption, patches
-        problem = f"{path} is not an NPZ that NumPy writes ({error})"
+        problem = f"{path} is not an NPZ that NumPy writes ({in_one_line(error)})"
     raise UserError(f"{problem}; make it anew with: dvc repro --force download")
 
 

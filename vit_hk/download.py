@@ -19,7 +19,7 @@ from urllib.parse import urlparse
 
 from tqdm import tqdm
 
-from vit_hk.errors import UserError
+from vit_hk.errors import UserError, in_one_line
 
 ROUNDS = 3  # over all mirrors
 TIMEOUT = 10.0  # seconds until a host must have answered, and between looks at its speed
@@ -96,8 +96,7 @@ def _fetch(file: RemoteFile, mirrors: tuple[str, ...], target: Path) -> None:
     finally:
         partial.unlink(missing_ok=True)
     tried = "; ".join(
-        f"{urlparse(mirror).netloc}: {' '.join(str(problem).split())}"
-        for mirror, problem in problems.items()
+        f"{urlparse(mirror).netloc}: {in_one_line(problem)}" for mirror, problem in problems.items()
     )
     if refused:
         raise UserError(

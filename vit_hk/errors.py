@@ -40,3 +40,9 @@ def shorten(value: object, most: int = 60) -> str:
     except ValueError:  # Python writes out no number of more than 4,300 digits
         return "a number of thousands of digits"
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def in_one_line(error: object, most: int = 300) -> str:
+    """What another library says, without line breaks and not too long; it may quote a file."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."

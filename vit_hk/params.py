@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from vit_hk.errors import UserError, shorten
+from vit_hk.errors import UserError, in_one_line, shorten
 
 MAX_BYTES = 100_000  # a settings file is small; more than this is a mistake or an attack
 
@@ -231,12 +231,12 @@ def _read_tree(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        problem = " ".join((error.problem or "malformed").split())
+        problem = in_one_line(error.problem or "malformed")
         raise UserError(f"{path} is not valid YAML at {where}: {problem}") from None
     except RecursionError:
         raise UserError(f"{path} is nested far too deep; settings need three levels") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not valid YAML: {in_one_line(error)}") from None
 
 
 def _explain(error: ValidationError) -> str:

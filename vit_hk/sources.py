@@ -23,7 +23,7 @@ import pandas as pd
 from vit_hk.checksums import PINS
 from vit_hk.dataset import SAMPLE_SOURCE, Dataset, stratified_split
 from vit_hk.download import RemoteFile, UnreachableError, ensure
-from vit_hk.errors import UserError
+from vit_hk.errors import UserError, in_one_line
 from vit_hk.params import DataSettings
 
 MAX_UNPACKED = 2**28  # bytes of one archive; the largest here, CIFAR-10, has 184 million
@@ -89,8 +89,7 @@ def load_source(settings: DataSettings, project: Path) -> Dataset:
         x_train, y_train, x_test, y_test = source.read(folder)
     except (OSError, EOFError, LookupError, ValueError, zlib.error, tarfile.TarError) as error:
         raise UserError(
-            f"{folder} cannot be read: {' '.join(str(error).split())}; remove it and run: "
-            "dvc repro download"
+            f"{folder} cannot be read: {in_one_line(error)}; remove it and run: dvc repro download"
         ) from None
     return Dataset(
         x_train, y_train, x_test, y_test, settings.name, "torchvision", source.class_names

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from vit_hk.atomic import replacing
 from vit_hk.dataset import Dataset
-from vit_hk.errors import UserError, shorten
+from vit_hk.errors import UserError, in_one_line, shorten
 from vit_hk.model.vit import make_model
 from vit_hk.params import ModelSettings, OpenFraction, Seed, Settings
 
@@ -98,7 +98,7 @@ def load_weights(
     except ValidationError as error:
         problem = f"no valid {METADATA_KEY} in its metadata: {_explain(error)}"
     except (OSError, SafetensorError, TypeError) as error:
-        problem = " ".join(str(error).split())
+        problem = in_one_line(error)
     else:
         _check_finite(path, tensors)
         return _nested(tensors), info

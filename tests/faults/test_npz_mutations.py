@@ -1,8 +1,11 @@
 """Thousands of wrong data sets: the right arrays or one line, and never much memory."""
 
+import contextlib
+import struct
 import subprocess
 import sys
 import tracemalloc
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +113,14 @@ def test_bytes_cut_out_and_put_in_give_the_right_data_or_are_refused(
     loaded = loaded_or_none(path, one_line)
     if loaded is not None:
         assert_same(loaded, small)
+
+
+def test_name_of_60_000_letters_is_not_quoted_in_full(small, path, one_line):
+    write_npz(path, small, more=(("more", bytes(2**17)),))
+    raw = bytearray(path.read_bytes())
+    struct.pack_into("<H", raw, 26, 60_000)  # length of the first member's name
+    path.write_bytes(raw)
+    assert loaded_or_none(path, one_line) is None
 
 
 # One array of the file, with right checksums, so that its header and data are what decides.
@@ -236,10 +247,9 @@ def test_changed_arrays_are_loaded_exactly_where_they_are_right(
     arrays: dict[str, np.ndarray | None] = {n: np.array(getattr(small, n)) for n in ARRAYS}
     for name, (kind, how) in zip(names, changes, strict=False):
         if arrays[name] is not None:
-            try:
+            with warnings.catch_warnings(), contextlib.suppress(ValueError, OverflowError):
+                warnings.simplefilter("ignore")  # NumPy's, of a cast that loses something
                 arrays[name] = changed(arrays[name], kind, how)
-            except (ValueError, OverflowError):  # NumPy itself makes no such array
-                continue
     packing = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     write_npz(path, small, arrays, compression=packing)
     loaded = loaded_or_none(path, one_line)

@@ -59,7 +59,9 @@ def test_timing_is_recorded(finished):
     timing = json.loads((finished[0] / "results" / "timing.json").read_text())
     assert set(timing) == {"train", "evaluate"}
     assert set(timing["train"]) == {"compile_seconds", "train_seconds", "images_per_second"}
-    assert all(value > 0 for figures in timing.values() for value in figures.values())
+    # Rounded to hundredths, 18 images may take 0.00 seconds.
+    assert timing["train"]["train_seconds"] > 0
+    assert all(figures["images_per_second"] > 0 for figures in timing.values())
 
 
 def test_curves_are_drawn(finished):
