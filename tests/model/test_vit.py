@@ -1,10 +1,12 @@
 import itertools
 import math
 
+import haiku as hk
 import jax
 import numpy as np
 import pytest
 
+from vit_hk.model.encoder import Block
 from vit_hk.model.vit import count_parameters, make_model
 
 
@@ -170,3 +172,19 @@ def test_sincos_positions_make_the_order_of_patches_matter(settings, random_para
     shuffled = shuffle_patches(images, 2, [1, 0, 2, 3, 4, 5])
     difference = run(params, images).logits - run(params, shuffled).logits
     assert np.abs(difference).max() > 1e-2
+
+
+def test_last_block_gives_the_class_token_as_if_it_computed_all(random_params):
+    # Only that token is computed there; its numbers are those of the block on all tokens.
+    random = np.random.default_rng(0)
+    x = random.normal(size=(2 * 5, 8)).astype(np.float32)
+
+    def run(x, only_first):
+        return Block(2, 12, name="block")(x, 5, False, only_first=only_first)
+
+    block = hk.transform(run)
+    params = random_params(block, x, False)
+    whole, weights = block.apply(params, None, x, False)
+    first, same_weights = block.apply(params, None, x, True)
+    np.testing.assert_allclose(first, whole.reshape(2, 5, 8)[:, 0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(same_weights, weights, rtol=1e-5, atol=1e-6)

@@ -21,7 +21,11 @@ class SelfAttention(hk.Module):
     name: str | None = None
 
     def __call__(
-        self, x: jax.Array, tokens: int, offset: jax.Array | None = None
+        self,
+        x: jax.Array,
+        tokens: int,
+        offset: jax.Array | None = None,
+        only_first: bool = False,
     ) -> tuple[jax.Array, jax.Array]:
         """Let each token look at all tokens of its image.
 
@@ -29,9 +33,10 @@ class SelfAttention(hk.Module):
           x: [B * T, D], the tokens of all images one below the other.
           tokens: T.
           offset: [B, H, T, T], added to the weights; see `ViT`.
+          only_first: give the new first token of each image only.
 
         Returns:
-          The new tokens [B * T, D] and the weights [B, H, query T, key T].
+          The new tokens, [B * T, D] or [B, D], and the weights [B, H, query T, key T].
         """
         width = x.shape[-1]
         head = width // self.num_heads
@@ -43,9 +48,19 @@ class SelfAttention(hk.Module):
         )
         if self.qk_norm:
             q, k = layer_norm(q, "q_norm"), layer_norm(k, "k_norm")
-        scores = jnp.einsum("bqhk,bthk->bhqt", q * head**-0.5, k)
-        weights = jax.nn.softmax(scores, axis=-1)
+        q = q * head**-0.5
+        if only_first:  # XLA leaves the others out, unless somebody reads their weights
+            used, others = _softmax_of_products(q[:, :1], k), _softmax_of_products(q[:, 1:], k)
+            weights = jnp.concatenate([used, others], axis=2)
+        else:
+            used = weights = _softmax_of_products(q, k)
         if offset is not None:
             weights = weights + offset
-        mixed = jnp.einsum("bhqt,bthk->bqhk", weights, v).reshape(x.shape)
+            used = weights[:, :, : used.shape[2]]
+        mixed = jnp.einsum("bhqt,bthk->bqhk", used, v).reshape(-1, width)
         return hk.Linear(width, w_init=glorot, name="out")(mixed), weights
+
+
+def _softmax_of_products(q: jax.Array, k: jax.Array) -> jax.Array:
+    """Weights [B, H, query, key] of queries [B, query, H, K] and keys [B, key, H, K]."""
+    return jax.nn.softmax(jnp.einsum("bqhk,bthk->bhqt", q, k), axis=-1)

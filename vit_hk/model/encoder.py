@@ -73,10 +73,16 @@ class Block(hk.Module):
         tokens: int,
         is_training: bool,
         attention_offset: jax.Array | None = None,
+        only_first: bool = False,
     ) -> tuple[jax.Array, jax.Array]:
-        """From tokens [B * T, D] to new tokens [B * T, D] and weights [B, H, T, T]."""
+        """From tokens [B * T, D] to new tokens [B * T, D] and weights [B, H, T, T].
+
+        With `only_first` the new tokens are the first of each image, [B, D].
+        """
         attention = SelfAttention(self.num_heads, self.qk_norm, name="attention")
-        branch, weights = attention(layer_norm(x, "norm_1"), tokens, attention_offset)
+        branch, weights = attention(layer_norm(x, "norm_1"), tokens, attention_offset, only_first)
+        if only_first:
+            x, tokens = x[::tokens], 1
         x = x + self._regularize(branch, tokens, is_training)
         feed_forward = FeedForward(self.mlp_dim, self.dropout, name="mlp")
         branch = feed_forward(layer_norm(x, "norm_2"), is_training)

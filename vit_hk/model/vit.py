@@ -52,10 +52,12 @@ class ViT(hk.Module):
         attention = []
         for index in range(self.settings.num_layers):
             offset = None if attention_offset is None else attention_offset[index]
-            x, weights = self._block(index)(x, tokens, is_training, offset)
+            # Of the last block's tokens nobody reads another than the class token.
+            last = self.settings.pool == "cls" and index == self.settings.num_layers - 1
+            x, weights = self._block(index)(x, tokens, is_training, offset, only_first=last)
             attention.append(weights)
-        x = layer_norm(x, "norm").reshape(batch, tokens, width)
-        features = x[:, 0] if self.settings.pool == "cls" else self._mean_patch(x)
+        x = layer_norm(x, "norm")
+        features = x if self.settings.pool == "cls" else self._mean_patch(x, tokens)
         logits = hk.Linear(self.num_classes, w_init=jnp.zeros, name="head")(features)
         return ViTOutput(logits, features, jnp.stack(attention))
 
@@ -92,8 +94,10 @@ class ViT(hk.Module):
         rate = s.drop_path * index / max(1, s.num_layers - 1)  # grows linearly with depth
         return Block(s.num_heads, s.mlp_dim, s.dropout, rate, s.qk_norm, name=f"block_{index}")
 
-    def _mean_patch(self, x: jax.Array) -> jax.Array:
-        return x[:, self.settings.registers :].mean(axis=1)
+    def _mean_patch(self, x: jax.Array, tokens: int) -> jax.Array:
+        """From [B * T, D] to [B, D]."""
+        tokens_of_images = x.reshape(-1, tokens, x.shape[-1])
+        return tokens_of_images[:, self.settings.registers :].mean(axis=1)
 
 
 def make_model(settings: ModelSettings, num_classes: int) -> hk.Transformed:
