@@ -92,7 +92,7 @@ def test_second_dvc_beside_a_running_one_is_refused(clone):
 def test_experiments_go_on_from_where_they_were_killed(clone):
     clone.run("git", "add", "--all")
     clone.run("git", "commit", "--quiet", "--message=settings")
-    command = ["dvc", "exp", "run", "--temp", "-S", "train.epochs=400"]
+    command = ["dvc", "exp", "run", "--temp", "-S", "train.epochs=30"]
     running = subprocess.Popen(
         command, cwd=clone.folder, env=clone.environment, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True,
@@ -101,5 +101,5 @@ def test_experiments_go_on_from_where_they_were_killed(clone):
     wait_for(clone.folder, ".scratch/train/*/*.sha256.json")
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
-    printed = clone.run("dvc", "exp", "run", "--temp", "-S", "train.epochs=400")
+    printed = clone.run("dvc", "exp", "run", "--temp", "-S", "train.epochs=30")
     assert "goes on after step" in printed
