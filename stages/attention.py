@@ -193,11 +193,15 @@ def draw_any_patch(
     dataset: Dataset, info: WeightsInfo, attention: np.ndarray, chosen: np.ndarray
 ) -> None:
     """Write where each patch of the first chosen image looks."""
-    between = attention[-1, 0].mean(axis=0)[-info.num_patches :, -info.num_patches :]  # [N, N]
+    layers = len(attention)
+    # With a class token nobody reads the patches after the last layer.
+    layer = layers - 1 if info.model.pool == "cls" and layers > 1 else layers
+    between = attention[layer - 1, 0].mean(axis=0)[-info.num_patches :, -info.num_patches :]  # N, N
     tiles = between.reshape(*info.grid, *info.grid)
     figure = draw_patch_grid(
         tiles,
-        f"Where each patch of test image {chosen[0]} looks\nin the last layer, mean over the heads",
+        f"Where each patch of test image {chosen[0]} looks\n"
+        f"in layer {layer} of {layers}, mean over the heads",
         "share of the attention of the patch in the frame",
         "viridis",
         (0.0, float(tiles.max())),
