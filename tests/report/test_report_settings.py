@@ -1,5 +1,7 @@
 import subprocess
 
+from settings_file import change_settings
+
 from vit_hk.params import load_params
 from vit_hk.report.settings import SHIPPED, compare_with_shipped
 
@@ -18,8 +20,8 @@ def test_settings_as_shipped_differ_in_nothing():
 
 def test_changed_settings_are_written_as_in_the_file(tmp_path):
     path = tmp_path / "params.yaml"
-    text = SHIPPED.read_text("utf-8")
-    text = text.replace("epochs: 12", "epochs: 3").replace("qk_norm: false", "qk_norm: true")
-    path.write_text(text.replace("root: data/raw", "root: elsewhere"), "utf-8")
+    path.write_bytes(SHIPPED.read_bytes())
+    shipped = load_params(SHIPPED).train.epochs
+    change_settings(path, {"train__epochs": 3, "model__qk_norm": True, "data__root": "elsewhere"})
     changed = [tuple(s) for s in compare_with_shipped(load_params(path)) if s.changed]
-    assert changed == [("model.qk_norm", "true", "false"), ("train.epochs", "3", "12")]
+    assert changed == [("model.qk_norm", "true", "false"), ("train.epochs", "3", str(shipped))]
