@@ -8,6 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: repro test check chaos reproducible clean
 
 repro: $(VENV)/users
+	python -m vit_hk.dvc_files
 	dvc repro
 
 test: $(VENV)/developers

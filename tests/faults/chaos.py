@@ -61,8 +61,8 @@ def report(name: str, kills: Kills, seconds: float) -> None:
     print(
         f"{name}: {kills.done.total()} kills in {seconds:.0f} s ({ways}); went on from a "
         f"checkpoint {resumed} times; refused beside a running trainer {kills.refused} times; "
-        f"{kills.printed.count('is damaged')} damaged checkpoints; all outputs as if never "
-        "interrupted"
+        f"{kills.printed.count('is damaged')} damaged checkpoints; {kills.mended} files of DVC "
+        "half-written; all outputs as if never interrupted"
     )
 
 
