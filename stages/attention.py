@@ -38,7 +38,7 @@ from vit_hk.figures.token_shares import draw_token_shares
 from vit_hk.head_statistics import HeadStatistics, head_statistics
 from vit_hk.inference import make_predictor, run_model
 from vit_hk.memory import check_prediction_fits, enough_memory
-from vit_hk.model.vit import count_tokens, make_model
+from vit_hk.model.vit import make_model
 from vit_hk.params import load_params
 from vit_hk.weights import WeightsInfo, load_weights
 
@@ -227,7 +227,7 @@ def write_statistics(statistics: HeadStatistics) -> None:
 
 def draw_statistics(statistics: HeadStatistics, info: WeightsInfo, num_images: int) -> None:
     """Write how far heads look, how spread out they are, and what they look at."""
-    tokens = count_tokens(info.model, info.num_patches)
+    tokens = info.model.num_tokens(info.num_patches)
     even = float(patch_distances(info.grid, info.model.patch_size).mean())
     distance = draw_by_layer(
         statistics.distance,

@@ -14,6 +14,16 @@ from vit_hk.dataset import ARRAYS, Dataset
 U1_HEADER = "{{'descr': '|u1', 'fortran_order': False, 'shape': {}}}"
 
 
+def small_dataset() -> Dataset:
+    """Small enough that random damage hits headers as often as pixels."""
+    random = np.random.default_rng(0)
+    return Dataset(
+        random.integers(0, 256, (4, 3, 2, 1), dtype=np.uint8), np.array([0, 1, 1, 0], np.int32),
+        random.integers(0, 256, (2, 3, 2, 1), dtype=np.uint8), np.array([1, 0], np.int32),
+        "mnist", "made for a test", ("a", "b"),
+    )  # fmt: skip
+
+
 def npy(array: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.lib.format.write_array(file, array)

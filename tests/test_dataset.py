@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from npz_file import U1_HEADER, assert_same, npy, npy_by_hand, write_npz
+from npz_file import U1_HEADER, assert_same, npy, npy_by_hand, small_dataset, write_npz
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from vit_hk.dataset import (
@@ -29,13 +29,7 @@ REMEDY = "make it anew with: dvc repro --force download"
 
 @pytest.fixture(scope="module")
 def small() -> Dataset:
-    """Small enough that random damage hits headers as often as pixels."""
-    random = np.random.default_rng(0)
-    return Dataset(
-        random.integers(0, 256, (4, 3, 2, 1), dtype=np.uint8), np.array([0, 1, 1, 0], np.int32),
-        random.integers(0, 256, (2, 3, 2, 1), dtype=np.uint8), np.array([1, 0], np.int32),
-        "mnist", "made for a test", ("a", "b"),
-    )  # fmt: skip
+    return small_dataset()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vit_hk.dataset import normalize
-from vit_hk.model.vit import ViTOutput, count_tokens
+from vit_hk.model.vit import ViTOutput
 from vit_hk.params import ModelSettings
 
 CHUNK_BYTES = 2**28  # of the attention of all layers that is held at a time
@@ -85,7 +85,7 @@ def make_attention_gradient(
 
 def attention_chunks(count: int, num_patches: int, settings: ModelSettings) -> Iterator[slice]:
     """Parts of `count` images, each small enough that its attention fits into memory."""
-    tokens = count_tokens(settings, num_patches)
+    tokens = settings.num_tokens(num_patches)
     numbers = settings.num_layers * settings.num_heads * tokens**2  # float32, of an image
     size = max(1, CHUNK_BYTES // (4 * numbers))
     for start in range(0, count, size):

@@ -7,7 +7,6 @@ from pathlib import Path
 import jax
 
 from vit_hk.errors import UserError
-from vit_hk.model.vit import count_tokens
 from vit_hk.params import ModelSettings
 
 MEMINFO = Path("/proc/meminfo")
@@ -44,7 +43,7 @@ def check_training_fits(
 
 def _attention_bytes(settings: ModelSettings, num_patches: int, batch_size: int) -> int:
     """Of one layer: float32 [batch, heads, tokens, tokens]."""
-    return FLOAT * batch_size * settings.num_heads * count_tokens(settings, num_patches) ** 2
+    return FLOAT * batch_size * settings.num_heads * settings.num_tokens(num_patches) ** 2
 
 
 def _check_fits(needed: int) -> None:

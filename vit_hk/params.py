@@ -75,6 +75,14 @@ class ModelSettings(Settings):
             )
         return self
 
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of patches of an image of so many pixels."""
+        return height // self.patch_size, width // self.patch_size
+
+    def num_tokens(self, num_patches: int) -> int:
+        """T: the patches, the registers, and with pool "cls" the class token."""
+        return num_patches + self.registers + (self.pool == "cls")
+
 
 class AugmentSettings(Settings):
     """Random changes of training images; 0 turns one off."""

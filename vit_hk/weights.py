@@ -58,7 +58,7 @@ class WeightsInfo(Settings):
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches."""
         height, width, _ = self.image_shape
-        return height // self.model.patch_size, width // self.model.patch_size
+        return self.model.grid(height, width)
 
     @property
     def num_patches(self) -> int:

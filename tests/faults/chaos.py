@@ -41,9 +41,7 @@ def main() -> None:
             kills = Kills(clone, command, seed, LONGEST)
             kills.run(KILLS)
             clone.repro()  # dvc's part, where the trainer was alone
-            found = outputs(clone.folder)
-            differ = [n for n in expected.keys() | found.keys() if expected[n] != found.get(n)]
-            assert not differ, differ
+            check_same(expected, clone.folder)
             report(name, kills, time.monotonic() - started)
 
 
@@ -52,6 +50,14 @@ def prepare(folder: Path) -> Clone:
     clone = copy_project(folder)
     clone.set(**SMALL)
     return clone
+
+
+def check_same(expected: dict[str, bytes], folder: Path) -> None:
+    """Fail where an output is missing, one too many, or has other bytes."""
+    found = outputs(folder)
+    names = expected.keys() | found.keys()
+    differ = sorted(name for name in names if expected.get(name) != found.get(name))
+    assert not differ, f"{folder}: {differ}"
 
 
 def report(name: str, kills: Kills, seconds: float) -> None:

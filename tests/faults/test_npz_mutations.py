@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from npz_file import U1_HEADER, assert_same, npy, npy_by_hand, write_npz
+from mutations import mutations
+from npz_file import U1_HEADER, assert_same, npy, npy_by_hand, small_dataset, write_npz
 
 import vit_hk.dataset
 from vit_hk.dataset import ARRAYS, MAX_CHARACTERS, Dataset, load_dataset, save_dataset
@@ -23,23 +24,9 @@ from vit_hk.errors import UserError
 LITTLE = 3e6  # bytes; a data set of these tests has some hundred
 
 
-def mutations(count: int) -> Callable:
-    return settings(
-        max_examples=count,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    )
-
-
 @pytest.fixture(scope="module")
 def small() -> Dataset:
-    """Small enough that random damage hits headers as often as pixels."""
-    random = np.random.default_rng(0)
-    return Dataset(
-        random.integers(0, 256, (4, 3, 2, 1), dtype=np.uint8), np.array([0, 1, 1, 0], np.int32),
-        random.integers(0, 256, (2, 3, 2, 1), dtype=np.uint8), np.array([1, 0], np.int32),
-        "mnist", "made for a test", ("a", "b"),
-    )  # fmt: skip
+    return small_dataset()
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from mutations import mutations
 
 from vit_hk.errors import UserError
 from vit_hk.params import MAX_BYTES, Params, load_params
@@ -31,14 +32,6 @@ CHANGES = st.lists(
     st.tuples(st.sampled_from(["put", "drop"]), st.integers(0, 99), KEYS, VALUES), max_size=3
 )
 FRAGMENTS = st.text("{}[]:,-?&*!|>'\"%@`#~<=. \n\t01289eExnayo_\\\0\x85é", max_size=12)
-
-
-def mutations(count: int) -> Callable:
-    return settings(
-        max_examples=count,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    )
 
 
 class _WithoutAliases(yaml.SafeDumper):

@@ -12,8 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from mutations import mutations
 
 from vit_hk.dataset import Dataset
 from vit_hk.errors import UserError
@@ -34,14 +35,6 @@ INFO = WeightsInfo(
     image_shape=list(SHAPE), mean=[0.1, 1 / 3], std=[0.2, 0.3], seed=5, validation_fraction=0.1,
 )  # fmt: skip
 Weights = dict[str, dict[str, np.ndarray]]
-
-
-def mutations(count: int) -> Callable:
-    return settings(
-        max_examples=count,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    )
 
 
 @pytest.fixture(scope="module")

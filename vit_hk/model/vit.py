@@ -1,6 +1,7 @@
 """The Vision Transformer (arXiv 2010.11929): images in, logits and attention out."""
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import haiku as hk
@@ -67,7 +68,7 @@ class ViT(hk.Module):
         s = self.settings
         x = PatchEmbedding(s.patch_size, s.hidden_size, name="patches")(images)  # [B, N, D]
         if s.position == "sincos2d":
-            rows, columns = images.shape[1] // s.patch_size, images.shape[2] // s.patch_size
+            rows, columns = s.grid(*images.shape[1:3])
             x = x + sincos2d_positions(rows, columns, s.hidden_size)
         tokens = [self._shared_tokens("class_token", 1, len(x))] if s.pool == "cls" else []
         x = jnp.concatenate([*tokens, x], axis=1)
@@ -116,17 +117,12 @@ def make_model(settings: ModelSettings, num_classes: int) -> hk.Transformed:
     return hk.transform(forward)
 
 
-def count_tokens(settings: ModelSettings, num_patches: int) -> int:
-    """T: the patches, the registers, and with pool "cls" the class token."""
-    return num_patches + settings.registers + (settings.pool == "cls")
-
-
 def count_parameters(settings: ModelSettings, image_shape: ImageShape, num_classes: int) -> int:
     """The number of learned numbers, in closed form."""
     s, (height, width, channels) = settings, image_shape
     d, m = s.hidden_size, s.mlp_dim
     class_tokens = 1 if s.pool == "cls" else 0
-    patches = (height // s.patch_size) * (width // s.patch_size)
+    patches = math.prod(s.grid(height, width))
     embedding = s.patch_size**2 * channels * d + d
     tokens = (class_tokens + s.registers) * d
     positions = (class_tokens + patches) * d if s.position == "learned" else 0

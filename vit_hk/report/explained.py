@@ -1,6 +1,7 @@
 """results/attention/attention.npz, checked against the settings and the data."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,8 @@ def read_explained(path: Path, model: ModelSettings, dataset: Dataset) -> Explai
 
 def _check(explained: Explained, model: ModelSettings, dataset: Dataset) -> None:
     height, width, _ = dataset.image_shape
-    patches = (height // model.patch_size) * (width // model.patch_size)
-    tokens = patches + model.registers + (model.pool == "cls")
+    patches = math.prod(model.grid(height, width))
+    tokens = model.num_tokens(patches)
     number, methods = len(explained.indices), len(explained.methods)
     wanted = {
         "attention": (model.num_layers, number, model.num_heads, tokens, tokens),

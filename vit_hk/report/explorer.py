@@ -107,9 +107,10 @@ def make_explorer(
         images.append(image)
     class_token = ["the class token"] if model.pool == "cls" else []
     registers = [f"register {register + 1}" for register in range(model.registers)]
+    rows, columns = model.grid(*explained.images.shape[1:3])
     return Explorer(
-        rows=explained.images.shape[1] // model.patch_size,
-        columns=explained.images.shape[2] // model.patch_size,
+        rows=rows,
+        columns=columns,
         layers=layers,
         heads=heads,
         reader=name_of_reader(model.pool),

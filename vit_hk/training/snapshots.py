@@ -1,5 +1,7 @@
 """How attention forms: the same few images at several points of a training."""
 
+import math
+
 import haiku as hk
 import jax
 import numpy as np
@@ -28,7 +30,7 @@ class SnapshotTaker:
         images = data.x_validation[snapshot_images(data)]
         _, height, width, _ = images.shape
         self._pool = settings.pool
-        self._num_patches = (height // settings.patch_size) * (width // settings.patch_size)
+        self._num_patches = math.prod(settings.grid(height, width))
         model = make_model(settings, num_classes)
         self._run = jax.jit(lambda p: run_model(model, p, images, data.mean, data.std))
 
