@@ -42,7 +42,7 @@ SETTINGS: dict[str, Any] = {
         "grad_clip": 1.0,
         "ema_decay": 0.0,
         "validation_fraction": 0.25,
-        "augment": {"shift": 0},
+        "augment": {"shift": 0, "rotate": 0.0, "scale": 0.0, "elastic": 0.0},
         "snapshot_epochs": [1, 2, 50],
         "checkpoint_steps": 0,
         "platform": "cpu",

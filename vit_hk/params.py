@@ -80,6 +80,9 @@ class AugmentSettings(Settings):
     """Random changes of training images; 0 turns one off."""
 
     shift: Annotated[int, Field(ge=0, le=1000)]
+    rotate: Annotated[float, Field(ge=0.0, le=180.0)]
+    scale: Fraction
+    elastic: Annotated[float, Field(ge=0.0, le=1000.0)]
 
 
 class TrainSettings(Settings):

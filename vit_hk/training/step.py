@@ -10,7 +10,7 @@ import optax
 
 from vit_hk.dataset import normalize
 from vit_hk.params import TrainSettings
-from vit_hk.training.augment import random_shift
+from vit_hk.training.augment import augment
 
 
 class TrainState(NamedTuple):
@@ -86,7 +86,7 @@ def make_run_steps(
 
     def loss_of(flat: jax.Array, images: jax.Array, labels: jax.Array, key: jax.Array) -> jax.Array:
         augment_key, model_key = jax.random.split(key)
-        images = random_shift(augment_key, images, settings.augment.shift)
+        images = augment(augment_key, images, settings.augment)
         scaled = normalize(images, jnp.float32(mean), jnp.float32(std))
         logits = model.apply(unravel(flat), model_key, scaled, is_training=True).logits
         return cross_entropy(logits, labels, settings.label_smoothing)
