@@ -202,6 +202,8 @@ def test_number_that_is_not_finite_is_refused(refuse, tree, key, value):
         ("train.augment.rotate", 180.5),
         ("train.augment.scale", 1.0),
         ("train.augment.elastic", -0.5),
+        ("train.augment.mixup", -0.1),
+        ("train.augment.cutmix", 1000.5),
         ("train.platform", "tpu"),
         ("evaluate.batch_size", 0),
         ("evaluate.faithfulness_share", 0),

@@ -83,6 +83,8 @@ class AugmentSettings(Settings):
     rotate: Annotated[float, Field(ge=0.0, le=180.0)]
     scale: Fraction
     elastic: Annotated[float, Field(ge=0.0, le=1000.0)]
+    mixup: Annotated[float, Field(ge=0.0, le=1000.0)]
+    cutmix: Annotated[float, Field(ge=0.0, le=1000.0)]
 
 
 class TrainSettings(Settings):

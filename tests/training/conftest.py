@@ -20,7 +20,14 @@ MODEL = {
     "qk_norm": False,
     "registers": 0,
 }
-AUGMENT = {"shift": 0, "rotate": 0.0, "scale": 0.0, "elastic": 0.0}
+AUGMENT = {
+    "shift": 0,
+    "rotate": 0.0,
+    "scale": 0.0,
+    "elastic": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+}
 TRAIN = {
     "epochs": 3,
     "min_steps": 0,

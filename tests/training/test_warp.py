@@ -17,7 +17,7 @@ def pictures(*shape):
 
 
 def settings(**changes):
-    return AugmentSettings(**{"shift": 0, "rotate": 0.0, "scale": 0.0, "elastic": 0.0} | changes)
+    return AugmentSettings(**dict.fromkeys(AugmentSettings.model_fields, 0) | changes)
 
 
 def no_shift(count):
