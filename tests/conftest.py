@@ -20,6 +20,7 @@ SETTINGS: dict[str, Any] = {
     "data": {"name": "mnist", "root": "data/raw", "offline": "sample"},
     "model": {
         "patch_size": 4,
+        "stem": "linear",
         "hidden_size": 8,
         "num_layers": 2,
         "num_heads": 2,

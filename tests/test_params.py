@@ -176,6 +176,7 @@ def test_number_that_is_not_finite_is_refused(refuse, tree, key, value):
         ("seed", -1),
         ("seed", 2**32),
         ("model.patch_size", 0),
+        ("model.stem", "convolution"),
         ("model.num_layers", 0),
         ("model.num_heads", 0),
         ("model.registers", -1),

@@ -50,6 +50,7 @@ class ModelSettings(Settings):
     """The Vision Transformer; terms as in arXiv 2010.11929, table 1."""
 
     patch_size: Count
+    stem: Literal["linear", "conv"]
     hidden_size: Count
     num_layers: Annotated[int, Field(ge=1, le=1000)]
     num_heads: Count

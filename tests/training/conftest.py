@@ -9,6 +9,7 @@ from vit_hk.training.data import TrainingData
 
 MODEL = {
     "patch_size": 4,
+    "stem": "linear",
     "hidden_size": 16,
     "num_layers": 1,
     "num_heads": 2,
