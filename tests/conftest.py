@@ -36,6 +36,7 @@ SETTINGS: dict[str, Any] = {
         "epochs": 2,
         "min_steps": 0,
         "batch_size": 10,
+        "optimizer": "adamw",
         "learning_rate": 0.01,
         "warmup_epochs": 0.5,
         "weight_decay": 0.05,

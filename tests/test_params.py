@@ -189,6 +189,7 @@ def test_number_that_is_not_finite_is_refused(refuse, tree, key, value):
         ("train.epochs", -3),
         ("train.min_steps", -1),
         ("train.batch_size", 0),
+        ("train.optimizer", "sgd"),
         ("train.learning_rate", 0.0),
         ("train.learning_rate", -0.1),
         ("train.warmup_epochs", -0.5),

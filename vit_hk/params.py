@@ -97,6 +97,7 @@ class TrainSettings(Settings):
     epochs: Count
     min_steps: Annotated[int, Field(ge=0, le=1_000_000_000)]
     batch_size: Count
+    optimizer: Literal["adamw", "muon"]
     learning_rate: Annotated[float, Field(gt=0.0, le=1e30)]
     warmup_epochs: Annotated[float, Field(ge=0.0)]
     weight_decay: Annotated[float, Field(ge=0.0)]

@@ -33,6 +33,7 @@ TRAIN = {
     "epochs": 3,
     "min_steps": 0,
     "batch_size": 16,
+    "optimizer": "adamw",
     "learning_rate": 0.01,
     "warmup_epochs": 1.0,
     "weight_decay": 0.05,

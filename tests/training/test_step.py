@@ -214,7 +214,7 @@ def run_vit(make_params, quadrants):
     model, split = make_model(params.model, 4), Split(quadrants.x_train, quadrants.y_train)
     flat, unravel = ravel_pytree(init_params(params, (8, 8, 1), 4))
     optimizer = make_optimizer(
-        params.train, optax.constant_schedule(0.01), decay_mask(unravel(flat))
+        params.train, optax.constant_schedule(0.01), decay_mask(unravel(flat)), unravel
     )
     run_steps = make_run_steps(
         model, unravel, optimizer, params.train, 10, quadrants.mean, quadrants.std, params.seed
