@@ -28,7 +28,7 @@ from vit_hk.explain.token_shares import token_kinds
 from vit_hk.explanation import Explainer
 from vit_hk.figures.by_layer import draw_by_layer
 from vit_hk.figures.class_maps import draw_class_maps
-from vit_hk.figures.filters import draw_filters
+from vit_hk.figures.filters import draw_filters, draw_kernels
 from vit_hk.figures.overview import draw_overview
 from vit_hk.figures.patch_grid import draw_patch_grid
 from vit_hk.figures.right_wrong import draw_right_wrong
@@ -46,7 +46,7 @@ DATASET = Path("data/dataset.npz")
 WEIGHTS = Path("models/vit.safetensors")
 FOLDER = Path("results/attention")
 NUM_STATISTICS = 128  # test images that statistics of heads are means of, as in the ViT paper
-NUM_FILTERS = 28  # components, as in the ViT paper
+NUM_FILTERS = 28  # components, as in the ViT paper, or kernels of the stem
 MOST_MISTAKES = 6  # rows of right_wrong.png
 
 
@@ -261,9 +261,14 @@ def draw_weights(weights: hk.Params, info: WeightsInfo) -> None:
         (-1.0, 1.0),
     )
     save_figure(figure, FOLDER / "positions.png")
-    filters = np.asarray(weights["vit/patches/linear"]["w"])
-    components, variance = principal_filters(filters, info.model.patch_size, NUM_FILTERS)
-    save_figure(draw_filters(components, variance, filters.shape[1]), FOLDER / "filters.png")
+    if info.model.stem == "conv":
+        kernels = np.moveaxis(np.asarray(weights["vit/patches/conv_0"]["w"]), -1, 0)
+        figure = draw_kernels(kernels[:NUM_FILTERS], len(kernels))
+    else:
+        filters = np.asarray(weights["vit/patches/linear"]["w"])
+        components, variance = principal_filters(filters, info.model.patch_size, NUM_FILTERS)
+        figure = draw_filters(components, variance, filters.shape[1])
+    save_figure(figure, FOLDER / "filters.png")
 
 
 if __name__ == "__main__":

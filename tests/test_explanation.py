@@ -23,8 +23,8 @@ SETTINGS = AttentionSettings(
 def info() -> WeightsInfo:
     """Images of 4 x 6 pixels in 2 channels, in patches of 2; a class token and a register."""
     model = ModelSettings(
-        patch_size=2, hidden_size=8, num_layers=2, num_heads=2, mlp_dim=4, pool="cls",
-        position="learned", dropout=0.0, drop_path=0.0, qk_norm=False, registers=1,
+        patch_size=2, stem="linear", hidden_size=8, num_layers=2, num_heads=2, mlp_dim=4,
+        pool="cls", position="learned", dropout=0.0, drop_path=0.0, qk_norm=False, registers=1,
     )  # fmt: skip
     return WeightsInfo(
         model=model, data="toy", source="drawn", class_names=["a", "b", "c"],

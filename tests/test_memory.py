@@ -79,6 +79,18 @@ def test_training_needs_all_layers_and_four_numbers_a_weight(files, model):
         check_training_fits(model, 48, 100, 1000)
 
 
+def test_convolutions_count_too(files, model):
+    # Patches of 4 have two convolutions of stride 2; the first makes 2 x 2 pixels of 8 channels
+    # of each: for 100 images of 48 patches, 4 bytes each, 614,400.
+    model = model.model_copy(update={"stem": "conv"})
+    (files / "MEMINFO").write_text("MemAvailable: 9999 kB")
+    (files / "max").write_text("4631400")
+    check_training_fits(model, 48, 100, 1000)
+    (files / "max").write_text("4631399")
+    with pytest.raises(MemoryError):
+        check_training_fits(model, 48, 100, 1000)
+
+
 def test_where_nothing_is_known_nothing_is_refused(monkeypatch, model):
     monkeypatch.setattr(vit_hk.memory, "free_bytes", lambda _: None)
     check_prediction_fits(model, 10**6, 10**6)

@@ -23,8 +23,8 @@ CLASSES = ("a", "b", "c")
 @pytest.fixture(scope="module")
 def model() -> ModelSettings:
     return ModelSettings(
-        patch_size=2, hidden_size=4, num_layers=1, num_heads=1, mlp_dim=2, pool="cls",
-        position="learned", dropout=0.0, drop_path=0.0, qk_norm=False, registers=1,
+        patch_size=2, stem="linear", hidden_size=4, num_layers=1, num_heads=1, mlp_dim=2,
+        pool="cls", position="learned", dropout=0.0, drop_path=0.0, qk_norm=False, registers=1,
     )  # fmt: skip
 
 
@@ -207,6 +207,7 @@ def test_impossible_description_is_refused(edit, refuse, description):
     ("key", "value"),
     [
         ("patch_size", 1),
+        ("stem", "conv"),
         ("hidden_size", 8),
         ("num_layers", 2),
         ("num_heads", 2),

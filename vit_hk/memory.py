@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 
 from vit_hk.errors import UserError
+from vit_hk.model.stem import stem_layers
 from vit_hk.params import ModelSettings
 
 MEMINFO = Path("/proc/meminfo")
@@ -16,7 +17,7 @@ FLOAT = 4  # bytes
 
 
 def check_prediction_fits(settings: ModelSettings, num_patches: int, batch_size: int) -> None:
-    """Compare what a batch takes at the very least, the attention of one layer, with what is free.
+    """Compare what a batch takes at the very least, in its largest layer, with what is free.
 
     Linux hands out memory that is not there and later kills who uses it, without a word. So the
     most that can be foreseen is asked for before.
@@ -24,13 +25,14 @@ def check_prediction_fits(settings: ModelSettings, num_patches: int, batch_size:
     Raises:
       MemoryError: it is more. Where the system does not say what is free, nothing is raised.
     """
-    _check_fits(_attention_bytes(settings, num_patches, batch_size))
+    attention = _attention_bytes(settings, num_patches, batch_size)
+    _check_fits(max(attention, _stem_bytes(settings, num_patches, batch_size)))
 
 
 def check_training_fits(
     settings: ModelSettings, num_patches: int, batch_size: int, num_parameters: int
 ) -> None:
-    """The same for training: the attention of all layers, kept for the gradient, and the weights.
+    """The same for training: all layers, kept for the gradient, and the weights.
 
     Of each weight there are four numbers: itself, its gradient and AdamW's two moments.
 
@@ -38,12 +40,22 @@ def check_training_fits(
       MemoryError: it is more than is free.
     """
     attention = settings.num_layers * _attention_bytes(settings, num_patches, batch_size)
-    _check_fits(attention + 4 * FLOAT * num_parameters)
+    stem = _stem_bytes(settings, num_patches, batch_size)
+    _check_fits(attention + stem + 4 * FLOAT * num_parameters)
 
 
 def _attention_bytes(settings: ModelSettings, num_patches: int, batch_size: int) -> int:
     """Of one layer: float32 [batch, heads, tokens, tokens]."""
     return FLOAT * batch_size * settings.num_heads * settings.num_tokens(num_patches) ** 2
+
+
+def _stem_bytes(settings: ModelSettings, num_patches: int, batch_size: int) -> int:
+    """Of what the first convolution makes: float32 [batch, rows, columns, channels]."""
+    if settings.stem == "linear":
+        return 0
+    first = stem_layers(settings.patch_size, settings.hidden_size)[0]
+    pixels = num_patches * (settings.patch_size // first.stride) ** 2
+    return FLOAT * batch_size * pixels * first.channels
 
 
 def _check_fits(needed: int) -> None:

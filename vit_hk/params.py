@@ -50,6 +50,7 @@ class ModelSettings(Settings):
     """The Vision Transformer; terms as in arXiv 2010.11929, table 1."""
 
     patch_size: Count
+    stem: Literal["linear", "conv"]
     hidden_size: Count
     num_layers: Annotated[int, Field(ge=1, le=1000)]
     num_heads: Count
@@ -88,6 +89,11 @@ class AugmentSettings(Settings):
     """Random changes of training images; 0 turns one off."""
 
     shift: Annotated[int, Field(ge=0, le=1000)]
+    rotate: Annotated[float, Field(ge=0.0, le=180.0)]
+    scale: Fraction
+    elastic: Annotated[float, Field(ge=0.0, le=1000.0)]
+    mixup: Annotated[float, Field(ge=0.0, le=1000.0)]
+    cutmix: Annotated[float, Field(ge=0.0, le=1000.0)]
 
 
 class TrainSettings(Settings):
@@ -99,6 +105,7 @@ class TrainSettings(Settings):
     epochs: Count
     min_steps: Annotated[int, Field(ge=0, le=1_000_000_000)]
     batch_size: Count
+    optimizer: Literal["adamw", "muon"]
     learning_rate: Annotated[float, Field(gt=0.0, le=1e30)]
     warmup_epochs: Annotated[float, Field(ge=0.0)]
     weight_decay: Annotated[float, Field(ge=0.0)]

@@ -22,8 +22,8 @@ from vit_hk.weights import WeightsInfo, save_weights
 NOISE = np.random.default_rng(0).random((100, 100)).astype(np.float32)
 INFO = WeightsInfo(
     model=ModelSettings(
-        patch_size=2, hidden_size=4, num_layers=1, num_heads=1, mlp_dim=2, pool="cls",
-        position="learned", dropout=0.0, drop_path=0.0, qk_norm=False, registers=0,
+        patch_size=2, stem="linear", hidden_size=4, num_layers=1, num_heads=1, mlp_dim=2,
+        pool="cls", position="learned", dropout=0.0, drop_path=0.0, qk_norm=False, registers=0,
     ),
     data="mnist", source="made for a test", class_names=["a", "b"], image_shape=[4, 4, 1],
     mean=[0.1], std=[0.2], seed=5, validation_fraction=0.1,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vit_hk.figures.filters import draw_filters
+from vit_hk.figures.filters import draw_filters, draw_kernels
 
 
 def make(count: int, channels: int):
@@ -54,3 +54,14 @@ def test_filters_of_zeros_can_be_drawn(boxes):
     for channels in (1, 3):
         figure = draw_filters(np.zeros((1, 2, 2, channels)), np.zeros(1), 1)
         boxes(figure, [figure._suptitle])
+
+
+@pytest.mark.parametrize(("count", "channels"), [(8, 1), (28, 3)])
+def test_kernels_of_a_stem_are_numbered_and_shown_as_they_are(count, channels, boxes, assert_apart):
+    kernels = np.random.default_rng(0).normal(size=(count, 3, 3, channels))
+    figure = draw_kernels(kernels, 28)
+    tiles = drawn(figure)
+    assert [axes.get_title() for axes in tiles] == [str(number + 1) for number in range(count)]
+    assert all(axes.images[0].get_array().shape[:2] == (3, 3) for axes in tiles)
+    assert ("8 of the 28" in figure.get_suptitle()) == (count == 8)
+    assert_apart(boxes(figure, [figure._suptitle, *(axes.title for axes in tiles)]))

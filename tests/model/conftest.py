@@ -10,6 +10,7 @@ from vit_hk.params import ModelSettings
 # Small, and no two sizes alike where they need not be, so that swapped axes show.
 SMALL = {
     "patch_size": 2,
+    "stem": "linear",
     "hidden_size": 8,
     "num_layers": 2,
     "num_heads": 2,
@@ -34,6 +35,7 @@ def default_architecture() -> ModelSettings:
     """What params.yaml ships with; written out so that trying other settings breaks no test."""
     return ModelSettings(
         patch_size=7,
+        stem="linear",
         hidden_size=64,
         num_layers=4,
         num_heads=4,

@@ -115,11 +115,40 @@ def test_patch_embedding_is_a_strided_convolution(random_params, patch, height, 
 class PatchEmbeddingOf:
     """hk.transform wants a function that makes the module when it is called."""
 
-    def __init__(self, patch, width):
-        self.patch, self.width = patch, width
+    def __init__(self, patch, width, stem="linear"):
+        self.patch, self.width, self.stem = patch, width, stem
 
     def __call__(self, images):
-        return PatchEmbedding(self.patch, self.width, name="patches")(images)
+        return PatchEmbedding(self.patch, self.width, self.stem, name="patches")(images)
+
+
+@pytest.mark.parametrize(
+    ("patch", "height", "width", "channels", "stem", "side"),
+    # Strides and channels of the convolutions by hand, for D = 16, and the side of what is left.
+    [
+        (1, 3, 5, 1, [(1, 16)], 1),
+        (2, 6, 4, 3, [(2, 16)], 1),
+        (3, 3, 9, 2, [(1, 8)], 3),
+        (8, 8, 16, 1, [(2, 8), (2, 8), (2, 16)], 1),
+        (12, 24, 12, 3, [(2, 8), (2, 8)], 3),
+        (7, 14, 7, 1, [(1, 8)], 7),
+    ],
+)
+def test_convolutional_stem_equals_torch(random_params, patch, height, width, channels, stem, side):
+    images = normal(2, height, width, channels)
+    transformed = hk.without_apply_rng(hk.transform(PatchEmbeddingOf(patch, 16, "conv")))
+    params = random_params(transformed, images, deviation=0.2)
+    x, before = to_torch(images).permute(0, 3, 1, 2), channels
+    for index, (stride, after) in enumerate(stem):
+        convolution = torch.nn.Conv2d(before, after, 3, stride, padding=1, dtype=torch.float64)
+        copy_patches(convolution, params[f"patches/conv_{index}"], 3, before)
+        x, before = torch.nn.functional.gelu(convolution(x)), after
+    cut = torch.nn.Conv2d(before, 16, side, stride=side, dtype=torch.float64)
+    copy_patches(cut, params["patches/linear"], side, before)
+    assert len(params) == len(stem) + 1
+    tokens = jax.jit(transformed.apply)(params, images)
+    assert tokens.shape == (2, (height // patch) * (width // patch), 16)
+    assert_close(tokens, cut(x).flatten(2).transpose(1, 2))
 
 
 @pytest.mark.parametrize("heads", [1, 2, 8])

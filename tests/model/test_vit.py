@@ -45,6 +45,8 @@ def test_closed_form_counts_all_parameters(settings, pool, position, registers, 
     cases = [
         (s, (4, 6, 1), 5),
         (s.model_copy(update={"num_layers": 1, "num_heads": 4, "patch_size": 3}), (9, 3, 3), 2),
+        (s.model_copy(update={"stem": "conv", "patch_size": 4}), (4, 8, 3), 5),
+        (s.model_copy(update={"stem": "conv", "patch_size": 3}), (6, 3, 1), 2),
     ]
     for changed, shape, classes in cases:
         model, images = make_model(changed, classes), pixels(1, shape)
@@ -75,6 +77,7 @@ def test_default_architecture_has_139_018_parameters(default_architecture):
     [
         ({}, 7),
         ({"pool": "gap", "registers": 3, "qk_norm": True, "num_layers": 1}, 9),
+        ({"stem": "conv"}, 7),
     ],
 )
 def test_shapes_and_attention_rows_that_sum_to_one(settings, random_params, changes, tokens):

@@ -86,6 +86,25 @@ def test_the_same_pictures_are_there_whatever_the_model(finished):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG"), name
 
 
+def test_of_a_convolutional_stem_the_first_kernels_are_drawn(finished, monkeypatch):
+    stage = importlib.import_module("stages.attention")
+    params = stage.load_params(finished[0] / "params.yaml")
+    dataset = stage.load_dataset(finished[0] / "data" / "dataset.npz")
+    weights, info = stage.load_weights(
+        finished[0] / "models/vit.safetensors", params.model, dataset
+    )
+    drawn: dict[str, Figure] = {}
+    monkeypatch.setattr(
+        stage, "save_figure", lambda figure, path: drawn.update({path.name: figure})
+    )
+    kernels = np.random.default_rng(0).normal(size=(3, 3, 2, 8))
+    weights["vit/patches/conv_0"] = {"w": kernels}
+    model = info.model.model_copy(update={"stem": "conv"})
+    stage.draw_weights(weights, info.model_copy(update={"model": model}))
+    shown = drawn["filters.png"].axes[1].images[0].get_array()
+    np.testing.assert_array_equal(shown, np.hstack([kernels[:, :, 0, 1], kernels[:, :, 1, 1]]))
+
+
 def test_chosen_images_are_taken_in_their_order_even_without_a_mistake(
     here, copy, edit, arrays, tiny_dataset
 ):

@@ -9,6 +9,7 @@ from vit_hk.training.data import TrainingData
 
 MODEL = {
     "patch_size": 4,
+    "stem": "linear",
     "hidden_size": 16,
     "num_layers": 1,
     "num_heads": 2,
@@ -20,10 +21,19 @@ MODEL = {
     "qk_norm": False,
     "registers": 0,
 }
+AUGMENT = {
+    "shift": 0,
+    "rotate": 0.0,
+    "scale": 0.0,
+    "elastic": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+}
 TRAIN = {
     "epochs": 3,
     "min_steps": 0,
     "batch_size": 16,
+    "optimizer": "adamw",
     "learning_rate": 0.01,
     "warmup_epochs": 1.0,
     "weight_decay": 0.05,
@@ -31,7 +41,6 @@ TRAIN = {
     "grad_clip": 1.0,
     "ema_decay": 0.0,
     "validation_fraction": 0.25,
-    "augment": {"shift": 0},
     "snapshot_epochs": [],
     "checkpoint_steps": 0,
     "platform": "cpu",
@@ -40,15 +49,20 @@ TRAIN = {
 
 @pytest.fixture(scope="session")
 def make_params() -> Callable[..., Params]:
-    """All settings of a small, fast training, with changes of two sections."""
+    """All settings of a small, fast training, with changes of three sections."""
 
-    def make(model: dict[str, Any] | None = None, seed: int = 0, **train: Any) -> Params:
+    def make(
+        model: dict[str, Any] | None = None,
+        seed: int = 0,
+        augment: dict[str, Any] | None = None,
+        **train: Any,
+    ) -> Params:
         return Params.model_validate(
             {
                 "seed": seed,
                 "data": {"name": "mnist", "root": "data/raw", "offline": "fail"},
                 "model": {**MODEL, **(model or {})},
-                "train": {**TRAIN, **train},
+                "train": {**TRAIN, **train, "augment": {**AUGMENT, **(augment or {})}},
                 "evaluate": {"batch_size": 100, "faithfulness_share": 0.1},
                 "attention": {
                     "num_images": 1,

@@ -121,7 +121,7 @@ def in_one_go(make_params, quadrants):
     """With all that draws random numbers or remembers: 3 epochs of 10 steps."""
     params = make_params(
         {"dropout": 0.1, "drop_path": 0.1}, ema_decay=0.8, epochs=3, checkpoint_steps=3,
-        augment={"shift": 2}, snapshot_epochs=[1],
+        augment={"shift": 2}, snapshot_epochs=[1], optimizer="muon",
     )  # fmt: skip
     return params, train(params, quadrants, 4)
 

@@ -77,7 +77,7 @@ def test_steps_equal_torch_adamw_on_two_groups_after_clipping(make_params, weigh
     gradients = [random_tree(seed, scale) for seed, scale in enumerate([0.02, 5, 0.1, 40, 0.3], 1)]
 
     flat, unravel = ravel_pytree(start)
-    optimizer = make_optimizer(settings, optax.constant_schedule(0.01), decay_mask(start))
+    optimizer = make_optimizer(settings, optax.constant_schedule(0.01), decay_mask(start), unravel)
     state = optimizer.init(flat)
     update = jax.jit(optimizer.update)
     for gradient in gradients:
@@ -106,7 +106,9 @@ def test_steps_equal_torch_adamw_on_two_groups_after_clipping(make_params, weigh
 
 def test_optimizer_follows_the_schedule(make_params):
     settings = make_params(weight_decay=0.0, grad_clip=0.0).train
-    optimizer = make_optimizer(settings, lambda step: 0.1 * (step + 1), np.zeros(2, np.float32))
+    optimizer = make_optimizer(
+        settings, lambda step: 0.1 * (step + 1), np.zeros(2, np.float32), None
+    )
     x = np.zeros(2, np.float32)
     state = optimizer.init(x)
     for step in range(4):
@@ -128,3 +130,38 @@ def test_decay_marks_weight_matrices_only(make_params):
     for (module, name), marks in leaves_of(unravel(mask)).items():
         linear = module.split("/")[-1] in {"linear", "qkv", "out", "in", "head"}
         assert (marks == float(linear and name == "w")).all(), (module, name)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
+def test_muon_turns_the_update_of_a_matrix_of_a_block_into_a_rotation(make_params, shape):
+    settings = make_params(optimizer="muon", weight_decay=0.5, grad_clip=0.0).train
+    random = np.random.default_rng(0)
+    start, gradient = (
+        {
+            "vit/block_0/mlp/in": {"w": random.normal(size=shape), "b": random.normal(size=3)},
+            "vit/head": {"w": random.normal(size=(4, 3)), "b": random.normal(size=3)},
+        }
+        for _ in range(2)
+    )
+    flat, unravel = ravel_pytree(jax.tree.map(np.float32, start))
+    schedule = optax.constant_schedule(0.1)
+    optimizer = make_optimizer(settings, schedule, decay_mask(start), unravel)
+    updates, _ = jax.jit(optimizer.update)(
+        ravel_pytree(jax.tree.map(np.float32, gradient))[0], optimizer.init(flat), flat
+    )
+    done = {key: np.asarray(x, np.float64) for key, x in leaves_of(unravel(updates)).items()}
+    wanted = leaves_of(start)
+    for key in done:  # the decay is as AdamW's, on matrices alone
+        done[key] += 0.1 * 0.5 * wanted[key] * (key[1] == "w")
+    # NAdam's first update is the sign of the gradient, times 1 + 0.9 (1 - 0.9) / (1 - 0.9²).
+    for key, x in leaves_of(gradient).items():
+        if key != ("vit/block_0/mlp/in", "w"):
+            np.testing.assert_allclose(done[key], -0.1 * 28 / 19 * np.sign(x), rtol=1e-3)
+    # Muon's is the nearest rotation u v of the gradient's parts u s v, with a mean square that
+    # Adam's has too; five Newton-Schulz steps bring the singular values to within 0.7 to 1.2.
+    u, _, v = np.linalg.svd(gradient["vit/block_0/mlp/in"]["w"], full_matrices=False)
+    scale = -0.1 * 0.2 * max(shape) ** 0.5
+    parts = u.T @ (done["vit/block_0/mlp/in", "w"] / scale) @ v.T
+    assert np.diag(parts).min() > 0.6
+    assert np.diag(parts).max() < 1.3
+    np.testing.assert_allclose(parts, np.diag(np.diag(parts)), atol=1e-3)

@@ -5,10 +5,14 @@ B batch, T tokens, N patches, P patch size, D hidden size, H heads, K = D / H he
 """
 
 import dataclasses
+import math
+from typing import Literal
 
 import haiku as hk
 import jax
 import numpy as np
+
+from vit_hk.model.stem import convolve, stem_layers
 
 LECUN_NORMAL = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
 
@@ -33,16 +37,23 @@ def split_patches(images: jax.Array, patch_size: int) -> jax.Array:
 class PatchEmbedding(hk.Module):
     """Linear projection of flattened patches (arXiv 2010.11929, equation 1).
 
-    The same function as a convolution whose kernel and stride are the patch size.
+    The same function as a convolution whose kernel and stride are the patch size. With the stem
+    "conv", patches are cut from what convolutions make of the images; there are as many.
     """
 
     patch_size: int
     hidden_size: int
+    stem: Literal["linear", "conv"] = "linear"
     name: str | None = None
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """From images [B, height, width, channels] to tokens [B, N, D]."""
-        patches = split_patches(images, self.patch_size)  # [B, N, P*P*channels]
+        patch_size = self.patch_size
+        if self.stem == "conv":
+            layers = stem_layers(patch_size, self.hidden_size)
+            images = convolve(images, layers)
+            patch_size //= math.prod(layer.stride for layer in layers)
+        patches = split_patches(images, patch_size)  # [B, N, P*P*channels]
         return hk.Linear(self.hidden_size, w_init=LECUN_NORMAL, name="linear")(patches)
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from vit_hk.model.encoder import Block, dropout
 from vit_hk.model.normalization import layer_norm
 from vit_hk.model.patches import PatchEmbedding, sincos2d_positions
+from vit_hk.model.stem import KERNEL, stem_layers
 from vit_hk.params import ModelSettings
 
 ImageShape = tuple[int, int, int]  # height, width, channels
@@ -66,7 +67,7 @@ class ViT(hk.Module):
     def _embed(self, images: jax.Array) -> jax.Array:
         """Equation 1: patches, positions, class token; registers after arXiv 2309.16588."""
         s = self.settings
-        x = PatchEmbedding(s.patch_size, s.hidden_size, name="patches")(images)  # [B, N, D]
+        x = PatchEmbedding(s.patch_size, s.hidden_size, s.stem, name="patches")(images)  # [B, N, D]
         if s.position == "sincos2d":
             rows, columns = s.grid(*images.shape[1:3])
             x = x + sincos2d_positions(rows, columns, s.hidden_size)
@@ -123,7 +124,11 @@ def count_parameters(settings: ModelSettings, image_shape: ImageShape, num_class
     d, m = s.hidden_size, s.mlp_dim
     class_tokens = 1 if s.pool == "cls" else 0
     patches = math.prod(s.grid(height, width))
-    embedding = s.patch_size**2 * channels * d + d
+    stem, patch_size = 0, s.patch_size
+    for layer in stem_layers(s.patch_size, d) if s.stem == "conv" else []:
+        stem += KERNEL**2 * channels * layer.channels + layer.channels
+        channels, patch_size = layer.channels, patch_size // layer.stride
+    embedding = stem + patch_size**2 * channels * d + d
     tokens = (class_tokens + s.registers) * d
     positions = (class_tokens + patches) * d if s.position == "learned" else 0
     qk_norms = 4 * (d // s.num_heads) if s.qk_norm else 0

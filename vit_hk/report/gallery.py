@@ -56,7 +56,7 @@ FIGURES = (
     ),
     Figure(
         Path("results/attention/filters.png"), "attention", "Filters of the patch embedding",
-        "The main directions in which the filters differ.",
+        "The main directions in which they differ; of a convolutional stem, its first kernels.",
     ),
     Figure(
         Path("results/snapshots.png"), "train", "While the model learns",

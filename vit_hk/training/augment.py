@@ -3,6 +3,25 @@
 import jax
 import jax.numpy as jnp
 
+from vit_hk.params import AugmentSettings
+from vit_hk.training.warp import random_warp
+
+
+def augment(key: jax.Array, images: jax.Array, settings: AugmentSettings) -> jax.Array:
+    """Move each image in its own way; never mirrored, as a mirrored digit is none.
+
+    Args:
+      key: a JAX random key.
+      images: uint8 [B, height, width, channels].
+      settings: which changes, and how large.
+
+    Returns:
+      Images of the same shape: uint8 where they are only shifted, else float32 in [0, 255].
+    """
+    if settings.rotate or settings.scale or settings.elastic:
+        return random_warp(key, images, settings)
+    return random_shift(key, images, settings.shift)
+
 
 def random_shift(key: jax.Array, images: jax.Array, largest: int) -> jax.Array:
     """Shift each image by its own whole number of pixels; black moves in at the edge.

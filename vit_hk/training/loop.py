@@ -131,7 +131,7 @@ class _Training:
             self.like = jax.eval_shape(lambda: init_params(params, image_shape, num_classes))
             zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self.like)
             flat, unravel = ravel_pytree(zeros)
-            optimizer = make_optimizer(params.train, self.schedule, decay_mask(zeros))
+            optimizer = make_optimizer(params.train, self.schedule, decay_mask(zeros), unravel)
             first_state = jax.jit(lambda flat: init_state(flat, optimizer, params.train))
             self.split = Split(jnp.asarray(data.x_train), jnp.asarray(data.y_train))
             steps_loop = make_run_steps(

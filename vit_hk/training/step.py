@@ -10,7 +10,8 @@ import optax
 
 from vit_hk.dataset import normalize
 from vit_hk.params import TrainSettings
-from vit_hk.training.augment import random_shift
+from vit_hk.training.augment import augment
+from vit_hk.training.mixing import mix_images, mix_targets
 
 
 class TrainState(NamedTuple):
@@ -33,16 +34,15 @@ class Split(NamedTuple):
 Unravel = Callable[[jax.Array], hk.Params]
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
-    """Mean cross-entropy in nats; labels smoothed as in arXiv 1512.00567, section 7.
+def cross_entropy(logits: jax.Array, targets: jax.Array, smoothing: float = 0.0) -> jax.Array:
+    """Mean cross-entropy in nats; targets smoothed as in arXiv 1512.00567, section 7.
 
     Args:
       logits: [B, C].
-      labels: int [B].
+      targets: [B, C], the probabilities of the classes.
       smoothing: share of each target that is spread evenly over all C classes.
     """
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
-    return optax.softmax_cross_entropy(logits, targets).mean()
+    return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, smoothing)).mean()
 
 
 def init_state(
@@ -85,11 +85,13 @@ def make_run_steps(
     order_key, step_key = jax.random.split(jax.random.key(seed))
 
     def loss_of(flat: jax.Array, images: jax.Array, labels: jax.Array, key: jax.Array) -> jax.Array:
-        augment_key, model_key = jax.random.split(key)
-        images = random_shift(augment_key, images, settings.augment.shift)
+        augment_key, model_key, mix_key = jax.random.split(key, 3)
+        images = augment(augment_key, images, settings.augment)
+        images, share = mix_images(mix_key, images, settings.augment)
         scaled = normalize(images, jnp.float32(mean), jnp.float32(std))
         logits = model.apply(unravel(flat), model_key, scaled, is_training=True).logits
-        return cross_entropy(logits, labels, settings.label_smoothing)
+        targets = mix_targets(jax.nn.one_hot(labels, logits.shape[-1]), share)
+        return cross_entropy(logits, targets, settings.label_smoothing)
 
     def one_step(state: TrainState, split: Split, order: jax.Array) -> tuple[TrainState, jax.Array]:
         position = state.step % steps_per_epoch
