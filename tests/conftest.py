@@ -45,6 +45,7 @@ SETTINGS: dict[str, Any] = {
         "augment": {"shift": 0},
         "snapshot_epochs": [1, 2, 50],
         "checkpoint_steps": 0,
+        "precision": "float32",
         "platform": "cpu",
     },
     "evaluate": {"batch_size": 7, "faithfulness_share": 0.2},

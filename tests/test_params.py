@@ -153,6 +153,7 @@ def test_section_that_is_no_mapping_lists_its_keys(refuse, tree, section, value)
         ("data.root", 3),
         ("attention.images", 3),
         ("attention.images", "0, 1"),
+        ("train.precision", 16),
     ],
 )
 def test_wrong_type_is_refused(refuse, tree, key, value):
@@ -197,6 +198,7 @@ def test_number_that_is_not_finite_is_refused(refuse, tree, key, value):
         ("train.validation_fraction", 0.0),
         ("train.validation_fraction", 1.0),
         ("train.augment.shift", -1),
+        ("train.precision", "float16"),
         ("train.platform", "tpu"),
         ("evaluate.batch_size", 0),
         ("evaluate.faithfulness_share", 0),

@@ -34,6 +34,7 @@ TRAIN = {
     "augment": {"shift": 0},
     "snapshot_epochs": [],
     "checkpoint_steps": 0,
+    "precision": "float32",
     "platform": "cpu",
 }
 

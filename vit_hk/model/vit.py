@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from vit_hk.model.encoder import Block, dropout
 from vit_hk.model.normalization import layer_norm
 from vit_hk.model.patches import PatchEmbedding, sincos2d_positions
-from vit_hk.params import ModelSettings
+from vit_hk.model.precision import computing_in
+from vit_hk.params import ModelSettings, Precision
 
 ImageShape = tuple[int, int, int]  # height, width, channels
 
@@ -100,8 +101,16 @@ class ViT(hk.Module):
         return tokens_of_images[:, self.settings.registers :].mean(axis=1)
 
 
-def make_model(settings: ModelSettings, num_classes: int) -> hk.Transformed:
+def make_model(
+    settings: ModelSettings, num_classes: int, precision: Precision = "float32"
+) -> hk.Transformed:
     """The model as a pair of pure functions.
+
+    Args:
+      settings: the architecture.
+      num_classes: C.
+      precision: of the matrix products; the parameters and the output are float32 anyway. Only
+        training makes use of it: what a model says is computed in float32.
 
     Returns:
       init(key, images, is_training) -> parameters, and
@@ -111,7 +120,8 @@ def make_model(settings: ModelSettings, num_classes: int) -> hk.Transformed:
     def forward(
         images: jax.Array, is_training: bool, attention_offset: jax.Array | None = None
     ) -> ViTOutput:
-        return ViT(settings, num_classes)(images, is_training, attention_offset)
+        with computing_in(precision):
+            return ViT(settings, num_classes)(images, is_training, attention_offset)
 
     return hk.transform(forward)
 

@@ -124,6 +124,7 @@ class _Training:
 
         started = time.perf_counter()
         model = make_model(params.model, num_classes)
+        in_training = make_model(params.model, num_classes, params.train.precision)
         image_shape = data.x_train.shape[1:]
         # Beside the loop's, since compiling this takes nearly as long; for the loop, the shapes do.
         with ThreadPoolExecutor(1) as beside:
@@ -135,7 +136,7 @@ class _Training:
             first_state = jax.jit(lambda flat: init_state(flat, optimizer, params.train))
             self.split = Split(jnp.asarray(data.x_train), jnp.asarray(data.y_train))
             steps_loop = make_run_steps(
-                model, unravel, optimizer, params.train, self.steps, data.mean, data.std,
+                in_training, unravel, optimizer, params.train, self.steps, data.mean, data.std,
                 params.seed,
             )  # fmt: skip
             state = jax.eval_shape(first_state, flat)
