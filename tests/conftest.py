@@ -46,6 +46,8 @@ SETTINGS: dict[str, Any] = {
         "snapshot_epochs": [1, 2, 50],
         "checkpoint_steps": 0,
         "precision": "float32",
+        "scan_layers": False,
+        "remat": False,
         "platform": "cpu",
     },
     "evaluate": {"batch_size": 7, "faithfulness_share": 0.2},

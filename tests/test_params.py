@@ -154,6 +154,8 @@ def test_section_that_is_no_mapping_lists_its_keys(refuse, tree, section, value)
         ("attention.images", 3),
         ("attention.images", "0, 1"),
         ("train.precision", 16),
+        ("train.scan_layers", "on"),
+        ("train.remat", 1),
     ],
 )
 def test_wrong_type_is_refused(refuse, tree, key, value):

@@ -103,6 +103,8 @@ class TrainSettings(Settings):
     snapshot_epochs: list[Count]
     checkpoint_steps: Annotated[int, Field(ge=0, le=1_000_000_000)]
     precision: Precision
+    scan_layers: bool
+    remat: bool
     platform: Literal["auto", "cpu", "gpu"]
 
     @model_validator(mode="after")

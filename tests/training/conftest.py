@@ -35,6 +35,8 @@ TRAIN = {
     "snapshot_epochs": [],
     "checkpoint_steps": 0,
     "precision": "float32",
+    "scan_layers": False,
+    "remat": False,
     "platform": "cpu",
 }
 
