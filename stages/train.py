@@ -48,7 +48,9 @@ def main() -> None:
     device = select_device(params.train.platform)
     size = count_parameters(params.model, dataset.image_shape, dataset.num_classes)
     info = describe(params, dataset, data)
-    check_training_fits(params.model, info.num_patches, params.train.batch_size, size)
+    check_training_fits(
+        params.model, info.num_patches, params.train.batch_size, size, params.train.remat
+    )
     folder = scratch_folder(training_key(params, DATASET, device))
     parent = os.getppid()
     # Two locks: no other training writes these outputs, and none this state.

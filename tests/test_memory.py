@@ -11,6 +11,7 @@ from vit_hk.memory import (
     enough_memory,
     free_bytes,
 )
+from vit_hk.model.vit import make_model
 from vit_hk.params import ModelSettings
 
 
@@ -73,10 +74,39 @@ def test_training_needs_all_layers_and_four_numbers_a_weight(files, model):
     # Twice the above, for its two layers, and 16 bytes for each of 1,000 weights.
     (files / "MEMINFO").write_text("MemAvailable: 9999 kB")
     (files / "max").write_text("4017000")
-    check_training_fits(model, 48, 100, 1000)
+    check_training_fits(model, 48, 100, 1000, remat=False)
     (files / "max").write_text("4016999")
     with pytest.raises(MemoryError):
-        check_training_fits(model, 48, 100, 1000)
+        check_training_fits(model, 48, 100, 1000, remat=False)
+
+
+def test_with_remat_training_needs_the_tokens_and_one_layer(files, model):
+    # 2,000,000 of one layer; two layers of 100 * 50 tokens of 8 numbers: 320,000; the weights.
+    (files / "MEMINFO").write_text("MemAvailable: 9999 kB")
+    (files / "max").write_text("2337000")
+    check_training_fits(model, 48, 100, 1000, remat=True)
+    (files / "max").write_text("2336999")
+    with pytest.raises(MemoryError):
+        check_training_fits(model, 48, 100, 1000, remat=True)
+
+
+@pytest.mark.parametrize(
+    ("pool", "execution"),
+    [("cls", {}), ("gap", {"precision": "bfloat16"}), ("cls", {"remat": True})],
+    ids=str,
+)
+def test_no_more_is_asked_for_than_is_taken(model, monkeypatch, pool, execution):
+    # Compared with what the compiler sets aside for one step; a refusal must never be wrong.
+    asked = []
+    monkeypatch.setattr(vit_hk.memory, "_check_fits", asked.append)
+    s = model.model_copy(update={"pool": pool, "patch_size": 1, "num_layers": 3})
+    check_training_fits(s, 64, 10, 0, remat=execution.get("remat", False))
+    images = np.zeros((10, 8, 8, 1), np.float32)
+    transformed = make_model(s, 3, **{"scan_layers": True, **execution})
+    shapes = jax.eval_shape(lambda: transformed.init(jax.random.key(0), images, False))
+    loss = jax.jit(jax.grad(lambda p: transformed.apply(p, None, images, True).logits.sum()))
+    taken = loss.lower(shapes).compile().memory_analysis().temp_size_in_bytes
+    assert taken / 8 < asked[0] < taken
 
 
 def test_convolutions_count_too(files, model):

@@ -154,6 +154,9 @@ def test_section_that_is_no_mapping_lists_its_keys(refuse, tree, section, value)
         ("data.root", 3),
         ("attention.images", 3),
         ("attention.images", "0, 1"),
+        ("train.precision", 16),
+        ("train.scan_layers", "on"),
+        ("train.remat", 1),
     ],
 )
 def test_wrong_type_is_refused(refuse, tree, key, value):
@@ -206,6 +209,7 @@ def test_number_that_is_not_finite_is_refused(refuse, tree, key, value):
         ("train.augment.elastic", -0.5),
         ("train.augment.mixup", -0.1),
         ("train.augment.cutmix", 1000.5),
+        ("train.precision", "float16"),
         ("train.platform", "tpu"),
         ("evaluate.batch_size", 0),
         ("evaluate.faithfulness_share", 0),

@@ -30,18 +30,27 @@ def check_prediction_fits(settings: ModelSettings, num_patches: int, batch_size:
 
 
 def check_training_fits(
-    settings: ModelSettings, num_patches: int, batch_size: int, num_parameters: int
+    settings: ModelSettings, num_patches: int, batch_size: int, num_parameters: int, remat: bool
 ) -> None:
-    """The same for training: all layers, kept for the gradient, and the weights.
+    """The same for training: what is kept for the gradient, and the weights.
 
-    Of each weight there are four numbers: itself, its gradient and AdamW's two moments.
+    Kept is the attention of all layers, which is float32 also where products are bfloat16; with
+    `remat` the tokens before each layer, and the attention of one. Of a weight there are four
+    numbers: itself, its gradient and AdamW's two moments.
 
     Raises:
       MemoryError: it is more than is free.
     """
-    attention = settings.num_layers * _attention_bytes(settings, num_patches, batch_size)
-    stem = _stem_bytes(settings, num_patches, batch_size)
-    _check_fits(attention + stem + 4 * FLOAT * num_parameters)
+    attention = _attention_bytes(settings, num_patches, batch_size)
+    # With pool "cls" the last layer keeps that of the class token only.
+    full_layers = settings.num_layers - (settings.pool == "cls")
+    if remat:
+        tokens = batch_size * settings.num_tokens(num_patches)
+        kept = full_layers * FLOAT * tokens * settings.hidden_size + min(1, full_layers) * attention
+    else:
+        kept = full_layers * attention
+    kept += _stem_bytes(settings, num_patches, batch_size)
+    _check_fits(kept + 4 * FLOAT * num_parameters)
 
 
 def _attention_bytes(settings: ModelSettings, num_patches: int, batch_size: int) -> int:

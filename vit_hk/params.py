@@ -20,6 +20,7 @@ OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 DataName = Literal["mnist", "fashion_mnist", "kmnist", "cifar10"]
 HeadFusion = Literal["mean", "max", "min"]
+Precision = Literal["float32", "bfloat16"]
 
 
 class Settings(BaseModel):
@@ -116,6 +117,9 @@ class TrainSettings(Settings):
     augment: AugmentSettings
     snapshot_epochs: list[Count]
     checkpoint_steps: Annotated[int, Field(ge=0, le=1_000_000_000)]
+    precision: Precision
+    scan_layers: bool
+    remat: bool
     platform: Literal["auto", "cpu", "gpu"]
 
     @model_validator(mode="after")

@@ -43,6 +43,9 @@ TRAIN = {
     "validation_fraction": 0.25,
     "snapshot_epochs": [],
     "checkpoint_steps": 0,
+    "precision": "float32",
+    "scan_layers": False,
+    "remat": False,
     "platform": "cpu",
 }
 

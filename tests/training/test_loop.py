@@ -72,7 +72,7 @@ def quick_model(monkeypatch):
 
     nothing = np.zeros(1, np.float32)
     taker = SimpleNamespace(take=lambda epoch, _: Snapshot(epoch, nothing, nothing))
-    monkeypatch.setattr(loop, "make_model", lambda *_: hk.transform(forward))
+    monkeypatch.setattr(loop, "make_model", lambda *_, **__: hk.transform(forward))
     monkeypatch.setattr(loop, "SnapshotTaker", lambda *_: taker)
 
 

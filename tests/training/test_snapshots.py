@@ -11,7 +11,8 @@ def test_only_the_epochs_asked_for_and_the_last_are_kept(make_params, quadrants)
     trained = train(make_params(epochs=4, snapshot_epochs=[1, 3, 9]), quadrants, 4)
     assert [snapshot.epoch for snapshot in trained.snapshots] == [1, 3, 4]
     # The last is one of the weights that come back.
-    taker = SnapshotTaker(make_params().model, quadrants, 4)
+    model = make_params().model
+    taker = SnapshotTaker(make_model(model, 4), model, quadrants)
     last = taker.take(4, trained.params)
     np.testing.assert_allclose(last.attention, trained.snapshots[-1].attention, rtol=1e-5)
     assert np.abs(last.attention - trained.snapshots[0].attention).max() > 1e-3
@@ -20,8 +21,8 @@ def test_only_the_epochs_asked_for_and_the_last_are_kept(make_params, quadrants)
 @pytest.fixture(scope="module")
 def taken(make_params, quadrants):
     params = make_params()
-    weights = init_params(params, (8, 8, 1), 4)
-    return params, weights, SnapshotTaker(params.model, quadrants, 4).take(2, weights)
+    model, weights = make_model(params.model, 4), init_params(params, (8, 8, 1), 4)
+    return params, weights, SnapshotTaker(model, params.model, quadrants).take(2, weights)
 
 
 def test_attention_is_that_of_the_class_token_to_the_patches(taken, quadrants):

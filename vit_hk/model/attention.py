@@ -47,7 +47,9 @@ class SelfAttention(hk.Module):
             part.reshape(-1, tokens, self.num_heads, head) for part in jnp.split(qkv, 3, axis=-1)
         )
         if self.qk_norm:
-            q, k = layer_norm(q, "q_norm"), layer_norm(k, "k_norm")
+            q, k = (
+                layer_norm(x, name).astype(v.dtype) for x, name in [(q, "q_norm"), (k, "k_norm")]
+            )
         q = q * head**-0.5
         if only_first:  # XLA leaves the others out, unless somebody reads their weights
             used, others = _softmax_of_products(q[:, :1], k), _softmax_of_products(q[:, 1:], k)
@@ -57,10 +59,10 @@ class SelfAttention(hk.Module):
         if offset is not None:
             weights = weights + offset
             used = weights[:, :, : used.shape[2]]
-        mixed = jnp.einsum("bhqt,bthk->bqhk", used, v).reshape(-1, width)
+        mixed = jnp.einsum("bhqt,bthk->bqhk", used.astype(v.dtype), v).reshape(-1, width)
         return hk.Linear(width, w_init=glorot, name="out")(mixed), weights
 
 
 def _softmax_of_products(q: jax.Array, k: jax.Array) -> jax.Array:
-    """Weights [B, H, query, key] of queries [B, query, H, K] and keys [B, key, H, K]."""
-    return jax.nn.softmax(jnp.einsum("bqhk,bthk->bhqt", q, k), axis=-1)
+    """Float32 weights [B, H, query, key] of queries [B, query, H, K] and keys [B, key, H, K]."""
+    return jax.nn.softmax(jnp.einsum("bqhk,bthk->bhqt", q, k).astype(jnp.float32), axis=-1)

@@ -28,12 +28,15 @@ def dropout(x: jax.Array, rate: float, is_training: bool) -> jax.Array:
     return hk.dropout(hk.next_rng_key(), rate, x) if is_training and rate else x
 
 
-def drop_path(branch: jax.Array, rate: float, tokens: int, is_training: bool) -> jax.Array:
+def drop_path(
+    branch: jax.Array, rate: float | jax.Array, tokens: int, is_training: bool
+) -> jax.Array:
     """Drop a residual branch [B * T, D] for whole images, scale up the others.
 
-    Stochastic depth (arXiv 1603.09382); only in training.
+    Stochastic depth (arXiv 1603.09382); only in training. A rate of 0.0 draws no random
+    numbers; of a rate that is an array nobody knows its number while the model is traced.
     """
-    if not (is_training and rate):
+    if not is_training or (isinstance(rate, float) and not rate):
         return branch
     keep = jax.random.bernoulli(hk.next_rng_key(), 1.0 - rate, (len(branch) // tokens, 1))
     return jnp.where(jnp.repeat(keep, tokens, axis=0), branch / (1.0 - rate), 0.0)
@@ -63,7 +66,7 @@ class Block(hk.Module):
     num_heads: int
     mlp_dim: int
     dropout: float = 0.0
-    drop_path: float = 0.0
+    drop_path: float | jax.Array = 0.0
     qk_norm: bool = False
     name: str | None = None
 

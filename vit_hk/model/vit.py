@@ -8,11 +8,13 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from vit_hk.model.encoder import Block, dropout
+from vit_hk.model.blocks import run_blocks
+from vit_hk.model.encoder import dropout
 from vit_hk.model.normalization import layer_norm
 from vit_hk.model.patches import PatchEmbedding, sincos2d_positions
+from vit_hk.model.precision import computing_in
 from vit_hk.model.stem import KERNEL, stem_layers
-from vit_hk.params import ModelSettings
+from vit_hk.params import ModelSettings, Precision
 
 ImageShape = tuple[int, int, int]  # height, width, channels
 
@@ -34,6 +36,8 @@ class ViT(hk.Module):
 
     settings: ModelSettings
     num_classes: int
+    scan_layers: bool = False
+    remat: bool = False
     name: str | None = "vit"
 
     def __call__(
@@ -51,17 +55,13 @@ class ViT(hk.Module):
         x = dropout(self._embed(images), self.settings.dropout, is_training)  # [B, T, D]
         batch, tokens, width = x.shape
         x = x.reshape(batch * tokens, width)
-        attention = []
-        for index in range(self.settings.num_layers):
-            offset = None if attention_offset is None else attention_offset[index]
-            # Of the last block's tokens nobody reads another than the class token.
-            last = self.settings.pool == "cls" and index == self.settings.num_layers - 1
-            x, weights = self._block(index)(x, tokens, is_training, offset, only_first=last)
-            attention.append(weights)
+        x, attention = run_blocks(
+            self.settings, x, tokens, is_training, attention_offset, self.scan_layers, self.remat
+        )
         x = layer_norm(x, "norm")
         features = x if self.settings.pool == "cls" else self._mean_patch(x, tokens)
         logits = hk.Linear(self.num_classes, w_init=jnp.zeros, name="head")(features)
-        return ViTOutput(logits, features, jnp.stack(attention))
+        return ViTOutput(logits, features, attention)
 
     @hk.transparent
     def _embed(self, images: jax.Array) -> jax.Array:
@@ -90,20 +90,30 @@ class ViT(hk.Module):
         tokens = hk.get_parameter(name, (count, width), init=init)
         return jnp.broadcast_to(tokens, (batch, count, width))
 
-    @hk.transparent
-    def _block(self, index: int) -> Block:
-        s = self.settings
-        rate = s.drop_path * index / max(1, s.num_layers - 1)  # grows linearly with depth
-        return Block(s.num_heads, s.mlp_dim, s.dropout, rate, s.qk_norm, name=f"block_{index}")
-
     def _mean_patch(self, x: jax.Array, tokens: int) -> jax.Array:
         """From [B * T, D] to [B, D]."""
         tokens_of_images = x.reshape(-1, tokens, x.shape[-1])
         return tokens_of_images[:, self.settings.registers :].mean(axis=1)
 
 
-def make_model(settings: ModelSettings, num_classes: int) -> hk.Transformed:
+def make_model(
+    settings: ModelSettings,
+    num_classes: int,
+    precision: Precision = "float32",
+    scan_layers: bool = False,
+    remat: bool = False,
+) -> hk.Transformed:
     """The model as a pair of pure functions.
+
+    Args:
+      settings: the architecture.
+      num_classes: C.
+      precision: of the matrix products; the parameters and the output are float32 anyway. Only
+        training makes use of it: what a model says is computed in float32.
+      scan_layers: compile one block and loop over it; the same parameters and results, but for
+        rounding.
+      remat: compute each block anew for its gradient instead of keeping what it computed;
+        implies scan_layers.
 
     Returns:
       init(key, images, is_training) -> parameters, and
@@ -113,7 +123,10 @@ def make_model(settings: ModelSettings, num_classes: int) -> hk.Transformed:
     def forward(
         images: jax.Array, is_training: bool, attention_offset: jax.Array | None = None
     ) -> ViTOutput:
-        return ViT(settings, num_classes)(images, is_training, attention_offset)
+        with computing_in(precision):
+            return ViT(settings, num_classes, scan_layers, remat)(
+                images, is_training, attention_offset
+            )
 
     return hk.transform(forward)
 

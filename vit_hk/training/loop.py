@@ -120,10 +120,14 @@ class _Training:
         self.checkpoints, self.stop_asked = checkpoints, stop_asked
         self.steps, self.epochs = steps_and_epochs(params.train, len(data.x_train))
         self.schedule = learning_rate_schedule(params.train, self.epochs, self.steps)
-        self.taker = SnapshotTaker(params.model, data, num_classes)
+        model = make_model(params.model, num_classes, scan_layers=params.train.scan_layers)
+        self.taker = SnapshotTaker(model, params.model, data)
 
         started = time.perf_counter()
-        model = make_model(params.model, num_classes)
+        in_training = make_model(
+            params.model, num_classes, params.train.precision, params.train.scan_layers,
+            params.train.remat,
+        )  # fmt: skip
         image_shape = data.x_train.shape[1:]
         # Beside the loop's, since compiling this takes nearly as long; for the loop, the shapes do.
         with ThreadPoolExecutor(1) as beside:
@@ -135,7 +139,7 @@ class _Training:
             first_state = jax.jit(lambda flat: init_state(flat, optimizer, params.train))
             self.split = Split(jnp.asarray(data.x_train), jnp.asarray(data.y_train))
             steps_loop = make_run_steps(
-                model, unravel, optimizer, params.train, self.steps, data.mean, data.std,
+                in_training, unravel, optimizer, params.train, self.steps, data.mean, data.std,
                 params.seed,
             )  # fmt: skip
             state = jax.eval_shape(first_state, flat)

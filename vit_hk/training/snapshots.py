@@ -9,7 +9,6 @@ import numpy as np
 from vit_hk.evaluation import softmax
 from vit_hk.explain.patch_attention import patch_attention
 from vit_hk.inference import run_model
-from vit_hk.model.vit import make_model
 from vit_hk.params import ModelSettings
 from vit_hk.training.data import TrainingData
 from vit_hk.training.progress import Snapshot
@@ -25,13 +24,12 @@ def snapshot_images(data: TrainingData) -> np.ndarray:
 class SnapshotTaker:
     """Takes snapshots of the images that `snapshot_images` names."""
 
-    def __init__(self, settings: ModelSettings, data: TrainingData, num_classes: int) -> None:
-        """Prepare for models of these settings, with C = num_classes."""
+    def __init__(self, model: hk.Transformed, settings: ModelSettings, data: TrainingData) -> None:
+        """Prepare for a model of these settings."""
         images = data.x_validation[snapshot_images(data)]
         _, height, width, _ = images.shape
         self._pool = settings.pool
         self._num_patches = math.prod(settings.grid(height, width))
-        model = make_model(settings, num_classes)
         self._run = jax.jit(lambda p: run_model(model, p, images, data.mean, data.std))
 
     def take(self, epoch: int, weights: hk.Params) -> Snapshot:
