@@ -1,0 +1,77 @@
+"""Contenders in processes of their own, of which one works while the others wait."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.workload import Workload
+
+# Else a second run would find the work of torch.compile done, and tell another compile time.
+ENVIRONMENT = os.environ | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
+PAUSE = 0.02  # seconds; threads of OpenMP spin for a while when their work is done
+
+
+class Process:
+    """One contender.
+
+    Attributes:
+      facts: compile_seconds, batches (of a round), parameters, difference.
+      seconds: of a batch, a number a round.
+      peak_bytes: the most memory it has held so far.
+    """
+
+    def __init__(self, name: str, work: Workload, chunk: float) -> None:
+        """Start it, and wait until it has compiled and warmed up.
+
+        Args:
+          name: of CONTENDERS or MATRIX_PRODUCTS.
+          work: what to do.
+          chunk: about how many seconds a round is to take.
+        """
+        self.name = name
+        argument = json.dumps([name, dataclasses.asdict(work), chunk])
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", argument],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
+        )  # fmt: skip
+        self.seconds: list[float] = []
+        self.peak_bytes = 0
+        self.facts = self._answer()
+
+    def work(self) -> None:
+        """Do one round."""
+        time.sleep(PAUSE)
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        answer = self._answer()
+        self.seconds.append(answer["seconds"])
+        self.peak_bytes = answer["peak_bytes"]
+
+    def stop(self) -> None:
+        """Let it end."""
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} has failed; the reason stands above")
+        return json.loads(line)
+
+
+@contextlib.contextmanager
+def started(names: list[str], work: Workload, chunk: float) -> Iterator[list[Process]]:
+    """Processes for all names, started one after the other; they end with the block."""
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for name in names:
+            process = Process(name, work, chunk)
+            stack.callback(process.stop)
+            processes.append(process)
+        yield processes
