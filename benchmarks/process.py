@@ -21,9 +21,9 @@ class Process:
     """One contender.
 
     Attributes:
-      facts: compile_seconds, batches (of a round), parameters, difference.
+      facts: compile_seconds, compile_peak_bytes, batches (of a round), parameters, difference.
       seconds: of a batch, a number a round.
-      peak_bytes: the most memory it has held so far.
+      working_bytes: the most memory that it has held in a round, its libraries included.
     """
 
     def __init__(self, name: str, work: Workload, chunk: float) -> None:
@@ -41,7 +41,7 @@ class Process:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
         )  # fmt: skip
         self.seconds: list[float] = []
-        self.peak_bytes = 0
+        self.working_bytes = 0
         self.facts = self._answer()
 
     def work(self) -> None:
@@ -51,7 +51,7 @@ class Process:
         self._process.stdin.flush()
         answer = self._answer()
         self.seconds.append(answer["seconds"])
-        self.peak_bytes = answer["peak_bytes"]
+        self.working_bytes = answer["peak_bytes"]
 
     def stop(self) -> None:
         """Let it end."""

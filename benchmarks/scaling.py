@@ -48,7 +48,7 @@ def main() -> None:
             points.append({"grows": name, "value": value} | measure(work))
             print(
                 "{grows} {value}: {images_per_second:,.0f} images/s, {milliseconds:,.1f} ms, "
-                "{peak_mib:,} MiB, compiled in {compile_seconds:.1f} s".format(**points[-1]),
+                "{working_mib:,} MiB, compiled in {compile_seconds:.1f} s".format(**points[-1]),
                 flush=True,
             )
     report = {"machine": describe_machine(), "base": dataclasses.asdict(BASE), "points": points}
@@ -67,7 +67,8 @@ def measure(work: Workload) -> dict[str, Any]:
         "images_per_second": round(work.batch_size / seconds, 1),
         "milliseconds": round(1000 * seconds, 3),
         "operations_per_step": operations(work, whole_last_block=False),
-        "peak_mib": round(process.peak_bytes / 2**20),
+        "working_mib": round(process.working_bytes / 2**20),
+        "compile_peak_mib": round(process.facts["compile_peak_bytes"] / 2**20),
         "compile_seconds": round(process.facts["compile_seconds"], 1),
     }
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from vit_hk.figures.colors import BLUE, ORANGE
 
@@ -12,7 +12,7 @@ Point = dict[str, Any]
 ROWS = {
     "images_per_second": "images/s",
     "milliseconds": "a step (ms)",
-    "peak_mib": "peak memory (MiB)",
+    "working_mib": "memory at work (MiB)",
     "compile_seconds": "compiling (s)",
 }
 
@@ -67,9 +67,11 @@ def _ideal(key: str, points: list[Point], fastest: float) -> list[float]:
 
 
 def _scale(axes: Axes, values: list[int]) -> None:
-    """Logarithmic, with a tick at each value; on the axis of time and memory at powers of 10."""
+    """Logarithmic, with a tick at each value that was measured, and plain numbers."""
     axes.set(xscale="log", yscale="log")
     axes.set_xticks(values, [str(value) for value in values])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.3)
