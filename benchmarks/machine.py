@@ -6,7 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-QUIET = 0.5  # of /proc/loadavg
 PACKAGES = ("jax", "dm-haiku", "optax", "flax", "torch", "timm", "vit-pytorch", "mnistvit")
 
 
@@ -22,8 +21,24 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def warn_of_load() -> None:
-    """Say that the machine is busy, which slows contenders with several threads most."""
-    load = os.getloadavg()[0]
-    if load > QUIET:
-        print(f"warning: the load is {load:.1f}; wait until nothing else runs", file=sys.stderr)
+def busy_core_seconds() -> float:
+    """Seconds that all cores together have worked or were taken away since the machine started."""
+    _, *ticks = Path("/proc/stat").read_text("ascii").splitlines()[0].split()
+    user, nice, system, _idle, _wait, interrupt, soft_interrupt, stolen, *_ = map(int, ticks)
+    busy = user + nice + system + interrupt + soft_interrupt + stolen
+    return busy / os.sysconf("SC_CLK_TCK")
+
+
+def warn_if_disturbed(shares: list[float], limit: float) -> None:
+    """Say that other programs ran, which slows contenders with several threads most.
+
+    Args:
+      shares: of all cores that others took, a number a round.
+      limit: what is a disturbance.
+    """
+    if disturbed := sum(share >= limit for share in shares):
+        print(
+            f"warning: other programs disturbed {disturbed} of {len(shares)} rounds; measure again "
+            "when nothing else runs",
+            file=sys.stderr,
+        )

@@ -9,9 +9,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import describe_machine, warn_of_load
+from benchmarks.machine import describe_machine, warn_if_disturbed
 from benchmarks.operations import operations
-from benchmarks.process import started
+from benchmarks.process import DISTURBED, started
 from benchmarks.scaling_figure import draw_scaling
 from benchmarks.workload import SIZES, Workload
 from vit_hk.atomic import replacing
@@ -41,7 +41,6 @@ def sweeps() -> dict[str, list[tuple[int, Workload]]]:
 
 def main() -> None:
     """Measure each point in a process of its own."""
-    warn_of_load()
     points = []
     for name, sweep in sweeps().items():
         for value, work in sweep:
@@ -62,6 +61,7 @@ def measure(work: Workload) -> dict[str, Any]:
     with started(["ours"], work, CHUNK) as (process,):
         for _ in range(ROUNDS):
             process.work()
+    warn_if_disturbed(process.disturbances, DISTURBED)
     seconds = statistics.median(process.seconds)
     return {
         "images_per_second": round(work.batch_size / seconds, 1),

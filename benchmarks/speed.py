@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contenders import CONTENDERS, MATRIX_PRODUCTS, matrix_product
-from benchmarks.machine import describe_machine, warn_of_load
+from benchmarks.machine import describe_machine, warn_if_disturbed
 from benchmarks.operations import operations
-from benchmarks.process import Process, started
+from benchmarks.process import DISTURBED, Process, started
 from benchmarks.speed_figure import draw_speed
 from benchmarks.workload import BATCH_SIZES, SIZES, Workload
 from vit_hk.atomic import replacing
@@ -20,12 +20,11 @@ from vit_hk.figures.saving import save_figure
 
 RESULTS = Path("benchmarks/results")
 ROUNDS = 15
-CHUNK = 0.6  # seconds that one contender works in a round
+CHUNK = 0.5  # seconds that one contender works in a round
 
 
 def main() -> None:
     """Measure all sizes and tasks, one after the other."""
-    warn_of_load()
     machine = describe_machine()
     print(f"{machine['processor']}, {machine['cores']} cores, {machine['vector_instructions']}")
     cases = []
@@ -46,6 +45,8 @@ def measure(size: str, work: Workload) -> dict[str, Any]:
         for _ in range(ROUNDS):
             for process in processes:
                 process.work()
+    disturbances = [share for process in processes for share in process.disturbances]
+    warn_if_disturbed(disturbances, DISTURBED)
     contenders = [process for process in processes if process.name in CONTENDERS]
     check_parameters(contenders)
     seconds = {process.name: np.array(process.seconds) for process in processes}
@@ -64,6 +65,7 @@ def measure(size: str, work: Workload) -> dict[str, Any]:
             "peers": operations(work, whole_last_block=True) // work.batch_size,
         },
         "operations_per_second": round(rate),
+        "disturbed_rounds": sum(share >= DISTURBED for share in disturbances),
         "contenders": [figures(process, work, ours) for process in contenders],
     }
     if products:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import describe_machine, warn_of_load
+from benchmarks.machine import describe_machine
 from benchmarks.recipes.settings import RECIPE, TARGET, load_mnist
 from vit_hk.atomic import replacing
 from vit_hk.errors import one_line_errors
@@ -30,7 +30,6 @@ Run = dict[str, Any]
 
 def main() -> None:
     """Train ours and timm's ViT with each seed in turn, then mnistvit, which takes long, once."""
-    warn_of_load()
     load_mnist()  # says at once if it is not there
     runs: dict[str, list[Run]] = {name: [] for name in NAMES}
     for seed in SEEDS:
