@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The stages start as `python`; this makes it the one of the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test check chaos reproducible clean
+.PHONY: repro test check chaos reproducible bench scaling bench-99 clean
 
 repro: $(VENV)/users
 	python -m vit_hk.dvc_files
@@ -26,6 +26,15 @@ chaos: $(VENV)/developers
 reproducible: $(VENV)/developers
 	python tests/faults/reproducible.py $(SEED)
 
+bench: $(VENV)/benchmarks
+	python -m benchmarks.speed
+
+scaling: $(VENV)/benchmarks
+	python -m benchmarks.scaling
+
+bench-99: $(VENV)/benchmarks
+	python -m benchmarks.time_to_99
+
 clean:
 	rm -rf $(VENV)
 
@@ -38,4 +47,8 @@ $(VENV)/users: requirements.txt constraints.txt
 
 $(VENV)/developers: $(VENV)/users requirements-dev.txt
 	pip install --quiet -r requirements-dev.txt
+	touch $@
+
+$(VENV)/benchmarks: $(VENV)/users requirements-bench.txt
+	pip install --quiet -r requirements-bench.txt
 	touch $@

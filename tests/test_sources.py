@@ -48,7 +48,7 @@ def closed_port() -> str:
 
 @pytest.fixture(scope="module")
 def torchvision_datasets() -> ModuleType:
-    return vit_hk.sources._import_torchvision_datasets()
+    return vit_hk.sources.import_torchvision_datasets()
 
 
 @pytest.fixture(autouse=True)
@@ -458,5 +458,5 @@ def test_class_names_are_those_of_the_data():
 
 
 def test_torchvision_is_imported_once(torchvision_datasets):
-    assert vit_hk.sources._import_torchvision_datasets() is torchvision_datasets
+    assert vit_hk.sources.import_torchvision_datasets() is torchvision_datasets
     assert sys.modules["torchvision.datasets"] is torchvision_datasets

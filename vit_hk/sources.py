@@ -145,7 +145,7 @@ def offline_sample() -> Dataset:
 
 
 def _find_source(name: str) -> Source:
-    datasets = _import_torchvision_datasets()
+    datasets = import_torchvision_datasets()
     if name == "cifar10":
         return Source(
             folder="CIFAR10",
@@ -176,7 +176,8 @@ def _pinned(name: str, resources: list[tuple[str, str]]) -> tuple[RemoteFile, ..
     )
 
 
-def _import_torchvision_datasets() -> ModuleType:
+def import_torchvision_datasets() -> ModuleType:
+    """torchvision.datasets, also where torchvision's compiled part does not load."""
     try:
         from torchvision import datasets
     except RuntimeError as error:

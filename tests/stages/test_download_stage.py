@@ -32,7 +32,7 @@ def raw_files(monkeypatch) -> Callable[[Path], np.ndarray]:
         gzip.compress(struct.pack(f">BBBB{a.ndim}I", 0, 0, 8, a.ndim, *a.shape) + a.tobytes())
         for a in arrays
     ]
-    cls = vit_hk.sources._import_torchvision_datasets().MNIST
+    cls = vit_hk.sources.import_torchvision_datasets().MNIST
     md5s = [hashlib.md5(content).hexdigest() for content in contents]  # noqa: S324
     monkeypatch.setattr(cls, "mirrors", [closed_port()])
     monkeypatch.setattr(cls, "resources", list(zip(NAMES, md5s, strict=True)))

@@ -1,0 +1,1 @@
+"""Speed against peers, on the machine they run on. Nothing imports this, and no test runs it."""

@@ -1,0 +1,24 @@
+"""Images to work on: their values do not matter for speed, so they are random."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.workload import NUM_CLASSES, NUM_IMAGES, Workload
+
+
+def random_images(work: Workload) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [N, size, size, 1], fewer the larger they are, and labels int32 [N]."""
+    random = np.random.default_rng(0)
+    count = NUM_IMAGES * 28**2 // max(28, work.image_size) ** 2
+    images = random.integers(0, 256, (count, work.image_size, work.image_size, 1), np.uint8)
+    return images, random.integers(0, NUM_CLASSES, count, np.int32)
+
+
+def batches(count: int, batch_size: int) -> Iterator[np.ndarray]:
+    """Indices int [batch_size] of `count` images, epoch after epoch in another order, endless."""
+    random = np.random.default_rng(0)
+    while True:
+        order = random.permutation(count)
+        for start in range(0, count - batch_size + 1, batch_size):
+            yield order[start : start + batch_size]

@@ -1,0 +1,100 @@
+"""This project's model, with the compiled loop of stages/train.py and the predictor."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from benchmarks.contenders import Job
+from benchmarks.contenders.images import random_images
+from benchmarks.workload import (
+    LARGEST_NORM,
+    LEARNING_RATE,
+    MEAN,
+    NUM_CLASSES,
+    STD,
+    WEIGHT_DECAY,
+    Workload,
+)
+from vit_hk.inference import make_predictor
+from vit_hk.model.vit import count_parameters, make_model
+from vit_hk.params import Params, load_params
+from vit_hk.training.loop import init_params
+from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
+from vit_hk.training.step import Split, init_state, make_run_steps
+
+
+def make(work: Workload) -> Job:
+    """Our model at its task."""
+    params = _settings(work)
+    shape = (work.image_size, work.image_size, 1)
+    run = _train(params, work) if work.task == "train" else _infer(params, work)
+    return Job(run, count_parameters(params.model, shape, NUM_CLASSES))
+
+
+def _settings(work: Workload) -> Params:
+    """Those of params.yaml, with the plain model and recipe that all contenders share."""
+    settings = load_params().model_dump()
+    settings["model"] |= {
+        "patch_size": work.patch_size,
+        "hidden_size": work.hidden_size,
+        "num_layers": work.num_layers,
+        "num_heads": work.num_heads,
+        "mlp_dim": work.mlp_dim,
+        "pool": "cls",
+        "position": "learned",
+        "dropout": 0.0,
+        "drop_path": 0.0,
+        "qk_norm": False,
+        "registers": 0,
+    }
+    settings["train"] |= {
+        "batch_size": work.batch_size,
+        "learning_rate": LEARNING_RATE,
+        "weight_decay": WEIGHT_DECAY,
+        "label_smoothing": 0.0,
+        "grad_clip": LARGEST_NORM,
+        "ema_decay": 0.0,
+    }
+    settings["train"]["augment"]["shift"] = 0
+    return Params.model_validate(settings)
+
+
+def _train(params: Params, work: Workload) -> Callable[[int], None]:
+    images, labels = random_images(work)
+    steps_per_epoch = len(images) // work.batch_size
+    weights = init_params(params, images.shape[1:], NUM_CLASSES)
+    flat, unravel = ravel_pytree(weights)
+    schedule = learning_rate_schedule(params.train, params.train.epochs, steps_per_epoch)
+    optimizer = make_optimizer(params.train, schedule, decay_mask(weights))
+    state = jax.jit(lambda flat: init_state(flat, optimizer, params.train))(flat)
+    split = Split(jnp.asarray(images), jnp.asarray(labels))
+    model = make_model(params.model, NUM_CLASSES)
+    run_steps = make_run_steps(
+        model, unravel, optimizer, params.train, steps_per_epoch, [MEAN], [STD], params.seed
+    )
+
+    def run(count: int) -> None:
+        nonlocal state
+        done = int(state.step)
+        end = done + count
+        while done < end:  # a call must not go beyond the end of an epoch
+            done = min(end, (done // steps_per_epoch + 1) * steps_per_epoch)
+            state, finite = run_steps(state, split, jnp.int32(done))
+            if not finite:
+                raise FloatingPointError("the training of the benchmark blew up")
+
+    return run
+
+
+def _infer(params: Params, work: Workload) -> Callable[[int], None]:
+    images, _ = random_images(work)
+    weights = init_params(params, images.shape[1:], NUM_CLASSES)
+    model = make_model(params.model, NUM_CLASSES)
+    predict = make_predictor(model, [MEAN], [STD], work.batch_size)
+
+    def run(count: int) -> None:
+        predict(weights, images[: count * work.batch_size])
+
+    return run

@@ -1,0 +1,34 @@
+"""timm's VisionTransformer, as it comes and with torch.compile."""
+
+import torch
+
+from benchmarks.contenders import Job
+from benchmarks.contenders.torch_job import make_job
+from benchmarks.workload import NUM_CLASSES, Workload
+
+# isort: split
+from timm.models.vision_transformer import VisionTransformer
+
+
+def make(work: Workload) -> Job:
+    """As it comes (eager), with its fused attention."""
+    return make_job(make_model(work), work)
+
+
+def make_compiled(work: Workload) -> Job:
+    """The same through torch.compile."""
+    return make_job(torch.compile(make_model(work)), work)
+
+
+def make_model(work: Workload) -> VisionTransformer:
+    """The same function as ours, with the same number of parameters."""
+    return VisionTransformer(
+        img_size=work.image_size,
+        patch_size=work.patch_size,
+        in_chans=1,
+        num_classes=NUM_CLASSES,
+        embed_dim=work.hidden_size,
+        depth=work.num_layers,
+        num_heads=work.num_heads,
+        mlp_ratio=work.mlp_dim / work.hidden_size,
+    )

@@ -1,0 +1,26 @@
+"""vit-pytorch's ViT."""
+
+from benchmarks.contenders import Job
+from benchmarks.contenders.torch_job import make_job
+from benchmarks.workload import NUM_CLASSES, Workload
+
+# isort: split
+from vit_pytorch import ViT
+
+
+def make(work: Workload) -> Job:
+    """As near to ours as its options allow."""
+    model = ViT(
+        image_size=work.image_size,
+        patch_size=work.patch_size,
+        num_classes=NUM_CLASSES,
+        dim=work.hidden_size,
+        depth=work.num_layers,
+        heads=work.num_heads,
+        mlp_dim=work.mlp_dim,
+        channels=1,
+        dim_head=work.hidden_size // work.num_heads,
+    )
+    return make_job(
+        model, work, "LayerNorm before and after the patch embedding, no bias of q, k and v"
+    )

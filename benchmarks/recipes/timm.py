@@ -1,0 +1,127 @@
+"""timm's ViT of our size with our recipe; it ends with the first epoch that passes the target."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from benchmarks.contenders.timm import make_model
+from benchmarks.contenders.torch_job import make_adamw
+from benchmarks.recipes import Finished
+from benchmarks.recipes.accuracy import accuracy_of
+from benchmarks.recipes.settings import TARGET, load_mnist, load_recipe
+from benchmarks.workload import Workload
+from vit_hk.errors import UserError
+from vit_hk.params import Params, TrainSettings
+from vit_hk.training.data import TrainingData, prepare_data
+
+PLAIN = {"pool": "cls", "dropout": 0.0, "drop_path": 0.0, "qk_norm": False, "registers": 0}
+
+
+def run(seed: int, limit: float) -> Finished:
+    """Train until the target is passed, the recipe is over, or `limit` seconds have gone.
+
+    The seconds leave out the looks at the test images.
+
+    Raises:
+      UserError: the recipe has something that is not written here.
+    """
+    torch.set_num_threads(os.cpu_count() or 1)
+    torch.manual_seed(seed)
+    params, dataset = load_recipe(seed), load_mnist()
+    _check(params)
+    data, settings = prepare_data(dataset, params), params.train
+    images, labels = _channels_first(data.x_train), torch.from_numpy(data.y_train).long()
+    test_images = _normalize(_channels_first(dataset.x_test), data)
+
+    started, looking = time.perf_counter(), 0.0
+    model = _model(params)
+    optimizer = make_adamw(model, settings.learning_rate, settings.weight_decay)
+    steps = len(images) // settings.batch_size
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_up_and_cosine(settings, steps))
+    accuracy, ended, epoch = 0.0, "recipe", 0
+    while epoch < settings.epochs and ended == "recipe":
+        for chosen in torch.randperm(len(images))[: steps * settings.batch_size].split(
+            settings.batch_size
+        ):
+            batch = _normalize(random_shift(images[chosen], settings.augment.shift), data)
+            loss = functional.cross_entropy(
+                model(batch), labels[chosen], label_smoothing=settings.label_smoothing
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            if settings.grad_clip:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
+            optimizer.step()
+            schedule.step()
+        epoch += 1
+        looked = time.perf_counter()
+        accuracy = accuracy_of(model, test_images, dataset.y_test)
+        looking += time.perf_counter() - looked
+        if accuracy >= TARGET:
+            ended = "target"
+        elif time.perf_counter() - started - looking > limit:
+            ended = "limit"
+    seconds = time.perf_counter() - started - looking
+    size = sum(weights.numel() for weights in model.parameters())
+    return Finished(seconds, 0.0, epoch, size, accuracy, ended)
+
+
+def random_shift(images: torch.Tensor, largest: int) -> torch.Tensor:
+    """As vit_hk.training.augment.random_shift, for images [B, 1, height, width]."""
+    count, _, height, width = images.shape
+    padded = functional.pad(images, [largest] * 4)[:, 0]
+    down, right = torch.randint(0, 2 * largest + 1, (2, count, 1))
+    rows, columns = down + torch.arange(height), right + torch.arange(width)
+    which = torch.arange(count)[:, None, None]
+    return padded[which, rows[:, :, None], columns[:, None, :]][:, None]
+
+
+def _warm_up_and_cosine(settings: TrainSettings, steps_per_epoch: int) -> Callable[[int], float]:
+    """Step -> share of the learning rate; as vit_hk.training.optimizer has it."""
+    warm_up = round(settings.warmup_epochs * steps_per_epoch)
+    total = settings.epochs * steps_per_epoch
+
+    def share(step: int) -> float:
+        if step < warm_up:
+            return step / warm_up
+        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (total - warm_up)))
+
+    return share
+
+
+def _model(params: Params) -> torch.nn.Module:
+    s = params.model
+    return make_model(
+        Workload(
+            task="train",
+            batch_size=params.train.batch_size,
+            patch_size=s.patch_size,
+            hidden_size=s.hidden_size,
+            num_layers=s.num_layers,
+            mlp_dim=s.mlp_dim,
+            num_heads=s.num_heads,
+        )
+    )
+
+
+def _check(params: Params) -> None:
+    model = params.model.model_dump()
+    odd = [f"model.{key}" for key, value in PLAIN.items() if model[key] != value]
+    odd += ["train.ema_decay"] if params.train.ema_decay else []
+    augment = params.train.augment.model_dump()
+    odd += [f"train.augment.{key}" for key, value in augment.items() if value and key != "shift"]
+    if odd:
+        raise UserError(f"benchmarks/recipes/timm.py does not know {', '.join(odd)} of the recipe")
+
+
+def _channels_first(images: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def _normalize(images: torch.Tensor, data: TrainingData) -> torch.Tensor:
+    return (images.float() / 255 - data.mean[0]) / data.std[0]

@@ -1,0 +1,77 @@
+"""`make scaling`: what a training step costs as batch, width, depth and tokens grow.
+
+Writes benchmarks/results/scaling.json and scaling.png.
+"""
+
+import dataclasses
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe_machine, warn_if_disturbed
+from benchmarks.operations import operations
+from benchmarks.process import DISTURBED, started
+from benchmarks.scaling_figure import draw_scaling
+from benchmarks.workload import SIZES, Workload
+from vit_hk.atomic import replacing
+from vit_hk.figures.saving import save_figure
+
+RESULTS = Path("benchmarks/results")
+ROUNDS = 5
+CHUNK = 0.4  # seconds of a round
+BASE = Workload("train", 128, **SIZES["S"])
+
+
+def sweeps() -> dict[str, list[tuple[int, Workload]]]:
+    """What grows, and the workloads; all else is as in size S with a batch of 128."""
+    widths, depths, sides = (16, 32, 64, 128, 256), (1, 2, 4, 8, 16, 32), (14, 28, 56, 84, 112)
+    wide = [dataclasses.replace(BASE, hidden_size=width, mlp_dim=2 * width) for width in widths]
+    large = [dataclasses.replace(BASE, image_size=side) for side in sides]
+    return {
+        "batch size": [
+            (size, dataclasses.replace(BASE, batch_size=size))
+            for size in (8, 16, 32, 64, 128, 256, 512)
+        ],
+        "hidden size": [(work.hidden_size, work) for work in wide],
+        "layers": [(depth, dataclasses.replace(BASE, num_layers=depth)) for depth in depths],
+        "tokens": [(work.num_tokens, work) for work in large],
+    }
+
+
+def main() -> None:
+    """Measure each point in a process of its own."""
+    points = []
+    for name, sweep in sweeps().items():
+        for value, work in sweep:
+            points.append({"grows": name, "value": value} | measure(work))
+            print(
+                "{grows} {value}: {images_per_second:,.0f} images/s, {milliseconds:,.1f} ms, "
+                "{working_mib:,} MiB, compiled in {compile_seconds:.1f} s".format(**points[-1]),
+                flush=True,
+            )
+    report = {"machine": describe_machine(), "base": dataclasses.asdict(BASE), "points": points}
+    with replacing(RESULTS / "scaling.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    save_figure(draw_scaling(report), RESULTS / "scaling.png")
+
+
+def measure(work: Workload) -> dict[str, Any]:
+    """One point: the median of a few rounds."""
+    with started(["ours"], work, CHUNK) as (process,):
+        for _ in range(ROUNDS):
+            process.work()
+    warn_if_disturbed(process.disturbances, DISTURBED)
+    seconds = statistics.median(process.seconds)
+    return {
+        "images_per_second": round(work.batch_size / seconds, 1),
+        "milliseconds": round(1000 * seconds, 3),
+        "operations_per_step": operations(work, whole_last_block=False),
+        "working_mib": round(process.working_bytes / 2**20),
+        "compile_peak_mib": round(process.facts["compile_peak_bytes"] / 2**20),
+        "compile_seconds": round(process.facts["compile_seconds"], 1),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""One training of `make bench-99` in a process of its own; its result is the last line."""
+
+import dataclasses
+import importlib
+import json
+import sys
+
+from vit_hk.errors import one_line_errors
+
+
+def main() -> None:
+    """Arguments: a module of benchmarks/recipes, the seed, the limit in seconds."""
+    name, seed, limit = sys.argv[1:]
+    # What libraries print goes to standard error.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    recipe = importlib.import_module(f"benchmarks.recipes.{name}")
+    print(json.dumps(dataclasses.asdict(recipe.run(int(seed), float(limit)))), file=answers)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()

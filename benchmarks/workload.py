@@ -1,0 +1,42 @@
+"""What is measured: the sizes of the model, and the settings that all contenders share."""
+
+import dataclasses
+
+NUM_CLASSES = 10
+NUM_IMAGES = 60_000  # as many as MNIST has for training
+MEAN, STD = 0.1307, 0.3081  # of MNIST's pixels
+LEARNING_RATE = 0.001
+WEIGHT_DECAY = 0.05  # on weight matrices only
+LARGEST_NORM = 1.0  # of the gradient; longer ones are clipped to it
+LAYER_NORM_EPS = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """One architecture, one batch size, and whether to train; images have one channel."""
+
+    task: str  # "train" or "infer"
+    batch_size: int
+    patch_size: int
+    hidden_size: int
+    num_layers: int
+    mlp_dim: int
+    num_heads: int = 4
+    image_size: int = 28
+
+    @property
+    def num_patches(self) -> int:
+        """N."""
+        return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def num_tokens(self) -> int:
+        """T: the patches and the class token."""
+        return self.num_patches + 1
+
+
+SIZES = {
+    "S": {"patch_size": 7, "hidden_size": 64, "num_layers": 6, "mlp_dim": 128},
+    "M": {"patch_size": 4, "hidden_size": 128, "num_layers": 6, "mlp_dim": 256},
+}
+BATCH_SIZES = {"train": 128, "infer": 500}
