@@ -7,6 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from vit_hk.model.normalization import layer_norm
+from vit_hk.model.products import (
+    product,
+    product_with_transpose,
+    swap_tokens_and_heads,
+)
 
 
 @dataclasses.dataclass
@@ -44,7 +49,8 @@ class SelfAttention(hk.Module):
         glorot = hk.initializers.RandomUniform(-((3 / width) ** 0.5), (3 / width) ** 0.5)
         qkv = hk.Linear(3 * width, w_init=glorot, name="qkv")(x)
         q, k, v = (
-            part.reshape(-1, tokens, self.num_heads, head) for part in jnp.split(qkv, 3, axis=-1)
+            swap_tokens_and_heads(part.reshape(-1, tokens, self.num_heads, head))
+            for part in jnp.split(qkv, 3, axis=-1)
         )
         if self.qk_norm:
             q, k = (
@@ -52,17 +58,21 @@ class SelfAttention(hk.Module):
             )
         q = q * head**-0.5
         if only_first:  # XLA leaves the others out, unless somebody reads their weights
-            used, others = _softmax_of_products(q[:, :1], k), _softmax_of_products(q[:, 1:], k)
+            used, others = _attend(q[:, :, :1], k), _attend(q[:, :, 1:], k)
             weights = jnp.concatenate([used, others], axis=2)
         else:
-            used = weights = _softmax_of_products(q, k)
+            used = weights = _attend(q, k)
         if offset is not None:
             weights = weights + offset
             used = weights[:, :, : used.shape[2]]
-        mixed = jnp.einsum("bhqt,bthk->bqhk", used.astype(v.dtype), v).reshape(-1, width)
+        mixed = swap_tokens_and_heads(product(used.astype(v.dtype), v)).reshape(-1, width)
         return hk.Linear(width, w_init=glorot, name="out")(mixed), weights
 
 
-def _softmax_of_products(q: jax.Array, k: jax.Array) -> jax.Array:
-    """Float32 weights [B, H, query, key] of queries [B, query, H, K] and keys [B, key, H, K]."""
-    return jax.nn.softmax(jnp.einsum("bqhk,bthk->bhqt", q, k).astype(jnp.float32), axis=-1)
+def _attend(q: jax.Array, k: jax.Array) -> jax.Array:
+    """Weights [B, H, query, key] of queries [B, H, query, K] and keys [B, H, key, K].
+
+    They are float32 where queries and keys have fewer bits.
+    """
+    scores = product_with_transpose(q, k)
+    return jax.nn.softmax(scores.astype(jnp.promote_types(q.dtype, jnp.float32)), axis=-1)
