@@ -1,4 +1,4 @@
-"""A real training in bfloat16 beside the same in float32."""
+"""A real training with all ways to save memory, beside the same in float32 without them."""
 
 import numpy as np
 import pytest
@@ -21,13 +21,14 @@ def digits():
     )  # fmt: skip
 
 
-def test_bfloat16_learns_as_well_as_float32(make_params, digits):
+def test_bfloat16_with_scan_and_remat_learns_as_well_as_float32(make_params, digits):
     model = {
         "patch_size": 2, "hidden_size": 32, "mlp_dim": 64, "num_layers": 2, "position": "learned",
     }  # fmt: skip
+    all_ways = {"precision": "bfloat16", "scan_layers": True, "remat": True}
     full, mixed = (
-        train(make_params(model, epochs=12, batch_size=32, precision=precision), digits, 10).history
-        for precision in ("float32", "bfloat16")
+        train(make_params(model, epochs=12, batch_size=32, **execution), digits, 10).history
+        for execution in ({}, all_ways)
     )
     assert mixed[0].train_loss != full[0].train_loss
     assert mixed[0].train_loss == pytest.approx(full[0].train_loss, rel=0.05)
