@@ -38,6 +38,7 @@ from vit_hk.figures.token_shares import draw_token_shares
 from vit_hk.head_statistics import HeadStatistics, head_statistics
 from vit_hk.inference import make_predictor, run_model
 from vit_hk.memory import check_prediction_fits, enough_memory
+from vit_hk.model.stem import KERNEL
 from vit_hk.model.vit import make_model
 from vit_hk.params import load_params
 from vit_hk.weights import WeightsInfo, load_weights
@@ -262,7 +263,8 @@ def draw_weights(weights: hk.Params, info: WeightsInfo) -> None:
     )
     save_figure(figure, FOLDER / "positions.png")
     if info.model.stem == "conv":
-        kernels = np.moveaxis(np.asarray(weights["vit/patches/conv_0"]["w"]), -1, 0)
+        filters = np.asarray(weights["vit/patches/conv_0"]["w"])
+        kernels = filters.T.reshape(filters.shape[1], KERNEL, KERNEL, -1)
         figure = draw_kernels(kernels[:NUM_FILTERS], len(kernels))
     else:
         filters = np.asarray(weights["vit/patches/linear"]["w"])

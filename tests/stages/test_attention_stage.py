@@ -98,7 +98,7 @@ def test_of_a_convolutional_stem_the_first_kernels_are_drawn(finished, monkeypat
         stage, "save_figure", lambda figure, path: drawn.update({path.name: figure})
     )
     kernels = np.random.default_rng(0).normal(size=(3, 3, 2, 8))
-    weights["vit/patches/conv_0"] = {"w": kernels}
+    weights["vit/patches/conv_0"] = {"w": kernels.reshape(18, 8)}
     model = info.model.model_copy(update={"stem": "conv"})
     stage.draw_weights(weights, info.model_copy(update={"model": model}))
     shown = drawn["filters.png"].axes[1].images[0].get_array()

@@ -12,9 +12,7 @@ import haiku as hk
 import jax
 import numpy as np
 
-from vit_hk.model.stem import convolve, stem_layers
-
-LECUN_NORMAL = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
+from vit_hk.model.stem import LECUN_NORMAL, convolve, stem_layers
 
 
 def split_patches(images: jax.Array, patch_size: int) -> jax.Array:

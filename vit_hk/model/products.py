@@ -33,13 +33,13 @@ swap_tokens_and_heads.defvjp(
 
 @jax.custom_vjp
 def product(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a b, for each of the matrices [..., n, m] and [..., m, k]."""
+    """The product a b, for each of the matrices [..., n, m] and [..., m, k]."""
     return a @ b
 
 
 @jax.custom_vjp
 def product_with_transpose(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a b^T, for each of the matrices [..., n, m] and [..., k, m]."""
+    """The product a b^T, for each of the matrices [..., n, m] and [..., k, m]."""
     return jnp.einsum("...nm,...km->...nk", a, b)
 
 

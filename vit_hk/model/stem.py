@@ -4,13 +4,16 @@ There is no batch norm, unlike in the paper: it would keep statistics beside the
 image's logits would depend on the others of its batch.
 """
 
+import itertools
 from typing import NamedTuple
 
 import haiku as hk
 import jax
+import jax.numpy as jnp
 
 from vit_hk.model.encoder import gelu
 
+LECUN_NORMAL = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
 KERNEL = 3
 FEWEST_CHANNELS = 8
 
@@ -50,11 +53,23 @@ def convolve(images: jax.Array, layers: list[StemLayer]) -> jax.Array:
     From images [B, height, width, channels] to [B, height / s, width / s, channels of the last
     layer], where s is the product of the strides, which divides height and width.
     """
-    init = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
     for index, layer in enumerate(layers):
-        convolution = hk.Conv2D(
-            layer.channels, KERNEL, layer.stride, padding=[(1, 1), (1, 1)], w_init=init,
-            name=f"conv_{index}",
-        )  # fmt: skip
-        images = gelu(convolution(images))
+        seen = _neighbours(images, layer.stride)
+        convolution = hk.Linear(layer.channels, w_init=LECUN_NORMAL, name=f"conv_{index}")
+        images = gelu(convolution(seen))
     return images
+
+
+def _neighbours(images: jax.Array, stride: int) -> jax.Array:
+    """What a kernel sees at each of its places, flattened as (row, column, channel).
+
+    So a convolution is one matrix product. With hk.Conv2D, a training step on patches of 4 takes
+    XLA's CPU backend twice as long.
+    """
+    _, height, width, _ = images.shape
+    padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    shifted = [
+        padded[:, row : row + height : stride, column : column + width : stride]
+        for row, column in itertools.product(range(KERNEL), repeat=2)
+    ]
+    return jnp.concatenate(shifted, axis=-1)
