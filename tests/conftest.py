@@ -13,6 +13,10 @@ from project_clone import Clone, copy_project
 
 from vit_hk.dataset import Dataset
 
+# Compiling takes most of the suite's time. `make chaos`, `make reproducible` and .ci/run
+# compile as users do.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 # Written out instead of read from params.yaml, so that trying other settings breaks no test.
 # The sizes fit the images of `tiny_dataset`; what takes long to compile is off.
 SETTINGS: dict[str, Any] = {

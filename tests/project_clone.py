@@ -64,7 +64,7 @@ def copy_project(folder: Path) -> "Clone":
         cwd=PROJECT, capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
     for name in tracked:
-        kept = not name.startswith(("tests/", "results/", "docs/", "dvc.lock"))
+        kept = not name.startswith(("tests/", "benchmarks/", "results/", "docs/", "dvc.lock"))
         if kept and (PROJECT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(PROJECT / name, folder / name)

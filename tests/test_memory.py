@@ -115,10 +115,10 @@ def test_convolutions_count_too(files, model):
     model = model.model_copy(update={"stem": "conv"})
     (files / "MEMINFO").write_text("MemAvailable: 9999 kB")
     (files / "max").write_text("4631400")
-    check_training_fits(model, 48, 100, 1000)
+    check_training_fits(model, 48, 100, 1000, remat=False)
     (files / "max").write_text("4631399")
     with pytest.raises(MemoryError):
-        check_training_fits(model, 48, 100, 1000)
+        check_training_fits(model, 48, 100, 1000, remat=False)
 
 
 def test_where_nothing_is_known_nothing_is_refused(monkeypatch, model):

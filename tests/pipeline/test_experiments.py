@@ -7,9 +7,11 @@ import pytest
 from project_clone import Clone
 
 
-@pytest.fixture
-def experiment(clone):
-    """The clone after an experiment with a wider feed-forward layer, named wide."""
+@pytest.fixture(scope="module")
+def experiment(reproduced, tmp_path_factory):
+    """A project after an experiment with a wider feed-forward layer, named wide."""
+    folder = tmp_path_factory.mktemp("experiment") / "mein Projékt"
+    clone = Clone(shutil.copytree(reproduced.folder, folder, symlinks=True))
     printed = clone.run("dvc", "exp", "run", "--name", "wide", "-S", "model.mlp_dim=16")
     assert "Running stage 'download'" not in printed
     return clone
@@ -45,11 +47,11 @@ def test_metrics_and_plots_diff_compare_with_the_last_commit(experiment):
 def test_queued_experiments_run_and_leave_the_workspace_alone(reproduced, tmp_path):
     # DVC 3.67's queue writes the path of the project as ASCII.
     queue = Clone(shutil.copytree(reproduced.folder, tmp_path / "my project", symlinks=True))
-    queue.run("dvc", "exp", "run", "--queue", "--name", "w16", "-S", "model.mlp_dim=16")
-    queue.run("dvc", "exp", "run", "--queue", "--name", "w24", "-S", "model.mlp_dim=24")
+    for name, setting in (("wide", "model.mlp_dim=16"), ("few", "attention.num_images=1")):
+        queue.run("dvc", "exp", "run", "--queue", "--name", name, "-S", setting)
     queue.run("dvc", "exp", "run", "--run-all", "--jobs", "1")
     rows = shown(queue)
-    assert rows["w16"]["model.mlp_dim"] == "16"
-    assert rows["w24"]["model.mlp_dim"] == "24"
-    assert float(rows["w24"]["test.accuracy"]) > 0
+    assert rows["wide"]["model.mlp_dim"] == "16"
+    assert rows["few"]["attention.num_images"] == "1"
+    assert float(rows["wide"]["test.accuracy"]) > 0
     assert queue.run("git", "status", "--porcelain") == ""
