@@ -37,7 +37,7 @@ def clone(reproduced, tmp_path) -> Clone:
     return clone
 
 
-@pytest.mark.parametrize(("command", "count"), [(TRAINER, 4), (TRAIN, 4)], ids=["trainer", "dvc"])
+@pytest.mark.parametrize(("command", "count"), [(TRAINER, 3), (TRAIN, 3)], ids=["trainer", "dvc"])
 def test_killed_runs_end_with_the_bytes_of_one_never_interrupted(whole, clone, command, count):
     kills = Kills(clone, command, seed=count, longest=5.0)
     kills.run(count)

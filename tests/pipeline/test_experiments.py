@@ -47,11 +47,11 @@ def test_metrics_and_plots_diff_compare_with_the_last_commit(experiment):
 def test_queued_experiments_run_and_leave_the_workspace_alone(reproduced, tmp_path):
     # DVC 3.67's queue writes the path of the project as ASCII.
     queue = Clone(shutil.copytree(reproduced.folder, tmp_path / "my project", symlinks=True))
-    for name, setting in (("wide", "model.mlp_dim=16"), ("few", "attention.num_images=1")):
-        queue.run("dvc", "exp", "run", "--queue", "--name", name, "-S", setting)
+    for name, setting in (("one", "num_images=1"), ("right", "num_wrong=0")):
+        queue.run("dvc", "exp", "run", "--queue", "--name", name, "-S", f"attention.{setting}")
     queue.run("dvc", "exp", "run", "--run-all", "--jobs", "1")
     rows = shown(queue)
-    assert rows["wide"]["model.mlp_dim"] == "16"
-    assert rows["few"]["attention.num_images"] == "1"
-    assert float(rows["wide"]["test.accuracy"]) > 0
+    assert rows["one"]["attention.num_images"] == "1"
+    assert rows["right"]["attention.num_wrong"] == "0"
+    assert float(rows["right"]["test.accuracy"]) > 0
     assert queue.run("git", "status", "--porcelain") == ""

@@ -27,7 +27,7 @@ def test_bfloat16_with_scan_and_remat_learns_as_well_as_float32(make_params, dig
     }  # fmt: skip
     all_ways = {"precision": "bfloat16", "scan_layers": True, "remat": True}
     full, mixed = (
-        train(make_params(model, epochs=12, batch_size=32, **execution), digits, 10).history
+        train(make_params(model, epochs=8, batch_size=32, **execution), digits, 10).history
         for execution in ({}, all_ways)
     )
     assert mixed[0].train_loss != full[0].train_loss
