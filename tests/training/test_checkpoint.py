@@ -208,6 +208,7 @@ with one_line_errors():
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 1
+    assert "Traceback" not in run.stderr
     line = run.stderr.splitlines()[-1]
     assert line.startswith(f"error: {saved / '5'}")
     assert "could not be written" in line

@@ -28,6 +28,19 @@ CHECKSUMS = ".sha256.json"
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs what it raises, with traceback
 
 
+def _tell_unless_orbax_has_ended(ignored: "sys.UnraisableHookArgs") -> None:
+    """Print an error that nobody could be told, as Python does.
+
+    When a write fails, Orbax closes its loop while other writes are still under way. These then
+    fail as well, in a thread without a caller, beside the one error that says what is wrong.
+    """
+    if str(ignored.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(ignored)
+
+
+sys.unraisablehook = _tell_unless_orbax_has_ended
+
+
 class Checkpoints:
     """The newest checkpoints of one training, in a folder of their own.
 
