@@ -22,7 +22,7 @@ from vit_hk.model.vit import count_parameters, make_model
 from vit_hk.params import Params, load_params
 from vit_hk.training.loop import init_params
 from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
-from vit_hk.training.step import Split, init_state, make_run_steps
+from vit_hk.training.step import Split, epoch_order, init_state, make_run_steps
 
 
 def make(work: Workload) -> Job:
@@ -67,7 +67,7 @@ def _train(params: Params, work: Workload) -> Callable[[int], None]:
     weights = init_params(params, images.shape[1:], NUM_CLASSES)
     flat, unravel = ravel_pytree(weights)
     schedule = learning_rate_schedule(params.train, params.train.epochs, steps_per_epoch)
-    optimizer = make_optimizer(params.train, schedule, decay_mask(weights))
+    optimizer = make_optimizer(params.train, schedule, decay_mask(weights), unravel)
     state = jax.jit(lambda flat: init_state(flat, optimizer, params.train))(flat)
     split = Split(jnp.asarray(images), jnp.asarray(labels))
     model = make_model(params.model, NUM_CLASSES)
@@ -80,8 +80,10 @@ def _train(params: Params, work: Workload) -> Callable[[int], None]:
         done = int(state.step)
         end = done + count
         while done < end:  # a call must not go beyond the end of an epoch
-            done = min(end, (done // steps_per_epoch + 1) * steps_per_epoch)
-            state, finite = run_steps(state, split, jnp.int32(done))
+            epoch = done // steps_per_epoch
+            done = min(end, (epoch + 1) * steps_per_epoch)
+            order = epoch_order(params.seed, epoch, len(images))
+            state, finite = run_steps(state, split, order, jnp.int32(done))
             if not finite:
                 raise FloatingPointError("the training of the benchmark blew up")
 

@@ -19,8 +19,11 @@ TINY_BIAS = hk.initializers.RandomNormal(1e-6)  # as in Google's code for the pa
 
 
 def gelu(x: jax.Array) -> jax.Array:
-    """GELU with the error function, as torch.nn.GELU and the definition (arXiv 1606.08415)."""
-    return jax.nn.gelu(x, approximate=False)
+    """GELU with the error function, as torch.nn.GELU and the definition (arXiv 1606.08415).
+
+    jax.nn.gelu goes through erfc, which with its gradient takes XLA's CPU backend twice as long.
+    """
+    return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))
 
 
 def dropout(x: jax.Array, rate: float, is_training: bool) -> jax.Array:

@@ -21,7 +21,7 @@ from vit_hk.training.data import TrainingData, steps_and_epochs
 from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
 from vit_hk.training.progress import Epoch, Progress, Snapshot
 from vit_hk.training.snapshots import SnapshotTaker
-from vit_hk.training.step import Split, TrainState, init_state, make_run_steps
+from vit_hk.training.step import Split, TrainState, epoch_order, init_state, make_run_steps
 
 CALLS_PER_EPOCH = 20  # how often the progress bar moves, and a request to stop is heard
 
@@ -116,7 +116,7 @@ class _Training:
         checkpoints: Checkpoints | None,
         stop_asked: Callable[[], bool],
     ) -> None:
-        self.settings, self.data = params.train, data
+        self.settings, self.seed, self.data = params.train, params.seed, data
         self.checkpoints, self.stop_asked = checkpoints, stop_asked
         self.steps, self.epochs = steps_and_epochs(params.train, len(data.x_train))
         self.schedule = learning_rate_schedule(params.train, self.epochs, self.steps)
@@ -143,7 +143,8 @@ class _Training:
                 params.seed,
             )  # fmt: skip
             state = jax.eval_shape(first_state, flat)
-            self.run_steps = steps_loop.lower(state, self.split, jnp.int32(0)).compile()
+            order = epoch_order(params.seed, 0, len(data.x_train))
+            self.run_steps = steps_loop.lower(state, self.split, order, jnp.int32(0)).compile()
         self.start = Progress(first_state(ravel_pytree(initial.result())[0]), [], [], 0.0)
         self.predict = make_predictor(model, data.mean, data.std, params.train.batch_size)
         self.predict(initial.result(), data.x_validation[:1])
@@ -177,9 +178,10 @@ class _Training:
         """Take the steps that are left of an epoch."""
         state, done = progress.state, int(progress.state.step)
         end = (len(progress.history) + 1) * self.steps
+        order = epoch_order(self.seed, len(progress.history), len(self.data.x_train))
         for last in _ends_of_calls(done, self.steps, self.settings.checkpoint_steps):
             began = time.perf_counter()
-            state, finite = self.run_steps(state, self.split, jnp.int32(last))
+            state, finite = self.run_steps(state, self.split, order, jnp.int32(last))
             if not finite:
                 step = int(state.step)
                 raise NotFiniteError(step + 1, float(self.schedule(step)), self.weights_of(state))
