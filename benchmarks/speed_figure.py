@@ -42,11 +42,11 @@ def _draw_case(axes: Axes, case: dict[str, Any]) -> None:
     for place, (row, median, above) in enumerate(zip(rows, medians, spread[1], strict=True)):
         text = f" {median:,.0f}"
         if row["name"] == case["fastest_peer"]:
-            text += f"   (ours: {case['times_as_fast_as_it'][1]:.2f} times as fast)"
+            text += f"   (ours × {case['times_as_fast_as_it'][1]:.2f})"
         axes.text(median + above, place, text, va="center", size=9)
     axes.set(
         title=f"{TASKS[case['task']]}, size {case['size']}, batches of {case['batch_size']}",
         xlabel="images/s",
-        xlim=(0, 1.25 * max(medians)),
+        xlim=(0, 1.45 * max(medians)),
     )
     axes.spines[["top", "right"]].set_visible(False)
