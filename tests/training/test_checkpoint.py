@@ -1,3 +1,4 @@
+import os
 import shutil
 import signal
 import subprocess
@@ -180,6 +181,7 @@ def test_any_moment_leaves_a_checkpoint_that_is_whole(tmp_path, project, capsys)
         for number in range(40):
             time.sleep(random.uniform(0, 0.15))
             saver.send_signal(signal.SIGSTOP)
+            os.waitpid(saver.pid, os.WUNTRACED)  # until every thread of it stands still
             shutil.copytree(folder, tmp_path / f"{number}")
             saver.send_signal(signal.SIGCONT)
     finally:
