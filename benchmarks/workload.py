@@ -9,6 +9,16 @@ LEARNING_RATE = 0.001
 WEIGHT_DECAY = 0.05  # on weight matrices only
 LARGEST_NORM = 1.0  # of the gradient; longer ones are clipped to it
 LAYER_NORM_EPS = 1e-6
+# Of params.yaml's keys in `model`, those that the peers know one way only.
+PLAIN = {
+    "stem": "linear",
+    "pool": "cls",
+    "position": "learned",
+    "dropout": 0.0,
+    "drop_path": 0.0,
+    "qk_norm": False,
+    "registers": 0,
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from browser import chromium, open_file  # noqa: F401
 from project_clone import Clone, copy_project
+from settings_file import AUGMENTATION_OFF
 
 from vit_hk.dataset import Dataset
 
@@ -48,14 +49,7 @@ SETTINGS: dict[str, Any] = {
         "grad_clip": 1.0,
         "ema_decay": 0.0,
         "validation_fraction": 0.25,
-        "augment": {
-            "shift": 0,
-            "rotate": 0.0,
-            "scale": 0.0,
-            "elastic": 0.0,
-            "mixup": 0.0,
-            "cutmix": 0.0,
-        },
+        "augment": AUGMENTATION_OFF,
         "snapshot_epochs": [1, 2, 50],
         "checkpoint_steps": 0,
         "precision": "float32",

@@ -1,9 +1,18 @@
-"""Changing params.yaml in tests."""
+"""Settings of tests, and changing params.yaml."""
 
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+AUGMENTATION_OFF = {
+    "shift": 0,
+    "rotate": 0.0,
+    "scale": 0.0,
+    "elastic": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+}
 
 
 def change_settings(path: Path, changes: dict[str, Any]) -> None:

@@ -61,33 +61,31 @@ def model(tree) -> ModelSettings:
     return ModelSettings(**tree["model"])
 
 
-def test_attention_of_a_batch_must_be_free(files, model):
-    # 100 images, 2 heads, 48 patches and 2 registers, 4 bytes each: 2,000,000.
-    (files / "max").write_text("2001000")
-    check_prediction_fits(model, 48, 100)
-    (files / "max").write_text("2000999")
+def assert_needs(files, number_of_bytes, check):
+    """The check passes with so many bytes free, and not with one less; 1,000 are in use."""
+    (files / "MEMINFO").write_text("MemAvailable: 9999 kB")
+    (files / "max").write_text(f"{number_of_bytes + 1000}")
+    check()
+    (files / "max").write_text(f"{number_of_bytes + 999}")
     with pytest.raises(MemoryError, match=r"at least 0\.0 GiB are needed, 0\.0 GiB are free"):
-        check_prediction_fits(model, 48, 100)
+        check()
+
+
+def test_attention_of_a_batch_must_be_free(files, model):
+    # 100 images, 2 heads, 48 patches and 2 registers, 4 bytes each.
+    assert_needs(files, 2_000_000, lambda: check_prediction_fits(model, 48, 100))
 
 
 def test_training_needs_all_layers_and_four_numbers_a_weight(files, model):
     # Twice the above, for its two layers, and 16 bytes for each of 1,000 weights.
-    (files / "MEMINFO").write_text("MemAvailable: 9999 kB")
-    (files / "max").write_text("4017000")
-    check_training_fits(model, 48, 100, 1000, remat=False)
-    (files / "max").write_text("4016999")
-    with pytest.raises(MemoryError):
-        check_training_fits(model, 48, 100, 1000, remat=False)
+    needed = 2 * 2_000_000 + 16_000
+    assert_needs(files, needed, lambda: check_training_fits(model, 48, 100, 1000, remat=False))
 
 
 def test_with_remat_training_needs_the_tokens_and_one_layer(files, model):
-    # 2,000,000 of one layer; two layers of 100 * 50 tokens of 8 numbers: 320,000; the weights.
-    (files / "MEMINFO").write_text("MemAvailable: 9999 kB")
-    (files / "max").write_text("2337000")
-    check_training_fits(model, 48, 100, 1000, remat=True)
-    (files / "max").write_text("2336999")
-    with pytest.raises(MemoryError):
-        check_training_fits(model, 48, 100, 1000, remat=True)
+    # One layer; two layers of 100 * 50 tokens of 8 numbers; the weights.
+    needed = 2_000_000 + 320_000 + 16_000
+    assert_needs(files, needed, lambda: check_training_fits(model, 48, 100, 1000, remat=True))
 
 
 @pytest.mark.parametrize(
@@ -113,12 +111,8 @@ def test_convolutions_count_too(files, model):
     # Patches of 4 have two convolutions of stride 2; the first makes 2 x 2 pixels of 8 channels
     # of each: for 100 images of 48 patches, 4 bytes each, 614,400.
     model = model.model_copy(update={"stem": "conv"})
-    (files / "MEMINFO").write_text("MemAvailable: 9999 kB")
-    (files / "max").write_text("4631400")
-    check_training_fits(model, 48, 100, 1000, remat=False)
-    (files / "max").write_text("4631399")
-    with pytest.raises(MemoryError):
-        check_training_fits(model, 48, 100, 1000, remat=False)
+    needed = 2 * 2_000_000 + 614_400 + 16_000
+    assert_needs(files, needed, lambda: check_training_fits(model, 48, 100, 1000, remat=False))
 
 
 def test_where_nothing_is_known_nothing_is_refused(monkeypatch, model):

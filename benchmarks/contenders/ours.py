@@ -13,6 +13,7 @@ from benchmarks.workload import (
     LEARNING_RATE,
     MEAN,
     NUM_CLASSES,
+    PLAIN,
     STD,
     WEIGHT_DECAY,
     Workload,
@@ -42,22 +43,21 @@ def _settings(work: Workload) -> Params:
         "num_layers": work.num_layers,
         "num_heads": work.num_heads,
         "mlp_dim": work.mlp_dim,
-        "pool": "cls",
-        "position": "learned",
-        "dropout": 0.0,
-        "drop_path": 0.0,
-        "qk_norm": False,
-        "registers": 0,
+        **PLAIN,
     }
     settings["train"] |= {
         "batch_size": work.batch_size,
+        "optimizer": "adamw",
         "learning_rate": LEARNING_RATE,
         "weight_decay": WEIGHT_DECAY,
         "label_smoothing": 0.0,
         "grad_clip": LARGEST_NORM,
         "ema_decay": 0.0,
+        "augment": dict.fromkeys(settings["train"]["augment"], 0),
+        "precision": "float32",
+        "scan_layers": False,
+        "remat": False,
     }
-    settings["train"]["augment"]["shift"] = 0
     return Params.model_validate(settings)
 
 

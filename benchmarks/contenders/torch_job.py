@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -21,18 +22,28 @@ import_torchvision_datasets()
 def make_job(model: torch.nn.Module, work: Workload, difference: str = "") -> Job:
     """A model of images float [B, 1, height, width] at its task; it may be compiled."""
     torch.set_num_threads(os.cpu_count() or 1)
-    images, labels = map(torch.from_numpy, random_images(work))
-    images, labels = images.permute(0, 3, 1, 2).contiguous(), labels.long()
+    images, labels = random_images(work)
+    images, labels = channels_first(images), torch.from_numpy(labels).long()
     if work.task == "train":
         run = _train(model, images, labels, work.batch_size)
     else:
         run = _infer(model, images, work.batch_size)
-    return Job(run, sum(weights.numel() for weights in model.parameters()), difference)
+    return Job(run, count_parameters(model), difference)
 
 
-def normalize(images: torch.Tensor) -> torch.Tensor:
+def count_parameters(model: torch.nn.Module) -> int:
+    """How many numbers are learned."""
+    return sum(weights.numel() for weights in model.parameters())
+
+
+def channels_first(images: np.ndarray) -> torch.Tensor:
+    """From [N, height, width, channels] to [N, channels, height, width]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def normalize(images: torch.Tensor, mean: float = MEAN, std: float = STD) -> torch.Tensor:
     """Float images with mean 0 and deviation 1 from uint8 ones."""
-    return (images.float() / 255 - MEAN) / STD
+    return (images.float() / 255 - mean) / std
 
 
 def make_adamw(model: torch.nn.Module, rate: float, decay: float) -> torch.optim.AdamW:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.contenders.torch_job import normalize
+from benchmarks.contenders.torch_job import channels_first, count_parameters, normalize
 from benchmarks.recipes import Finished
 from benchmarks.recipes.accuracy import accuracy_of
 from benchmarks.recipes.settings import TARGET, load_mnist
@@ -68,7 +68,7 @@ def run(seed: int, limit: float) -> Finished:
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(seed)
     dataset = load_mnist()
-    test_images = normalize(torch.from_numpy(dataset.x_test).permute(0, 3, 1, 2))
+    test_images = normalize(channels_first(dataset.x_test))
     with tempfile.TemporaryDirectory() as folder:
         _write_mnist(Path(folder), dataset.x_train, dataset.y_train)
         loader, _ = get_train_loaders_mnist(folder, CONFIG["batch_size"])
@@ -97,8 +97,7 @@ def run(seed: int, limit: float) -> Finished:
     seconds, epochs = time.perf_counter() - started - looking, len(accuracies)
     if ended == "limit":
         accuracies.append(accuracy_of(model, test_images, dataset.y_test))
-    size = sum(weights.numel() for weights in model.parameters())
-    return Finished(seconds, 0.0, epochs, size, accuracies[-1], ended)
+    return Finished(seconds, 0.0, epochs, count_parameters(model), accuracies[-1], ended)
 
 
 def _write_mnist(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:

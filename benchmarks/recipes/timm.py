@@ -1,25 +1,27 @@
 """timm's ViT of our size with our recipe; it ends with the first epoch that passes the target."""
 
-import math
 import os
 import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from benchmarks.contenders.timm import make_model
-from benchmarks.contenders.torch_job import make_adamw
+from benchmarks.contenders.torch_job import (
+    channels_first,
+    count_parameters,
+    make_adamw,
+    normalize,
+)
 from benchmarks.recipes import Finished
 from benchmarks.recipes.accuracy import accuracy_of
 from benchmarks.recipes.settings import TARGET, load_mnist, load_recipe
-from benchmarks.workload import Workload
+from benchmarks.workload import PLAIN, Workload
 from vit_hk.errors import UserError
-from vit_hk.params import Params, TrainSettings
-from vit_hk.training.data import TrainingData, prepare_data
-
-PLAIN = {"pool": "cls", "dropout": 0.0, "drop_path": 0.0, "qk_norm": False, "registers": 0}
+from vit_hk.params import Params
+from vit_hk.training.data import prepare_data, steps_and_epochs
+from vit_hk.training.optimizer import learning_rate_schedule
 
 
 def run(seed: int, limit: float) -> Finished:
@@ -35,20 +37,23 @@ def run(seed: int, limit: float) -> Finished:
     params, dataset = load_recipe(seed), load_mnist()
     _check(params)
     data, settings = prepare_data(dataset, params), params.train
-    images, labels = _channels_first(data.x_train), torch.from_numpy(data.y_train).long()
-    test_images = _normalize(_channels_first(dataset.x_test), data)
+    (mean,), (std,) = data.mean, data.std
+    images, labels = channels_first(data.x_train), torch.from_numpy(data.y_train).long()
+    test_images = normalize(channels_first(dataset.x_test), mean, std)
+    steps, epochs = steps_and_epochs(settings, len(images))
+    schedule = learning_rate_schedule(settings, epochs, steps)
+    rates = np.asarray(schedule(np.arange(epochs * steps + 1))).tolist()  # all at once, by JAX
 
     started, looking = time.perf_counter(), 0.0
     model = _model(params)
-    optimizer = make_adamw(model, settings.learning_rate, settings.weight_decay)
-    steps = len(images) // settings.batch_size
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_up_and_cosine(settings, steps))
+    optimizer = make_adamw(model, 1.0, settings.weight_decay)
+    rate_of_step = torch.optim.lr_scheduler.LambdaLR(optimizer, rates.__getitem__)
     accuracy, ended, epoch = 0.0, "recipe", 0
-    while epoch < settings.epochs and ended == "recipe":
+    while epoch < epochs and ended == "recipe":
         for chosen in torch.randperm(len(images))[: steps * settings.batch_size].split(
             settings.batch_size
         ):
-            batch = _normalize(random_shift(images[chosen], settings.augment.shift), data)
+            batch = normalize(random_shift(images[chosen], settings.augment.shift), mean, std)
             loss = functional.cross_entropy(
                 model(batch), labels[chosen], label_smoothing=settings.label_smoothing
             )
@@ -57,7 +62,7 @@ def run(seed: int, limit: float) -> Finished:
             if settings.grad_clip:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
             optimizer.step()
-            schedule.step()
+            rate_of_step.step()
         epoch += 1
         looked = time.perf_counter()
         accuracy = accuracy_of(model, test_images, dataset.y_test)
@@ -67,8 +72,7 @@ def run(seed: int, limit: float) -> Finished:
         elif time.perf_counter() - started - looking > limit:
             ended = "limit"
     seconds = time.perf_counter() - started - looking
-    size = sum(weights.numel() for weights in model.parameters())
-    return Finished(seconds, 0.0, epoch, size, accuracy, ended)
+    return Finished(seconds, 0.0, epoch, count_parameters(model), accuracy, ended)
 
 
 def random_shift(images: torch.Tensor, largest: int) -> torch.Tensor:
@@ -79,19 +83,6 @@ def random_shift(images: torch.Tensor, largest: int) -> torch.Tensor:
     rows, columns = down + torch.arange(height), right + torch.arange(width)
     which = torch.arange(count)[:, None, None]
     return padded[which, rows[:, :, None], columns[:, None, :]][:, None]
-
-
-def _warm_up_and_cosine(settings: TrainSettings, steps_per_epoch: int) -> Callable[[int], float]:
-    """Step -> share of the learning rate; as vit_hk.training.optimizer has it."""
-    warm_up = round(settings.warmup_epochs * steps_per_epoch)
-    total = settings.epochs * steps_per_epoch
-
-    def share(step: int) -> float:
-        if step < warm_up:
-            return step / warm_up
-        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (total - warm_up)))
-
-    return share
 
 
 def _model(params: Params) -> torch.nn.Module:
@@ -113,15 +104,9 @@ def _check(params: Params) -> None:
     model = params.model.model_dump()
     odd = [f"model.{key}" for key, value in PLAIN.items() if model[key] != value]
     odd += ["train.ema_decay"] if params.train.ema_decay else []
+    odd += ["train.optimizer"] if params.train.optimizer != "adamw" else []
+    odd += ["train.precision"] if params.train.precision != "float32" else []
     augment = params.train.augment.model_dump()
     odd += [f"train.augment.{key}" for key, value in augment.items() if value and key != "shift"]
     if odd:
         raise UserError(f"benchmarks/recipes/timm.py does not know {', '.join(odd)} of the recipe")
-
-
-def _channels_first(images: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-
-
-def _normalize(images: torch.Tensor, data: TrainingData) -> torch.Tensor:
-    return (images.float() / 255 - data.mean[0]) / data.std[0]

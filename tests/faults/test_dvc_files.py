@@ -33,15 +33,22 @@ def test_whole_files_are_left_alone(clone):
     assert clone.read("dvc.lock") == conflict
 
 
-def test_fresh_clone_has_nothing_to_mend(tmp_path, project):
-    (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
+@pytest.fixture
+def mend(tmp_path, project):
+    """Mends the files in tmp_path."""
     environment = {**os.environ, "PYTHONPATH": str(project)}
-    subprocess.run([sys.executable, *MEND[1:]], cwd=tmp_path, env=environment, check=True)
+    command = [sys.executable, *MEND[1:]]
+    return lambda: subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+
+
+def test_fresh_clone_has_nothing_to_mend(tmp_path, mend):
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
+    mend()
     assert (tmp_path / "dvc.lock").read_text() == "schema: '2.0'\n"
 
 
 @pytest.mark.parametrize("file", ["rwlock", "lock"])
-def test_file_that_a_running_dvc_holds_is_left_alone(tmp_path, project, file):
+def test_file_that_a_running_dvc_holds_is_left_alone(tmp_path, mend, file):
     temporary = tmp_path / ".dvc/tmp"
     temporary.mkdir(parents=True)
     cut_off = {"rwlock": temporary / "rwlock", "lock": tmp_path / "dvc.lock"}[file]
@@ -55,13 +62,11 @@ def test_file_that_a_running_dvc_holds_is_left_alone(tmp_path, project, file):
         [sys.executable, "-c", hold, guard], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     running.stdout.readline()
-    mend = [sys.executable, *MEND[1:]]
-    where = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(project)}}
     try:
-        subprocess.run(mend, **where, check=True)
+        mend()
         assert cut_off.exists()
     finally:
         running.send_signal(signal.SIGKILL)
         running.wait()
-    subprocess.run(mend, **where, check=True)
+    mend()
     assert not cut_off.exists()

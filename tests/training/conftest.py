@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from settings_file import AUGMENTATION_OFF
 
 from vit_hk.params import Params
 from vit_hk.training.data import TrainingData
@@ -20,14 +21,6 @@ MODEL = {
     "drop_path": 0.0,
     "qk_norm": False,
     "registers": 0,
-}
-AUGMENT = {
-    "shift": 0,
-    "rotate": 0.0,
-    "scale": 0.0,
-    "elastic": 0.0,
-    "mixup": 0.0,
-    "cutmix": 0.0,
 }
 TRAIN = {
     "epochs": 3,
@@ -65,7 +58,7 @@ def make_params() -> Callable[..., Params]:
                 "seed": seed,
                 "data": {"name": "mnist", "root": "data/raw", "offline": "fail"},
                 "model": {**MODEL, **(model or {})},
-                "train": {**TRAIN, **train, "augment": {**AUGMENT, **(augment or {})}},
+                "train": {**TRAIN, **train, "augment": {**AUGMENTATION_OFF, **(augment or {})}},
                 "evaluate": {"batch_size": 100, "faithfulness_share": 0.1},
                 "attention": {
                     "num_images": 1,
