@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import haiku as hk
-import jax
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
@@ -14,7 +13,7 @@ from safetensors.numpy import save
 from vit_hk.atomic import replacing
 from vit_hk.dataset import Dataset
 from vit_hk.errors import UserError, in_one_line, shorten
-from vit_hk.model.vit import make_model
+from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import ModelSettings, OpenFraction, Seed, Settings
 
 REMEDY = "make it anew with: dvc repro --force --single-item train"
@@ -166,9 +165,7 @@ def _shape(tensor: Any) -> str:
 
 
 def _check_shapes(path: Path, info: WeightsInfo, found: dict[str, str]) -> None:
-    images = jax.ShapeDtypeStruct((1, *info.image_shape), np.float32)
-    model = make_model(info.model, len(info.class_names))
-    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, False), images)
+    shapes = parameter_shapes(make_model(info.model, len(info.class_names)), info.image_shape)
     wanted = {name: f"{x.dtype} {list(x.shape)}" for name, x in _flat(shapes).items()}
     for name in sorted(wanted.keys() | found.keys()):
         if found.get(name) != wanted.get(name):

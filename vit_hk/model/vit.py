@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import haiku as hk
@@ -129,6 +130,12 @@ def make_model(
             )
 
     return hk.transform(forward)
+
+
+def parameter_shapes(model: hk.Transformed, image_shape: Sequence[int]) -> hk.Params:
+    """The parameters as jax.ShapeDtypeStruct, which take no memory."""
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, False), images)
 
 
 def count_parameters(settings: ModelSettings, image_shape: ImageShape, num_classes: int) -> int:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from vit_hk.evaluation import summarize
 from vit_hk.inference import make_predictor
-from vit_hk.model.vit import make_model
+from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import Params
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, steps_and_epochs
@@ -73,7 +73,11 @@ def init_params(params: Params, image_shape: tuple[int, int, int], num_classes: 
     """Random weights that follow from the seed."""
     model = make_model(params.model, num_classes)
     images = jnp.zeros((1, *image_shape))
-    init = jax.jit(lambda key: model.init(key, images, is_training=False))
+    # It runs once, so that time spent on making it fast would be lost.
+    init = jax.jit(
+        lambda key: model.init(key, images, is_training=False),
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
     return init(jax.random.key(params.seed))
 
 
@@ -129,10 +133,17 @@ class _Training:
             params.train.remat,
         )  # fmt: skip
         image_shape = data.x_train.shape[1:]
+        self.predict = make_predictor(model, data.mean, data.std, params.train.batch_size)
+
+        def initial_weights() -> hk.Params:
+            weights = init_params(params, image_shape, num_classes)
+            self.predict(weights, data.x_validation[:1])  # compiles it
+            return weights
+
         # Beside the loop's, since compiling this takes nearly as long; for the loop, the shapes do.
         with ThreadPoolExecutor(1) as beside:
-            initial = beside.submit(init_params, params, image_shape, num_classes)
-            self.like = jax.eval_shape(lambda: init_params(params, image_shape, num_classes))
+            initial = beside.submit(initial_weights)
+            self.like = parameter_shapes(model, image_shape)
             zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self.like)
             flat, unravel = ravel_pytree(zeros)
             optimizer = make_optimizer(params.train, self.schedule, decay_mask(zeros), unravel)
@@ -146,8 +157,6 @@ class _Training:
             order = epoch_order(params.seed, 0, len(data.x_train))
             self.run_steps = steps_loop.lower(state, self.split, order, jnp.int32(0)).compile()
         self.start = Progress(first_state(ravel_pytree(initial.result())[0]), [], [], 0.0)
-        self.predict = make_predictor(model, data.mean, data.std, params.train.batch_size)
-        self.predict(initial.result(), data.x_validation[:1])
         self.compile_seconds = time.perf_counter() - started
 
     def run(self) -> Trained:
