@@ -72,6 +72,11 @@ COMPUTE = (
 )
 
 
+@pytest.fixture(autouse=True)
+def no_folder_chosen(monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+
+
 def compute(project, **environment) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", COMPUTE], cwd=project, env=os.environ | environment,
@@ -82,6 +87,12 @@ def compute(project, **environment) -> subprocess.CompletedProcess:
 def test_what_is_compiled_is_kept_in_the_root_that_dvc_names(project, tmp_path):
     compute(project, DVC_ROOT=str(tmp_path))
     assert list((tmp_path / ".scratch/compiled").glob("*-cache"))
+
+
+def test_what_is_compiled_is_kept_where_the_user_says(project, tmp_path):
+    compute(project, DVC_ROOT=str(tmp_path), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "chosen"))
+    assert list((tmp_path / "chosen").glob("*-cache"))
+    assert not (tmp_path / ".scratch").exists()
 
 
 def test_what_is_compiled_is_used_again(project, tmp_path):
