@@ -2,7 +2,6 @@ import copy
 import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,6 @@ from vit_hk.dataset import Dataset
 # Compiling takes most of the suite's time. `make chaos`, `make reproducible` and .ci/run
 # compile as users do.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Share what is compiled among all programs of the suite; the processes of xdist inherit it."""
-    if not hasattr(config, "workerinput"):
-        compiled = tempfile.TemporaryDirectory(prefix="compiled-")
-        config.add_cleanup(compiled.cleanup)
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
-
 
 # Written out instead of read from params.yaml, so that trying other settings breaks no test.
 # The sizes fit the images of `tiny_dataset`; what takes long to compile is off.

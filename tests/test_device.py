@@ -74,7 +74,7 @@ COMPUTE = (
 
 @pytest.fixture(autouse=True)
 def no_folder_chosen(monkeypatch):
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
 
 
 def compute(project, **environment) -> subprocess.CompletedProcess:
