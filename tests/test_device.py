@@ -123,6 +123,16 @@ def test_damaged_file_of_compiled_code_is_not_used(project, tmp_path, damage):
     assert "Error reading persistent compilation cache" in run.stderr
 
 
+def test_half_of_what_a_killed_process_was_keeping_goes_without_a_warning(project, tmp_path):
+    compute(project, DVC_ROOT=str(tmp_path))
+    for kept in (tmp_path / ".scratch/compiled").glob("*-cache"):
+        truncate(kept)
+        kept.with_name(kept.name.removesuffix("cache") + "atime").unlink()
+    run = compute(project, DVC_ROOT=str(tmp_path))
+    assert (run.stdout, run.stderr) == ("7\n", "")
+    assert len(list((tmp_path / ".scratch/compiled").glob("*-atime"))) > 0
+
+
 def test_compiled_code_that_cannot_be_kept_stops_nothing(project, tmp_path):
     (tmp_path / ".scratch").write_text("a file, no folder")
     assert compute(project, DVC_ROOT=str(tmp_path)).stdout == "7\n"

@@ -1,5 +1,6 @@
 """Which device JAX computes on."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -59,7 +60,16 @@ def _keep_compiled() -> None:
     """Keep what XLA compiles, so that no other stage or run compiles the same again."""
     root = Path(os.environ.get("DVC_ROOT", "."))  # of the project, also for copies of experiments
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(root / COMPILED)
+    _remove_half_written(Path(folder))
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_compilation_cache_max_size", MOST_COMPILED)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _remove_half_written(folder: Path) -> None:
+    """What a killed process was keeping has no time of use yet; JAX would warn of it ever after."""
+    for kept in folder.glob("*-cache"):
+        if not kept.with_name(f"{kept.name.removesuffix('cache')}atime").exists():
+            with contextlib.suppress(OSError):
+                kept.unlink()
