@@ -115,7 +115,7 @@ def table(case: dict[str, Any]) -> str:
     lines = [
         f"\n{task}, size {case['size']}, batch {case['batch_size']}:\n",
         "| | images/s | quartiles | ms a batch | ours is … times as fast | quartiles | "
-        "compile, first batch | peak of it | memory at work | parameters |",
+        "compile, first batch | peak while compiling | memory at work | parameters |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in case["contenders"]:

@@ -22,7 +22,9 @@ def draw_speed(report: dict[str, Any]) -> Figure:
     figure.suptitle(
         f"Images a second on {machine['cores']} cores ({machine['processor']}, "
         f"{machine['vector_instructions']}), float32: longer is faster\n"
-        f"median and quartiles of {report['rounds']} interleaved rounds"
+        f"median and quartiles of {report['rounds']} interleaved rounds; "
+        "in brackets ours next to the fastest peer\n"
+        "S: 6 layers of 64, 17 tokens; M: 6 layers of 128, 50 tokens"
     )
     for axes, case in zip(figure.subplots(2, 2).flat, report["cases"], strict=True):
         _draw_case(axes, case)
@@ -42,11 +44,12 @@ def _draw_case(axes: Axes, case: dict[str, Any]) -> None:
     for place, (row, median, above) in enumerate(zip(rows, medians, spread[1], strict=True)):
         text = f" {median:,.0f}"
         if row["name"] == case["fastest_peer"]:
-            text += f"   (ours × {case['times_as_fast_as_it'][1]:.2f})"
+            text += f"   (ours {case['times_as_fast_as_it'][1]:.2f}× as fast)"
         axes.text(median + above, place, text, va="center", size=9)
     axes.set(
         title=f"{TASKS[case['task']]}, size {case['size']}, batches of {case['batch_size']}",
         xlabel="images/s",
-        xlim=(0, 1.45 * max(medians)),
+        xlim=(0, 1.7 * max(medians)),
     )
+    axes.locator_params(axis="x", nbins=5)
     axes.spines[["top", "right"]].set_visible(False)

@@ -134,7 +134,8 @@ def draw(
         label, predicted = dataset.class_names[dataset.y_test[index]], dataset.class_names[guess]
         verdict = "right" if guess == dataset.y_test[index] else "WRONG"
         sure = 100 * probabilities[number, guess]
-        titles.append(f"predicted {predicted}, is {label}")
+        word = "predicted" if verdict == "right" else "WRONG:"
+        titles.append(f"{word} {predicted}, is {label}")
         title = (
             f"Test image {index}: predicted {predicted} ({sure:.0f} % sure), is {label}: {verdict}"
         )

@@ -90,8 +90,12 @@ def test_what_is_compiled_is_kept_in_the_root_that_dvc_names(project, tmp_path):
 
 
 def test_what_is_compiled_is_kept_where_the_user_says(project, tmp_path):
-    compute(project, DVC_ROOT=str(tmp_path), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "chosen"))
-    assert list((tmp_path / "chosen").glob("*-cache"))
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+    (chosen / "of-another-program-cache").touch()
+    compute(project, DVC_ROOT=str(tmp_path), JAX_COMPILATION_CACHE_DIR=str(chosen))
+    assert len(list(chosen.glob("*-cache"))) > 1
+    assert (chosen / "of-another-program-cache").exists()
     assert not (tmp_path / ".scratch").exists()
 
 

@@ -58,11 +58,11 @@ def _check_folder() -> None:
 
 def _keep_compiled() -> None:
     """Keep what XLA compiles, so that no other stage or run compiles the same again."""
-    root = Path(os.environ.get("DVC_ROOT", "."))  # of the project, also for copies of experiments
-    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(root / COMPILED)
-    _remove_half_written(Path(folder))
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_compilation_cache_max_size", MOST_COMPILED)
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):  # a user's own is left as JAX keeps it
+        root = Path(os.environ.get("DVC_ROOT", "."))  # also for copies of experiments
+        _remove_half_written(root / COMPILED)
+        jax.config.update("jax_compilation_cache_dir", str(root / COMPILED))
+        jax.config.update("jax_compilation_cache_max_size", MOST_COMPILED)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

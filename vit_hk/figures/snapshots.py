@@ -28,9 +28,12 @@ def draw_snapshots(
     rows, columns = len(images), 1 + len(epochs)
     aspect = images.shape[1] / images.shape[2]
     tall = 1.4 * min(aspect, aspect**0.5)  # inches
-    figure = Figure(figsize=(max(1.7 * columns, 6.5), rows * (tall + 0.35) + 2.1))
+    figure = Figure(figsize=(max(1.7 * columns, 6.5), rows * (tall + 0.35) + 2.4))
     figure.set_layout_engine("constrained", h_pad=0.06)
-    figure.suptitle(f"Where {reader} looks in the last layer, while the model learns")
+    figure.suptitle(
+        f"Where {reader} looks in the last layer, while the model learns\n"
+        "above each map: the prediction, and how sure it is"
+    )
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])

@@ -36,7 +36,7 @@ FIGURES = (
     ),
     Figure(
         Path("results/attention/any_patch.png"), "attention", "From any patch to any patch",
-        "Where each patch of the first image looks in the last layer.",
+        "Where each patch of the first image looks, in the last layer in which it counts.",
     ),
     Figure(
         Path("results/attention/distance.png"), "attention", "How far heads look",
