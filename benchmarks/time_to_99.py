@@ -32,12 +32,21 @@ def main() -> None:
     """Train ours and timm's ViT with each seed in turn, then mnistvit, which takes long, once."""
     load_mnist()  # says at once if it is not there
     runs: dict[str, list[Run]] = {name: [] for name in NAMES}
+
+    def add(name: str, seed: int, limit: float) -> None:
+        runs[name].append(train_once(name, seed, limit))
+        write(runs)  # each time, since all of it takes long
+
     for seed in SEEDS:
-        ours = train_once("ours", seed, 0.0)
-        runs["ours"].append(ours)
-        runs["timm"].append(train_once("timm", seed, PATIENCE * ours["seconds"]))
+        add("ours", seed, 0.0)
+        add("timm", seed, PATIENCE * runs["ours"][-1]["seconds"])
     mean = statistics.mean(run["seconds"] for run in runs["ours"])
-    runs["mnistvit"].append(train_once("mnistvit", SEEDS[0], PATIENCE * mean))
+    add("mnistvit", SEEDS[0], PATIENCE * mean)
+    print(table(runs))
+
+
+def write(runs: dict[str, list[Run]]) -> None:
+    """What is measured so far, to RESULT."""
     report = {
         "machine": describe_machine(),
         "target": TARGET,
@@ -46,7 +55,6 @@ def main() -> None:
     }
     with replacing(RESULT) as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-    print(table(runs))
 
 
 def train_once(name: str, seed: int, limit: float) -> Run:
