@@ -10,7 +10,7 @@ from vit_hk.explain.token_shares import token_shares
 from vit_hk.explanation import Explainer
 from vit_hk.head_statistics import head_statistics
 from vit_hk.inference import attention_chunks, make_attention_gradient, run_model
-from vit_hk.model.vit import make_model
+from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import AttentionSettings, ModelSettings
 from vit_hk.weights import WeightsInfo
 
@@ -36,9 +36,7 @@ def info() -> WeightsInfo:
 def model_and_weights(info):
     model = make_model(info.model, 3)
     random = np.random.default_rng(0)
-    shapes = jax.eval_shape(
-        lambda: model.init(jax.random.key(0), np.zeros((1, 4, 6, 2), np.float32), False)
-    )
+    shapes = parameter_shapes(model, (4, 6, 2))
     weights = jax.tree.map(lambda x: random.normal(size=x.shape).astype(np.float32) / 2, shapes)
     return model, weights
 

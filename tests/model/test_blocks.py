@@ -8,7 +8,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from jaxpr import operations
 
-from vit_hk.model.vit import make_model
+from vit_hk.model.vit import make_model, parameter_shapes
 
 IMAGES = np.random.default_rng(0).normal(size=(4, 4, 4, 1)).astype(np.float32)  # 2 x 2 patches
 WEIGHTS = np.random.default_rng(1).normal(size=(4, 5)).astype(np.float32)  # of the logits
@@ -71,7 +71,7 @@ def test_first_weights_have_the_same_names_and_bytes(settings, layers):
 def test_program_of_scanned_layers_does_not_grow_with_depth(settings, pool):
     def products(layers, **execution):
         model = make_model(settings(pool=pool, num_layers=layers), 5, **execution)
-        shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), IMAGES, False))
+        shapes = parameter_shapes(model, IMAGES.shape[1:])
         found = operations(
             jax.grad(lambda p: model.apply(p, None, IMAGES, True).logits.sum()), shapes
         )
@@ -87,7 +87,7 @@ def test_remat_takes_less_memory(settings):
 
     def temporary(remat):
         model = make_model(s, 5, scan_layers=True, remat=remat)
-        shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, False))
+        shapes = parameter_shapes(model, images.shape[1:])
         loss = jax.jit(jax.grad(lambda p: model.apply(p, None, images, True).logits.sum()))
         return loss.lower(shapes).compile().memory_analysis().temp_size_in_bytes
 
