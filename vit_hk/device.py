@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 
 from vit_hk.errors import UserError
+from vit_hk.freed_memory import keep_freed_memory
 
 COMPILED = Path(".scratch/compiled")
 MOST_COMPILED = 2**29  # bytes; what was used longest ago goes first
@@ -27,6 +28,7 @@ def select_device(platform: str) -> jax.Device:
     """
     _check_folder()
     _keep_compiled()
+    keep_freed_memory()
     if platform == "cpu":
         jax.config.update("jax_platforms", "cpu")
     try:

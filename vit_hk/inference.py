@@ -1,5 +1,6 @@
 """Run a trained model over images."""
 
+import functools
 from collections.abc import Callable, Iterator
 
 import haiku as hk
@@ -11,6 +12,7 @@ from vit_hk.dataset import normalize
 from vit_hk.model.vit import ViTOutput
 from vit_hk.params import ModelSettings
 
+CACHED_NUMBERS = 2**19  # of tokens that a CPU's caches hold while a batch is computed
 CHUNK_BYTES = 2**28  # of the attention of all layers that is held at a time
 
 
@@ -25,7 +27,12 @@ def make_predictor(
 
     @jax.jit
     def predict_batch(params: hk.Params, images: jax.Array) -> jax.Array:
-        return run_model(model, params, images, mean, std).logits
+        forward = functools.partial(run_model, model, mean=mean, std=std)
+        output = jax.eval_shape(forward, params, images)
+        size = _images_in_caches(output) if jax.default_backend() == "cpu" else batch_size
+        pieces = images.reshape(-1, size, *images.shape[1:])
+        logits = jax.lax.map(lambda piece: forward(params, piece).logits, pieces)
+        return logits.reshape(batch_size, -1)
 
     def predict(params: hk.Params, images: np.ndarray) -> np.ndarray:
         padding = [(0, -len(images) % batch_size), (0, 0), (0, 0), (0, 0)]
@@ -35,6 +42,14 @@ def make_predictor(
         return np.concatenate(logits)[: len(images)]
 
     return predict
+
+
+def _images_in_caches(output: ViTOutput) -> int:
+    """The largest part of a batch whose tokens, [b * T, D], stay in the caches between layers."""
+    batch, width = output.features.shape
+    tokens = output.attention.shape[-1]
+    fit = CACHED_NUMBERS // (tokens * width)
+    return max(size for size in range(1, batch + 1) if batch % size == 0 and size <= max(1, fit))
 
 
 def run_model(

@@ -18,6 +18,7 @@ from benchmarks.workload import (
     WEIGHT_DECAY,
     Workload,
 )
+from vit_hk.freed_memory import keep_freed_memory
 from vit_hk.inference import make_predictor
 from vit_hk.model.vit import count_parameters, make_model
 from vit_hk.params import Params, load_params
@@ -28,6 +29,7 @@ from vit_hk.training.step import Split, epoch_order, init_state, make_run_steps
 
 def make(work: Workload) -> Job:
     """Our model at its task."""
+    keep_freed_memory()  # as all stages do
     params = _settings(work)
     shape = (work.image_size, work.image_size, 1)
     run = _train(params, work) if work.task == "train" else _infer(params, work)

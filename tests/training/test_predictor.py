@@ -2,6 +2,7 @@ import jax
 import numpy as np
 import pytest
 
+from vit_hk import inference
 from vit_hk.inference import make_predictor, run_model
 from vit_hk.model.vit import make_model
 from vit_hk.training.loop import init_params
@@ -42,6 +43,14 @@ def test_logits_are_those_of_each_image_alone(model_and_params, images, expected
     logits = make_predictor(model, MEAN, STD, batch)(params, images[:count])
     assert logits.shape == (count, 4)
     np.testing.assert_allclose(logits, expected[:count], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cached", [1, 3 * 5 * 16], ids=["one image", "three of six"])
+def test_a_batch_in_pieces_gives_the_same(monkeypatch, model_and_params, images, expected, cached):
+    monkeypatch.setattr(inference, "CACHED_NUMBERS", cached)
+    model, params = model_and_params
+    logits = make_predictor(model, MEAN, STD, 6)(params, images)
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_run_model_gives_the_same_logits_and_attention(model_and_params, images, expected):
