@@ -10,6 +10,7 @@ import pandas as pd
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.dataset import Dataset, load_dataset, stratified_split
 from vit_hk.device import select_device
+from vit_hk.division import divide_for_prediction
 from vit_hk.errors import one_line_errors
 from vit_hk.evaluation import (
     confusion_counts,
@@ -56,8 +57,9 @@ def main() -> None:
     weights, info = load_weights(WEIGHTS, params.model, dataset)
     model = make_model(info.model, dataset.num_classes)
     batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
-    check_prediction_fits(info.model, info.num_patches, batch_size)
-    predict = make_predictor(model, info.mean, info.std, batch_size)
+    division = divide_for_prediction(batch_size, info.num_tokens)
+    check_prediction_fits(info.model, info.num_patches, division.images_at_a_time)
+    predict = make_predictor(model, info.mean, info.std, batch_size, info.num_tokens)
 
     predict(weights, dataset.x_test[:1])  # compiles
     started = time.perf_counter()

@@ -12,6 +12,7 @@ import pandas as pd
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.dataset import Dataset, load_dataset
 from vit_hk.device import select_device
+from vit_hk.division import divide_for_step
 from vit_hk.errors import UserError, one_line_errors
 from vit_hk.explain.patch_attention import name_of_reader
 from vit_hk.figures.curves import draw_curves
@@ -48,8 +49,9 @@ def main() -> None:
     device = select_device(params.train.platform)
     size = count_parameters(params.model, dataset.image_shape, dataset.num_classes)
     info = describe(params, dataset, data)
+    division = divide_for_step(params.train.batch_size, info.num_tokens)
     check_training_fits(
-        params.model, info.num_patches, params.train.batch_size, size, params.train.remat
+        params.model, info.num_patches, division.images_at_a_time, size, params.train.remat
     )
     folder = scratch_folder(training_key(params, DATASET, device))
     parent = os.getppid()

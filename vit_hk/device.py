@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 
+from vit_hk.division import make_each_core_a_device
 from vit_hk.errors import UserError
 from vit_hk.freed_memory import keep_freed_memory
 
@@ -29,6 +30,7 @@ def select_device(platform: str) -> jax.Device:
     _check_folder()
     _keep_compiled()
     keep_freed_memory()
+    make_each_core_a_device()
     if platform == "cpu":
         jax.config.update("jax_platforms", "cpu")
     try:

@@ -11,7 +11,7 @@ import jax
 
 # Parameters of mallopt(3), from glibc's malloc.h.
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-NEVER = 2**30  # bytes; larger blocks are given back
+MOST_KEPT = 2**30  # bytes of a block; larger ones are given back
 
 
 def keep_freed_memory() -> None:
@@ -20,7 +20,7 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return
-    mallopt(MMAP_THRESHOLD, NEVER)
-    mallopt(TRIM_THRESHOLD, NEVER)
+    mallopt(MMAP_THRESHOLD, MOST_KEPT)
+    mallopt(TRIM_THRESHOLD, MOST_KEPT)
     # Only the main thread can keep more than 64 MiB; this lets JAX compute in the one that calls.
     jax.config.update("jax_cpu_enable_async_dispatch", False)

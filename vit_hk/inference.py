@@ -1,55 +1,53 @@
 """Run a trained model over images."""
 
-import functools
 from collections.abc import Callable, Iterator
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from vit_hk.dataset import normalize
+from vit_hk.division import divide_for_prediction
 from vit_hk.model.vit import ViTOutput
 from vit_hk.params import ModelSettings
 
-CACHED_NUMBERS = 2**19  # of tokens that a CPU's caches hold while a batch is computed
 CHUNK_BYTES = 2**28  # of the attention of all layers that is held at a time
 
 
 def make_predictor(
-    model: hk.Transformed, mean: list[float], std: list[float], batch_size: int
+    model: hk.Transformed, mean: list[float], std: list[float], batch_size: int, tokens: int
 ) -> Callable[[hk.Params, np.ndarray], np.ndarray]:
     """A function (parameters, uint8 [N, height, width, channels]) -> logits float32 [N, C].
 
-    It works through the images `batch_size` at a time, each image once. The last batch is
-    padded: one shape is compiled, however many images come.
+    It works through the images about `batch_size` at a time, each image once; each has so many
+    `tokens`. The last batch is padded: one shape is compiled, however many images come.
     """
+    division = divide_for_prediction(batch_size, tokens)
 
-    @jax.jit
-    def predict_batch(params: hk.Params, images: jax.Array) -> jax.Array:
-        forward = functools.partial(run_model, model, mean=mean, std=std)
-        output = jax.eval_shape(forward, params, images)
-        size = _images_in_caches(output) if jax.default_backend() == "cpu" else batch_size
-        pieces = images.reshape(-1, size, *images.shape[1:])
-        logits = jax.lax.map(lambda piece: forward(params, piece).logits, pieces)
-        return logits.reshape(batch_size, -1)
+    def predict_share(params: hk.Params, share: jax.Array) -> jax.Array:
+        pieces = share.reshape(-1, division.piece, *share.shape[1:])
+        logits = jax.lax.map(
+            lambda piece: run_model(model, params, piece, mean, std).logits, pieces
+        )
+        return logits.reshape(len(share), -1)
+
+    each = PartitionSpec("batch")
+    predict_batch = jax.jit(
+        jax.shard_map(
+            predict_share, mesh=division.mesh, in_specs=(PartitionSpec(), each), out_specs=each,
+            check_vma=False,
+        )
+    )  # fmt: skip
 
     def predict(params: hk.Params, images: np.ndarray) -> np.ndarray:
-        padding = [(0, -len(images) % batch_size), (0, 0), (0, 0), (0, 0)]
-        padded = np.pad(images, padding)
-        starts = range(0, len(images), batch_size)
-        logits = [predict_batch(params, padded[start : start + batch_size]) for start in starts]
-        return np.concatenate(logits)[: len(images)]
+        params = jax.device_put(params, division.everywhere)
+        padded = np.pad(images, [(0, -len(images) % division.images), (0, 0), (0, 0), (0, 0)])
+        batches = padded.reshape(-1, division.images, *images.shape[1:])
+        return np.concatenate([predict_batch(params, batch) for batch in batches])[: len(images)]
 
     return predict
-
-
-def _images_in_caches(output: ViTOutput) -> int:
-    """The largest part of a batch whose tokens, [b * T, D], stay in the caches between layers."""
-    batch, width = output.features.shape
-    tokens = output.attention.shape[-1]
-    fit = CACHED_NUMBERS // (tokens * width)
-    return max(size for size in range(1, batch + 1) if batch % size == 0 and size <= max(1, fit))
 
 
 def run_model(

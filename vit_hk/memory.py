@@ -16,8 +16,8 @@ CGROUP = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current
 FLOAT = 4  # bytes
 
 
-def check_prediction_fits(settings: ModelSettings, num_patches: int, batch_size: int) -> None:
-    """Compare what a batch takes at the very least, in its largest layer, with what is free.
+def check_prediction_fits(settings: ModelSettings, num_patches: int, num_images: int) -> None:
+    """Compare what so many images take at the very least, in their largest layer, with what is free.
 
     Linux hands out memory that is not there and later kills who uses it, without a word. So the
     most that can be foreseen is asked for before.
@@ -25,12 +25,12 @@ def check_prediction_fits(settings: ModelSettings, num_patches: int, batch_size:
     Raises:
       MemoryError: it is more. Where the system does not say what is free, nothing is raised.
     """
-    attention = _attention_bytes(settings, num_patches, batch_size)
-    _check_fits(max(attention, _stem_bytes(settings, num_patches, batch_size)))
+    attention = _attention_bytes(settings, num_patches, num_images)
+    _check_fits(max(attention, _stem_bytes(settings, num_patches, num_images)))
 
 
 def check_training_fits(
-    settings: ModelSettings, num_patches: int, batch_size: int, num_parameters: int, remat: bool
+    settings: ModelSettings, num_patches: int, num_images: int, num_parameters: int, remat: bool
 ) -> None:
     """The same for training: what is kept for the gradient, and the weights.
 
@@ -41,15 +41,15 @@ def check_training_fits(
     Raises:
       MemoryError: it is more than is free.
     """
-    attention = _attention_bytes(settings, num_patches, batch_size)
+    attention = _attention_bytes(settings, num_patches, num_images)
     # With pool "cls" the last layer keeps that of the class token only.
     full_layers = settings.num_layers - (settings.pool == "cls")
     if remat:
-        tokens = batch_size * settings.num_tokens(num_patches)
+        tokens = num_images * settings.num_tokens(num_patches)
         kept = full_layers * FLOAT * tokens * settings.hidden_size + min(1, full_layers) * attention
     else:
         kept = full_layers * attention
-    kept += _stem_bytes(settings, num_patches, batch_size)
+    kept += _stem_bytes(settings, num_patches, num_images)
     _check_fits(kept + 4 * FLOAT * num_parameters)
 
 

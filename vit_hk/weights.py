@@ -64,6 +64,11 @@ class WeightsInfo(Settings):
         """N."""
         return math.prod(self.grid)
 
+    @property
+    def num_tokens(self) -> int:
+        """T."""
+        return self.model.num_tokens(self.num_patches)
+
 
 def save_weights(path: str | Path, params: hk.Params, info: WeightsInfo) -> None:
     """Write float32 parameters and their description; the same input gives the same bytes."""

@@ -18,6 +18,7 @@ from benchmarks.workload import (
     WEIGHT_DECAY,
     Workload,
 )
+from vit_hk.division import divide_for_step, make_each_core_a_device
 from vit_hk.freed_memory import keep_freed_memory
 from vit_hk.inference import make_predictor
 from vit_hk.model.vit import count_parameters, make_model
@@ -29,7 +30,8 @@ from vit_hk.training.step import Split, epoch_order, init_state, make_run_steps
 
 def make(work: Workload) -> Job:
     """Our model at its task."""
-    keep_freed_memory()  # as all stages do
+    keep_freed_memory()  # both as all stages do
+    make_each_core_a_device()
     params = _settings(work)
     shape = (work.image_size, work.image_size, 1)
     run = _train(params, work) if work.task == "train" else _infer(params, work)
@@ -71,11 +73,13 @@ def _train(params: Params, work: Workload) -> Callable[[int], None]:
     schedule = learning_rate_schedule(params.train, params.train.epochs, steps_per_epoch)
     optimizer = make_optimizer(params.train, schedule, decay_mask(weights), unravel)
     state = jax.jit(lambda flat: init_state(flat, optimizer, params.train))(flat)
-    split = Split(jnp.asarray(images), jnp.asarray(labels))
+    division = divide_for_step(work.batch_size, work.num_tokens)
+    state, split = jax.device_put((state, Split(images, labels)), division.everywhere)
     model = make_model(params.model, NUM_CLASSES)
     run_steps = make_run_steps(
-        model, unravel, optimizer, params.train, steps_per_epoch, [MEAN], [STD], params.seed
-    )
+        model, unravel, optimizer, params.train, steps_per_epoch, [MEAN], [STD], params.seed,
+        division,
+    )  # fmt: skip
 
     def run(count: int) -> None:
         nonlocal state
@@ -96,7 +100,7 @@ def _infer(params: Params, work: Workload) -> Callable[[int], None]:
     images, _ = random_images(work)
     weights = init_params(params, images.shape[1:], NUM_CLASSES)
     model = make_model(params.model, NUM_CLASSES)
-    predict = make_predictor(model, [MEAN], [STD], work.batch_size)
+    predict = make_predictor(model, [MEAN], [STD], work.batch_size, work.num_tokens)
 
     def run(count: int) -> None:
         predict(weights, images[: count * work.batch_size])

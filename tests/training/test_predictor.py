@@ -45,11 +45,18 @@ def test_logits_are_those_of_each_image_alone(model_and_params, images, expected
     np.testing.assert_allclose(logits, expected[:count], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("cached", [1, 3 * 5 * 16], ids=["one image", "three of six"])
-def test_a_batch_in_pieces_gives_the_same(monkeypatch, model_and_params, images, expected, cached):
+@pytest.mark.parametrize(
+    ("cached", "fewest", "batch"),
+    [(1, 1, 6), (3 * 5 * 16, 1, 6), (3 * 5 * 16, 1, 7), (1, 4, 7)],
+    ids=["one image", "three of six", "three of seven", "four of seven"],
+)
+def test_a_batch_in_pieces_gives_the_same(
+    monkeypatch, model_and_params, images, expected, cached, fewest, batch
+):
     monkeypatch.setattr(inference, "CACHED_NUMBERS", cached)
+    monkeypatch.setattr(inference, "FEWEST_IMAGES", fewest)
     model, params = model_and_params
-    logits = make_predictor(model, MEAN, STD, 6)(params, images)
+    logits = make_predictor(model, MEAN, STD, batch)(params, images)
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
 

@@ -6,6 +6,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from vit_hk.model.first_token import FirstToken
+from vit_hk.model.linear import Linear
 from vit_hk.model.normalization import layer_norm
 from vit_hk.model.products import (
     product,
@@ -45,34 +47,39 @@ class SelfAttention(hk.Module):
         """
         width = x.shape[-1]
         head = width // self.num_heads
+        read = 1 if only_first else tokens
         # Glorot-uniform for each of the D x D matrices q, k and v, not for D x 3D.
         glorot = hk.initializers.RandomUniform(-((3 / width) ** 0.5), (3 / width) ** 0.5)
-        qkv = hk.Linear(3 * width, w_init=glorot, name="qkv")(x)
+        qkv = Linear(3 * width, w_init=glorot, name="qkv")
         q, k, v = (
             swap_tokens_and_heads(part.reshape(-1, tokens, self.num_heads, head))
-            for part in jnp.split(qkv, 3, axis=-1)
+            for part in jnp.split(qkv(x), 3, axis=-1)
         )
         if self.qk_norm:
             q, k = (
                 layer_norm(x, name).astype(v.dtype) for x, name in [(q, "q_norm"), (k, "k_norm")]
             )
         q = q * head**-0.5
+        first = None
+        if only_first and not self.qk_norm:
+            w_and_b = qkv.parameters(width, x.dtype)
+            first = FirstToken(x.reshape(-1, tokens, width), *w_and_b, self.num_heads)
+        scores = first.scores() if first else product_with_transpose(q[:, :, :read], k)
+        used = weights = _softmax(scores)
         if only_first:  # XLA leaves the others out, unless somebody reads their weights
-            used, others = _attend(q[:, :, :1], k), _attend(q[:, :, 1:], k)
+            others = _softmax(product_with_transpose(q[:, :, 1:], k))
             weights = jnp.concatenate([used, others], axis=2)
-        else:
-            used = weights = _attend(q, k)
         if offset is not None:
             weights = weights + offset
-            used = weights[:, :, : used.shape[2]]
-        mixed = swap_tokens_and_heads(product(used.astype(v.dtype), v)).reshape(-1, width)
-        return hk.Linear(width, w_init=glorot, name="out")(mixed), weights
+            used = weights[:, :, :read]
+        used = used.astype(x.dtype)
+        if first:
+            mixed = first.mix(used)
+        else:
+            mixed = swap_tokens_and_heads(product(used, v)).reshape(-1, width)
+        return Linear(width, w_init=glorot, name="out")(mixed), weights
 
 
-def _attend(q: jax.Array, k: jax.Array) -> jax.Array:
-    """Weights [B, H, query, key] of queries [B, H, query, K] and keys [B, H, key, K].
-
-    They are float32 where queries and keys have fewer bits.
-    """
-    scores = product_with_transpose(q, k)
-    return jax.nn.softmax(scores.astype(jnp.promote_types(q.dtype, jnp.float32)), axis=-1)
+def _softmax(scores: jax.Array) -> jax.Array:
+    """Over the keys; float32 where the scores have fewer bits."""
+    return jax.nn.softmax(scores.astype(jnp.promote_types(scores.dtype, jnp.float32)), axis=-1)

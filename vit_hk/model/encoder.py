@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from vit_hk.model.attention import SelfAttention
+from vit_hk.model.linear import Linear
 from vit_hk.model.normalization import layer_norm
 
 GLOROT_UNIFORM = hk.initializers.VarianceScaling(1.0, "fan_avg", "uniform")
@@ -57,9 +58,9 @@ class FeedForward(hk.Module):
         """From [rows, D] to [rows, D]."""
         width = x.shape[-1]
         init = {"w_init": GLOROT_UNIFORM, "b_init": TINY_BIAS}
-        x = gelu(hk.Linear(self.mlp_dim, name="in", **init)(x))  # [rows, mlp_dim]
+        x = gelu(Linear(self.mlp_dim, name="in", **init)(x))  # [rows, mlp_dim]
         x = dropout(x, self.dropout, is_training)
-        return hk.Linear(width, name="out", **init)(x)
+        return Linear(width, name="out", **init)(x)
 
 
 @dataclasses.dataclass

@@ -12,6 +12,7 @@ import haiku as hk
 import jax
 import numpy as np
 
+from vit_hk.model.linear import Linear
 from vit_hk.model.stem import LECUN_NORMAL, convolve, stem_layers
 
 
@@ -52,7 +53,7 @@ class PatchEmbedding(hk.Module):
             images = convolve(images, layers)
             patch_size //= math.prod(layer.stride for layer in layers)
         patches = split_patches(images, patch_size)  # [B, N, P*P*channels]
-        return hk.Linear(self.hidden_size, w_init=LECUN_NORMAL, name="linear")(patches)
+        return Linear(self.hidden_size, w_init=LECUN_NORMAL, name="linear")(patches)
 
 
 def sincos2d_positions(rows: int, columns: int, hidden_size: int) -> np.ndarray:

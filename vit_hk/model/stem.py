@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from vit_hk.model.encoder import gelu
+from vit_hk.model.linear import Linear
 
 LECUN_NORMAL = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
 KERNEL = 3
@@ -55,7 +56,7 @@ def convolve(images: jax.Array, layers: list[StemLayer]) -> jax.Array:
     """
     for index, layer in enumerate(layers):
         seen = _neighbours(images, layer.stride)
-        convolution = hk.Linear(layer.channels, w_init=LECUN_NORMAL, name=f"conv_{index}")
+        convolution = Linear(layer.channels, w_init=LECUN_NORMAL, name=f"conv_{index}")
         images = gelu(convolution(seen))
     return images
 

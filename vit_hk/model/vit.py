@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from vit_hk.model.blocks import run_blocks
 from vit_hk.model.encoder import dropout
+from vit_hk.model.linear import Linear
 from vit_hk.model.normalization import layer_norm
 from vit_hk.model.patches import PatchEmbedding, sincos2d_positions
 from vit_hk.model.precision import computing_in
@@ -61,7 +62,7 @@ class ViT(hk.Module):
         )
         x = layer_norm(x, "norm")
         features = x if self.settings.pool == "cls" else self._mean_patch(x, tokens)
-        logits = hk.Linear(self.num_classes, w_init=jnp.zeros, name="head")(features)
+        logits = Linear(self.num_classes, w_init=jnp.zeros, name="head")(features)
         return ViTOutput(logits, features, attention)
 
     @hk.transparent

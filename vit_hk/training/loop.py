@@ -1,6 +1,7 @@
 """The training loop: epochs, validation, history, progress."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from tqdm import tqdm
 
+from vit_hk.division import divide_for_step
 from vit_hk.evaluation import summarize
 from vit_hk.inference import make_predictor
 from vit_hk.model.vit import make_model, parameter_shapes
@@ -133,7 +135,10 @@ class _Training:
             params.train.remat,
         )  # fmt: skip
         image_shape = data.x_train.shape[1:]
-        self.predict = make_predictor(model, data.mean, data.std, params.train.batch_size)
+        num_patches = math.prod(params.model.grid(*image_shape[:2]))
+        tokens = params.model.num_tokens(num_patches)
+        division = divide_for_step(params.train.batch_size, tokens)
+        self.predict = make_predictor(model, data.mean, data.std, division.images, tokens)
 
         def initial_weights() -> hk.Params:
             weights = init_params(params, image_shape, num_classes)
@@ -148,15 +153,17 @@ class _Training:
             flat, unravel = ravel_pytree(zeros)
             optimizer = make_optimizer(params.train, self.schedule, decay_mask(zeros), unravel)
             first_state = jax.jit(lambda flat: init_state(flat, optimizer, params.train))
-            self.split = Split(jnp.asarray(data.x_train), jnp.asarray(data.y_train))
+            split = Split(data.x_train, data.y_train)
+            self.split = jax.device_put(split, division.everywhere)
             steps_loop = make_run_steps(
                 in_training, unravel, optimizer, params.train, self.steps, data.mean, data.std,
-                params.seed,
+                params.seed, division,
             )  # fmt: skip
             state = jax.eval_shape(first_state, flat)
             order = epoch_order(params.seed, 0, len(data.x_train))
             self.run_steps = steps_loop.lower(state, self.split, order, jnp.int32(0)).compile()
-        self.start = Progress(first_state(ravel_pytree(initial.result())[0]), [], [], 0.0)
+        first = first_state(ravel_pytree(initial.result())[0])
+        self.start = Progress(jax.device_put(first, division.everywhere), [], [], 0.0)
         self.compile_seconds = time.perf_counter() - started
 
     def run(self) -> Trained:

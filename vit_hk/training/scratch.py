@@ -22,7 +22,16 @@ from vit_hk.params import Params
 SCRATCH = Path(".scratch/train")
 ROOM = Path(__file__).parents[1]  # vit_hk/
 # What decides the bytes of a training; a change of a picture must not lose one.
-CODE = ["dataset.py", "evaluation.py", "explain", "inference.py", "model", "params.py", "training"]
+CODE = [
+    "dataset.py",
+    "division.py",
+    "evaluation.py",
+    "explain",
+    "inference.py",
+    "model",
+    "params.py",
+    "training",
+]
 PACKAGES = ["dm-haiku", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint"]
 
 
@@ -32,7 +41,7 @@ def training_key(params: Params, dataset: Path, device: jax.Device) -> str:
     Args:
       params: seed, model and train settings count.
       dataset: the NPZ, whose bytes count.
-      device: its kind counts.
+      device: its kind counts, and how many there are.
     """
     with dataset.open("rb") as file:
         data = hashlib.file_digest(file, "sha256").hexdigest()
@@ -46,7 +55,7 @@ def training_key(params: Params, dataset: Path, device: jax.Device) -> str:
         "data": data,
         "code": code.hexdigest(),
         "packages": {name: version(name) for name in PACKAGES},
-        "device": f"{device.platform} {device.device_kind}",
+        "devices": f"{jax.device_count()} x {device.platform} {device.device_kind}",
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -8,8 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
+from jax.sharding import PartitionSpec
 
 from vit_hk.dataset import normalize
+from vit_hk.division import Division
 from vit_hk.params import TrainSettings
 from vit_hk.training.augment import augment
 from vit_hk.training.mixing import mix_images, mix_targets
@@ -33,6 +36,7 @@ class Split(NamedTuple):
 
 
 Unravel = Callable[[jax.Array], hk.Params]
+_Sums = tuple[jax.Array, hk.Params]  # of losses, of gradients
 
 
 def cross_entropy(logits: jax.Array, targets: jax.Array, smoothing: float = 0.0) -> jax.Array:
@@ -76,34 +80,57 @@ def make_run_steps(
     mean: list[float],
     std: list[float],
     seed: int,
+    division: Division,
 ) -> jax.stages.Wrapped:
     """A compiled function (state, split, order, last) -> (state, finite).
 
+    Each device has all of the arguments, and computes the gradient of its share of each batch.
+
     It takes steps in the epoch's order of images until `last` steps are done, one compiled loop
     however many they are, so that an epoch can run as one call or as several with the same bytes;
-    `last` must not lie beyond the end of the epoch. Randomness follows from the seed and the
-    number of the step. When a loss, a gradient or the new parameters are not finite, the update
+    `last` must not lie beyond the end of the epoch. Randomness follows from the seed, the number of
+    the step, and of the piece of the batch. When a loss, a gradient or the new parameters are not finite, the update
     is not applied, the loop ends, and `finite` is False.
     """
-    batch = settings.batch_size
+    batch, (mesh, pieces, piece) = settings.batch_size, division
     step_key = jax.random.fold_in(jax.random.key(seed), 1)
 
-    def loss_of(flat: jax.Array, images: jax.Array, labels: jax.Array, key: jax.Array) -> jax.Array:
+    def loss_of(
+        params: hk.Params, images: jax.Array, labels: jax.Array, key: jax.Array
+    ) -> jax.Array:
         augment_key, model_key, mix_key = jax.random.split(key, 3)
         images = augment(augment_key, images, settings.augment)
         images, share = mix_images(mix_key, images, settings.augment)
         scaled = normalize(images, jnp.float32(mean), jnp.float32(std))
-        logits = model.apply(unravel(flat), model_key, scaled, is_training=True).logits
+        logits = model.apply(params, model_key, scaled, is_training=True).logits
         targets = mix_targets(jax.nn.one_hot(labels, logits.shape[-1]), share)
         return cross_entropy(logits, targets, settings.label_smoothing)
+
+    def loss_and_gradient(
+        flat: jax.Array, split: Split, chosen: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Means over the images `chosen` [batch], of which each device takes its own pieces."""
+
+        def add_piece(sums: _Sums, number: jax.Array) -> tuple[_Sums, None]:
+            some = jax.lax.dynamic_slice(chosen, (number * piece,), (piece,))
+            piece_key = jax.random.fold_in(key, number)
+            found = jax.value_and_grad(loss_of)(
+                params, split.images[some], split.labels[some], piece_key
+            )
+            return jax.tree.map(jnp.add, sums, found), None
+
+        numbers = jax.lax.axis_index("batch") * pieces + jnp.arange(pieces)
+        params = unravel(flat)
+        nothing = jnp.float32(0), jax.tree.map(jnp.zeros_like, params)
+        (loss, gradient), _ = jax.lax.scan(add_piece, nothing, numbers)
+        sums = jax.lax.psum((loss, ravel_pytree(gradient)[0]), "batch")
+        return jax.tree.map(lambda x: x / (pieces * mesh.size), sums)
 
     def one_step(state: TrainState, split: Split, order: jax.Array) -> tuple[TrainState, jax.Array]:
         position = state.step % steps_per_epoch
         chosen = jax.lax.dynamic_slice(order, (position * batch,), (batch,))
         key = jax.random.fold_in(step_key, state.step)
-        loss, gradient = jax.value_and_grad(loss_of)(
-            state.params, split.images[chosen], split.labels[chosen], key
-        )
+        loss, gradient = loss_and_gradient(state.params, split, chosen, key)
         updates, opt = optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = None
@@ -130,4 +157,11 @@ def make_run_steps(
 
         return jax.lax.while_loop(unfinished, body, (state, jnp.bool_(True)))
 
-    return jax.jit(run, donate_argnums=0)
+    on_each_device = jax.shard_map(
+        run,
+        mesh=mesh,
+        in_specs=PartitionSpec(),
+        out_specs=PartitionSpec(),
+        check_vma=False,  # JAX cannot see that a sum over the devices makes them agree
+    )
+    return jax.jit(on_each_device, donate_argnums=0)
