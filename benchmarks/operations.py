@@ -16,20 +16,26 @@ def operations(work: Workload, whole_last_block: bool) -> int:
     Args:
       work: the model, the batch and the task.
       whole_last_block: whether the last block is computed for all tokens, as most ViTs do. Ours
-        computes queries, keys and values of all its tokens, and the rest for the class token.
+        computes there what the class token needs, in the order of vit_hk/model/first_token.py.
     """
-    d, m, t, layers = work.hidden_size, work.mlp_dim, work.num_tokens, work.num_layers
-    embedding = work.num_patches * work.patch_size**2 * d
-    last = _block(t, t if whole_last_block else 1, d, m)
-    rest = (layers - 1) * _block(t, t, d, m) + last + d * NUM_CLASSES
+    embedding = work.num_patches * work.patch_size**2 * work.hidden_size
+    last = _block(work) if whole_last_block else _block_of_first_token(work)
+    rest = (work.num_layers - 1) * _block(work) + last + work.hidden_size * NUM_CLASSES
     passes = 2 * embedding + 3 * rest if work.task == "train" else embedding + rest
     return 2 * work.batch_size * passes
 
 
-def _block(tokens: int, kept: int, d: int, m: int) -> int:
-    """Multiplications of one image in one block, of which `kept` tokens are read afterwards."""
-    queries_keys_values = tokens * d * 3 * d
-    scores_and_mixture = 2 * kept * tokens * d
-    out = kept * d * d
-    feed_forward = 2 * kept * d * m
-    return queries_keys_values + scores_and_mixture + out + feed_forward
+def _block(work: Workload) -> int:
+    """Multiplications of one image in one block."""
+    t, d = work.num_tokens, work.hidden_size
+    linear_layers = t * (4 * d * d + 2 * d * work.mlp_dim)
+    scores_and_mixture = 2 * t * t * d
+    return linear_layers + scores_and_mixture
+
+
+def _block_of_first_token(work: Workload) -> int:
+    """The same where only the first token is read: each head mixes whole tokens."""
+    d = work.hidden_size
+    linear_layers = 4 * d * d + 2 * d * work.mlp_dim
+    scores_and_mixture = 2 * work.num_heads * work.num_tokens * d
+    return linear_layers + scores_and_mixture

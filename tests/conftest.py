@@ -17,6 +17,8 @@ from vit_hk.dataset import Dataset
 # Compiling takes most of the suite's time. `make chaos`, `make reproducible` and .ci/run
 # compile as users do.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# On any machine; the tests know what a batch that is divided among two devices comes to.
+os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 
 # Written out instead of read from params.yaml, so that trying other settings breaks no test.
 # The sizes fit the images of `tiny_dataset`; what takes long to compile is off.

@@ -44,7 +44,7 @@ class Division(NamedTuple):
 
 def make_each_core_a_device() -> None:
     """To be called before JAX is started. A number that the user has set for JAX stays."""
-    if jax.config.jax_num_cpu_devices < 0:
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 

@@ -17,7 +17,7 @@ FLOAT = 4  # bytes
 
 
 def check_prediction_fits(settings: ModelSettings, num_patches: int, num_images: int) -> None:
-    """Compare what so many images take at the very least, in their largest layer, with what is free.
+    """Compare what images take at the very least, in their largest layer, with what is free.
 
     Linux hands out memory that is not there and later kills who uses it, without a word. So the
     most that can be foreseen is asked for before.

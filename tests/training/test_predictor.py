@@ -2,12 +2,13 @@ import jax
 import numpy as np
 import pytest
 
-from vit_hk import inference
+from vit_hk import division
 from vit_hk.inference import make_predictor, run_model
 from vit_hk.model.vit import make_model
 from vit_hk.training.loop import init_params
 
 MEAN, STD = [0.2, 0.5], [0.3, 0.1]
+TOKENS = 5  # 2 x 2 patches and the class token
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +41,18 @@ def expected(model_and_params, images):
 )
 def test_logits_are_those_of_each_image_alone(model_and_params, images, expected, count, batch):
     model, params = model_and_params
-    logits = make_predictor(model, MEAN, STD, batch)(params, images[:count])
+    logits = make_predictor(model, MEAN, STD, batch, TOKENS)(params, images[:count])
     assert logits.shape == (count, 4)
     np.testing.assert_allclose(logits, expected[:count], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("cached", "fewest", "batch"),
-    [(1, 1, 6), (3 * 5 * 16, 1, 6), (3 * 5 * 16, 1, 7), (1, 4, 7)],
-    ids=["one image", "three of six", "three of seven", "four of seven"],
-)
+@pytest.mark.parametrize("at_a_time", [5, 10, 15], ids=lambda tokens: f"{tokens // 5} images")
 def test_a_batch_in_pieces_gives_the_same(
-    monkeypatch, model_and_params, images, expected, cached, fewest, batch
+    monkeypatch, model_and_params, images, expected, at_a_time
 ):
-    monkeypatch.setattr(inference, "CACHED_NUMBERS", cached)
-    monkeypatch.setattr(inference, "FEWEST_IMAGES", fewest)
+    monkeypatch.setattr(division, "TOKENS_OF_PREDICTION", at_a_time)
     model, params = model_and_params
-    logits = make_predictor(model, MEAN, STD, batch)(params, images)
+    logits = make_predictor(model, MEAN, STD, 7, TOKENS)(params, images)
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
 

@@ -10,7 +10,9 @@ import optax
 import pytest
 import torch
 from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh
 
+from vit_hk.division import Division, divide_for_step
 from vit_hk.model.vit import ViTOutput, make_model
 from vit_hk.training.loop import init_params
 from vit_hk.training.optimizer import decay_mask, make_optimizer
@@ -36,7 +38,9 @@ START = np.zeros(10, np.float32)
 class Steps:
     """Steps on images whose pixel holds their number, all of class 0."""
 
-    def __init__(self, score, settings, *, optimizer=ADD_ONE, images=None, seed=0, per_epoch=3):
+    def __init__(
+        self, score, settings, *, optimizer=ADD_ONE, images=None, seed=0, per_epoch=3, division=None
+    ):
         if images is None:
             images = np.arange(10, dtype=np.uint8).reshape(-1, 1, 1, 1)
         self.split = Split(jnp.asarray(images), jnp.zeros(len(images), jnp.int32))
@@ -52,6 +56,7 @@ class Steps:
             mean=[10 / 255],
             std=[2 / 255],
             seed=seed,
+            division=division or divide_for_step(settings.batch_size, 17),
         )
 
         self.order = lambda: epoch_order(seed, int(self.state.step) // per_epoch, len(images))
@@ -136,9 +141,9 @@ def test_each_step_shifts_images_anew(make_params):
     assert len(losses_of(score, settings, 6, images)) > 3
 
 
-def losses_of(score, settings, count, images=None, seed=0):
+def losses_of(score, settings, count, images=None, seed=0, division=None):
     """The different losses that so many steps on all images give."""
-    steps = Steps(score, settings, images=images, seed=seed, per_epoch=1)
+    steps = Steps(score, settings, images=images, seed=seed, per_epoch=1, division=division)
     losses = []
     for last in range(1, count + 1):
         steps.until(last)
@@ -203,6 +208,10 @@ def test_an_update_that_overflows_is_not_applied(make_params):
     np.testing.assert_allclose(steps.state.params, 2e38)
 
 
+ONE, BOTH = (Mesh(np.array(jax.devices()[:count]), ("batch",)) for count in (1, 2))
+DIVIDED = Division(BOTH, pieces=2, piece=4)
+
+
 @pytest.fixture(scope="module")
 def run_vit(make_params, quadrants):
     """Train a real model, with all that is random, and return the state after some steps."""
@@ -217,11 +226,12 @@ def run_vit(make_params, quadrants):
     optimizer = make_optimizer(
         params.train, optax.constant_schedule(0.01), decay_mask(unravel(flat)), unravel
     )
-    run_steps = make_run_steps(
-        model, unravel, optimizer, params.train, 10, quadrants.mean, quadrants.std, params.seed
-    )
 
-    def run(*ends):
+    def run(*ends, division=DIVIDED):
+        run_steps = make_run_steps(
+            model, unravel, optimizer, params.train, 10, quadrants.mean, quadrants.std, params.seed,
+            division,
+        )  # fmt: skip
         state = init_state(jnp.copy(flat), optimizer, params.train)  # calls consume their state
         for last in ends:
             order = epoch_order(params.seed, int(state.step) // 10, len(split.labels))
@@ -241,3 +251,39 @@ def test_an_epoch_in_several_calls_gives_the_same_bits_as_in_one(run_vit):
 
 def test_the_same_steps_again_give_the_same_bits(run_vit):
     assert_same_bits(run_vit(10), run_vit(10))
+
+
+def test_one_device_trains_as_two_do(run_vit):
+    # Pieces draw their own random numbers, wherever they are computed.
+    one, two = run_vit(5, division=Division(ONE, pieces=4, piece=4)), run_vit(5)
+    np.testing.assert_allclose(one.params, two.params, rtol=0, atol=1e-4)
+    assert float(one.epoch_loss) == pytest.approx(float(two.epoch_loss), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "division", [Division(ONE, 3, 2), Division(BOTH, 1, 3), Division(BOTH, 3, 1)], ids=str
+)
+def test_loss_and_gradient_of_pieces_are_means_over_the_batch(make_params, division):
+    def score(u, images):
+        number = (images[:, 0, 0, 0] * 2 + 10).round().astype(int)
+        return u[number] - jax.lax.stop_gradient(u[number])
+
+    # Of each of 6 images n, u[n] has the gradient -1/12; the loss of each is log 2.
+    settings = make_params(batch_size=6).train
+    steps = Steps(score, settings, optimizer=optax.scale(-12.0), per_epoch=1, division=division)
+    assert steps.until(1)
+    np.testing.assert_allclose(sorted(steps.state.params), [0] * 4 + [1] * 6, atol=1e-5)
+    assert float(steps.state.epoch_loss) == pytest.approx(math.log(2), rel=1e-5)
+
+
+def test_each_piece_draws_its_own_random_numbers(make_params):
+    def score(u, images):
+        # The two images of a piece have the same number; the loss is the same for any order of
+        # pieces, but not when all pieces draw the same number.
+        drawn = jax.random.uniform(hk.next_rng_key(), ())
+        return 0 * u[0] + jnp.where(drawn < 0.5, -100.0, 0.0) * jnp.ones(len(images))
+
+    settings = make_params(batch_size=10).train
+    losses = losses_of(score, settings, 6, division=Division(BOTH, 5, 1))
+    # Same numbers in all pieces would leave 100 and log 2 alone.
+    assert losses - {round(100.0, 5), round(math.log(2), 5)}

@@ -1,9 +1,10 @@
 """Attention of the first token alone, without keys or values of the others.
 
-Of the last block with pool "cls" only the class token is read. Its scores q (W_k x_t) are (q W_k) x_t,
-and its mixture, the sum of a_t (W_v x_t), is W_v (sum of a_t x_t): so two small products take the
-place of two linear layers over all tokens, and a training step takes 4 to 5 % less time. The bias
-of the keys adds the same to all scores of a query, which the softmax takes away again.
+Of the last block with pool "cls" only the class token is read. Its scores q (W_k x_t) are
+(q W_k) x_t, and its mixture, the sum of a_t (W_v x_t), is W_v (sum of a_t x_t): so two small
+products take the place of two linear layers over all tokens, and a training step takes 4 to 5 %
+less time. The bias of the keys adds the same to all scores of a query, which the softmax takes
+away again.
 """
 
 import jax

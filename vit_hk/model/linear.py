@@ -27,7 +27,7 @@ class Linear(hk.Module):
     name: str | None = None
 
     def parameters(self, input_size: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
-        """w [input size, output_size] and b [output_size]."""
+        """The matrix [input size, output_size] and the bias [output_size]."""
         shape = input_size, self.output_size
         w = hk.get_parameter("w", shape, dtype, init=self.w_init)
         return w, hk.get_parameter("b", shape[1:], dtype, init=self.b_init)

@@ -153,8 +153,8 @@ class _Training:
             flat, unravel = ravel_pytree(zeros)
             optimizer = make_optimizer(params.train, self.schedule, decay_mask(zeros), unravel)
             first_state = jax.jit(lambda flat: init_state(flat, optimizer, params.train))
-            split = Split(data.x_train, data.y_train)
-            self.split = jax.device_put(split, division.everywhere)
+            images_and_labels = data.x_train, data.y_train
+            self.split = Split(*jax.device_put(images_and_labels, division.everywhere))
             steps_loop = make_run_steps(
                 in_training, unravel, optimizer, params.train, self.steps, data.mean, data.std,
                 params.seed, division,

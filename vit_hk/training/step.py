@@ -84,13 +84,23 @@ def make_run_steps(
 ) -> jax.stages.Wrapped:
     """A compiled function (state, split, order, last) -> (state, finite).
 
-    Each device has all of the arguments, and computes the gradient of its share of each batch.
-
     It takes steps in the epoch's order of images until `last` steps are done, one compiled loop
     however many they are, so that an epoch can run as one call or as several with the same bytes;
-    `last` must not lie beyond the end of the epoch. Randomness follows from the seed, the number of
-    the step, and of the piece of the batch. When a loss, a gradient or the new parameters are not finite, the update
-    is not applied, the loop ends, and `finite` is False.
+    `last` must not lie beyond the end of the epoch. Each device has all of the arguments, and
+    computes the gradient of its share of a batch. Randomness follows from the seed, the number of
+    the step, and that of the piece in the batch. When a loss, a gradient or the new parameters are
+    not finite, the update is not applied, the loop ends, and `finite` is False.
+
+    Args:
+      model: its logits are trained.
+      unravel: makes parameters of a vector float32 [P].
+      optimizer: of such vectors.
+      settings: batch_size, label_smoothing, ema_decay and augment count here.
+      steps_per_epoch: after so many steps the order begins anew.
+      mean: of each channel of the images, on the scale 0 to 1.
+      std: the same.
+      seed: of all that is random.
+      division: of a batch of `settings.batch_size`.
     """
     batch, (mesh, pieces, piece) = settings.batch_size, division
     step_key = jax.random.fold_in(jax.random.key(seed), 1)
