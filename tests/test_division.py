@@ -15,7 +15,8 @@ from vit_hk.division import divide_for_prediction, divide_for_step
         (64, 17, (2, 2, 16)),
         (128, 50, (2, 16, 4)),
         (6, 500, (2, 3, 1)),
-        (10, 3, (2, 1, 5)),
+        (10, 8, (2, 1, 5)),
+        (10, 6, (1, 1, 10)),  # for two devices to share it, it is too little work
         (61, 17, (1, 1, 61)),  # a prime number cannot be divided
     ],
 )

@@ -17,6 +17,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 # Of a core, measured with 64 to 128 numbers a token. Of fewer the products are too small; of more
 # XLA makes the cores share them, which it does sooner in a prediction.
 TOKENS_OF_STEP, TOKENS_OF_PREDICTION = 224, 128
+# Of a device, else many cores would wait for each other longer than they compute. A guess: no more
+# than two cores were at hand.
+FEWEST_TOKENS = 32
 
 
 class Division(NamedTuple):
@@ -45,7 +48,9 @@ class Division(NamedTuple):
 def make_each_core_a_device() -> None:
     """To be called before JAX is started. A number that the user has set for JAX stays."""
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        linux = hasattr(os, "sched_getaffinity")  # tells of a process that is held to some cores
+        cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
+        jax.config.update("jax_num_cpu_devices", cores)
 
 
 def divide_for_step(batch_size: int, tokens: int) -> Division:
@@ -53,7 +58,8 @@ def divide_for_step(batch_size: int, tokens: int) -> Division:
 
     As many devices take part as can have equal shares.
     """
-    count = max(_divisors(batch_size, jax.device_count()))
+    enough = max(1, batch_size * tokens // FEWEST_TOKENS)
+    count = max(_divisors(batch_size, min(jax.device_count(), enough)))
     share = batch_size // count
     wanted = _images_at_a_time(share, TOKENS_OF_STEP / tokens)
     piece = min(_divisors(share, share), key=lambda n: abs(math.log(n / wanted)))
