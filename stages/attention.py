@@ -65,7 +65,7 @@ def main() -> None:
     batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
     division = divide_for_prediction(batch_size, info.num_tokens)
     check_prediction_fits(info.model, info.num_patches, division.images_at_a_time)
-    predict = make_predictor(model, info.mean, info.std, batch_size, info.num_tokens)
+    predict = make_predictor(model, info.mean, info.std, division)
     every = softmax(predict(weights, dataset.x_test))  # [N, C]
     chosen = np.array(params.attention.images, dtype=int)
     if not chosen.size:

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from vit_hk.dataset import normalize
-from vit_hk.division import divide_for_prediction
+from vit_hk.division import Division
 from vit_hk.model.vit import ViTOutput
 from vit_hk.params import ModelSettings
 
@@ -17,14 +17,13 @@ CHUNK_BYTES = 2**28  # of the attention of all layers that is held at a time
 
 
 def make_predictor(
-    model: hk.Transformed, mean: list[float], std: list[float], batch_size: int, tokens: int
+    model: hk.Transformed, mean: list[float], std: list[float], division: Division
 ) -> Callable[[hk.Params, np.ndarray], np.ndarray]:
     """A function (parameters, uint8 [N, height, width, channels]) -> logits float32 [N, C].
 
-    It works through the images about `batch_size` at a time, each image once; each has so many
-    `tokens`. The last batch is padded: one shape is compiled, however many images come.
+    It works through the images a batch of `division` at a time, each image once. The last batch is
+    padded: one shape is compiled, however many images come.
     """
-    division = divide_for_prediction(batch_size, tokens)
 
     def predict_share(params: hk.Params, share: jax.Array) -> jax.Array:
         pieces = share.reshape(-1, division.piece, *share.shape[1:])

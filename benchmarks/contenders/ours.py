@@ -18,7 +18,7 @@ from benchmarks.workload import (
     WEIGHT_DECAY,
     Workload,
 )
-from vit_hk.division import divide_for_step, make_each_core_a_device
+from vit_hk.division import divide_for_prediction, divide_for_step, make_each_core_a_device
 from vit_hk.freed_memory import keep_freed_memory
 from vit_hk.inference import make_predictor
 from vit_hk.model.vit import count_parameters, make_model
@@ -100,7 +100,8 @@ def _infer(params: Params, work: Workload) -> Callable[[int], None]:
     images, _ = random_images(work)
     weights = init_params(params, images.shape[1:], NUM_CLASSES)
     model = make_model(params.model, NUM_CLASSES)
-    predict = make_predictor(model, [MEAN], [STD], work.batch_size, work.num_tokens)
+    division = divide_for_prediction(work.batch_size, work.num_tokens)
+    predict = make_predictor(model, [MEAN], [STD], division)
 
     def run(count: int) -> None:
         predict(weights, images[: count * work.batch_size])

@@ -5,7 +5,7 @@ import time
 
 from benchmarks.recipes import Finished
 from benchmarks.recipes.settings import load_mnist, load_recipe
-from vit_hk.division import make_each_core_a_device
+from vit_hk.division import divide_for_prediction, make_each_core_a_device
 from vit_hk.freed_memory import keep_freed_memory
 from vit_hk.inference import make_predictor
 from vit_hk.model.vit import count_parameters, make_model
@@ -27,7 +27,7 @@ def run(seed: int, limit: float) -> Finished:  # noqa: ARG001 it sets the limit 
     seconds = time.perf_counter() - started
     model = make_model(params.model, dataset.num_classes)
     tokens = params.model.num_tokens(math.prod(params.model.grid(*dataset.image_shape[:2])))
-    predict = make_predictor(model, data.mean, data.std, BATCH_SIZE, tokens)
+    predict = make_predictor(model, data.mean, data.std, divide_for_prediction(BATCH_SIZE, tokens))
     predicted = predict(trained.params, dataset.x_test).argmax(axis=1)
     return Finished(
         seconds,

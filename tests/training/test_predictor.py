@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from vit_hk import division
+from vit_hk.division import divide_for_prediction
 from vit_hk.inference import make_predictor, run_model
 from vit_hk.model.vit import make_model
 from vit_hk.training.loop import init_params
@@ -41,7 +42,9 @@ def expected(model_and_params, images):
 )
 def test_logits_are_those_of_each_image_alone(model_and_params, images, expected, count, batch):
     model, params = model_and_params
-    logits = make_predictor(model, MEAN, STD, batch, TOKENS)(params, images[:count])
+    logits = make_predictor(model, MEAN, STD, divide_for_prediction(batch, TOKENS))(
+        params, images[:count]
+    )
     assert logits.shape == (count, 4)
     np.testing.assert_allclose(logits, expected[:count], rtol=1e-5, atol=1e-5)
 
@@ -52,7 +55,7 @@ def test_a_batch_in_pieces_gives_the_same(
 ):
     monkeypatch.setattr(division, "TOKENS_OF_PREDICTION", at_a_time)
     model, params = model_and_params
-    logits = make_predictor(model, MEAN, STD, 7, TOKENS)(params, images)
+    logits = make_predictor(model, MEAN, STD, divide_for_prediction(7, TOKENS))(params, images)
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
 

@@ -278,12 +278,11 @@ def test_loss_and_gradient_of_pieces_are_means_over_the_batch(make_params, divis
 
 def test_each_piece_draws_its_own_random_numbers(make_params):
     def score(u, images):
-        # The two images of a piece have the same number; the loss is the same for any order of
-        # pieces, but not when all pieces draw the same number.
+        # A piece, here of one image, has a loss of 100 or of log 2.
         drawn = jax.random.uniform(hk.next_rng_key(), ())
         return 0 * u[0] + jnp.where(drawn < 0.5, -100.0, 0.0) * jnp.ones(len(images))
 
     settings = make_params(batch_size=10).train
     losses = losses_of(score, settings, 6, division=Division(BOTH, 5, 1))
-    # Same numbers in all pieces would leave 100 and log 2 alone.
+    # If all pieces of a batch drew the same number, their mean would be 100 or log 2 as well.
     assert losses - {round(100.0, 5), round(math.log(2), 5)}

@@ -13,7 +13,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from tqdm import tqdm
 
-from vit_hk.division import divide_for_step
+from vit_hk.division import divide_for_prediction, divide_for_step
 from vit_hk.evaluation import summarize
 from vit_hk.inference import make_predictor
 from vit_hk.model.vit import make_model, parameter_shapes
@@ -138,7 +138,8 @@ class _Training:
         num_patches = math.prod(params.model.grid(*image_shape[:2]))
         tokens = params.model.num_tokens(num_patches)
         division = divide_for_step(params.train.batch_size, tokens)
-        self.predict = make_predictor(model, data.mean, data.std, division.images, tokens)
+        in_prediction = divide_for_prediction(params.train.batch_size, tokens)
+        self.predict = make_predictor(model, data.mean, data.std, in_prediction)
 
         def initial_weights() -> hk.Params:
             weights = init_params(params, image_shape, num_classes)
