@@ -49,6 +49,7 @@ SETTINGS: dict[str, Any] = {
         "weight_decay": 0.05,
         "label_smoothing": 0.0,
         "grad_clip": 1.0,
+        "sam_rho": 0.0,
         "ema_decay": 0.0,
         "validation_fraction": 0.25,
         "augment": AUGMENTATION_OFF,

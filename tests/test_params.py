@@ -199,6 +199,7 @@ def test_number_that_is_not_finite_is_refused(refuse, tree, key, value):
         ("train.weight_decay", -0.05),
         ("train.label_smoothing", 1.0),
         ("train.grad_clip", -1.0),
+        ("train.sam_rho", -0.05),
         ("train.ema_decay", 1.0),
         ("train.validation_fraction", 0.0),
         ("train.validation_fraction", 1.0),

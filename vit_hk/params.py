@@ -98,7 +98,7 @@ class AugmentSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """The recipe; 0 turns label_smoothing, grad_clip, ema_decay or weight_decay off.
+    """The recipe; 0 turns label_smoothing, grad_clip, sam_rho, ema_decay or weight_decay off.
 
     A small data set trains for more than `epochs`, until `min_steps` updates are done.
     """
@@ -112,6 +112,7 @@ class TrainSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0.0)]
     label_smoothing: Fraction
     grad_clip: Annotated[float, Field(ge=0.0)]
+    sam_rho: Annotated[float, Field(ge=0.0)]
     ema_decay: Fraction
     validation_fraction: OpenFraction
     augment: AugmentSettings

@@ -56,6 +56,7 @@ def _settings(work: Workload) -> Params:
         "weight_decay": WEIGHT_DECAY,
         "label_smoothing": 0.0,
         "grad_clip": LARGEST_NORM,
+        "sam_rho": 0.0,
         "ema_decay": 0.0,
         "augment": dict.fromkeys(settings["train"]["augment"], 0),
         "precision": "float32",

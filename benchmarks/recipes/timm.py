@@ -103,6 +103,7 @@ def _model(params: Params) -> torch.nn.Module:
 def _check(params: Params) -> None:
     model = params.model.model_dump()
     odd = [f"model.{key}" for key, value in PLAIN.items() if model[key] != value]
+    odd += ["train.sam_rho"] if params.train.sam_rho else []
     odd += ["train.ema_decay"] if params.train.ema_decay else []
     odd += ["train.optimizer"] if params.train.optimizer != "adamw" else []
     odd += ["train.precision"] if params.train.precision != "float32" else []

@@ -18,6 +18,9 @@ from vit_hk.training.loop import init_params
 from vit_hk.training.optimizer import decay_mask, make_optimizer
 from vit_hk.training.step import Split, cross_entropy, epoch_order, init_state, make_run_steps
 
+ONE, BOTH = (Mesh(np.array(jax.devices()[:count]), ("batch",)) for count in (1, 2))
+DIVIDED = Division(BOTH, pieces=2, piece=4)
+
 ADD_ONE = optax.stateless(lambda gradient, _: jnp.ones_like(gradient))
 
 
@@ -170,6 +173,50 @@ def test_moving_average_by_hand(make_params, decay, expected):
         np.testing.assert_allclose(steps.state.ema, value, rtol=1e-5)
 
 
+@pytest.mark.parametrize("division", [Division(ONE, 1, 6), Division(BOTH, 3, 1)], ids=str)
+def test_sharpness_aware_steps_equal_torch(make_params, division):
+    random = np.random.default_rng(0)
+    linear, square = random.normal(size=(2, 10)).astype(np.float32)
+
+    def value(u, linear, square):
+        return (linear * u).sum() + (square * u * u).sum()
+
+    def score(u, images):
+        # Each image has a loss of its own, and the gradient of the batch is not that of a piece.
+        return (1 + images[:, 0, 0, 0]) * value(u, linear, square)
+
+    settings = make_params(batch_size=6, sam_rho=0.5).train
+    images = np.arange(6, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    steps = Steps(
+        score, settings, optimizer=optax.scale(-0.1), images=images, per_epoch=1, division=division
+    )
+
+    u = torch.zeros(10, requires_grad=True)
+    factors = 1 + (torch.arange(6) - 10) / 2
+
+    def loss_and_gradient(u):
+        scores = factors * value(u, torch.tensor(linear), torch.tensor(square))
+        loss = torch.nn.functional.softplus(-scores).mean()
+        return loss, torch.autograd.grad(loss, u)[0]
+
+    for step in range(1, 5):
+        assert steps.until(step)
+        loss, gradient = loss_and_gradient(u)
+        _, slope_uphill = loss_and_gradient(u + 0.5 * gradient / gradient.norm())
+        u = (u - 0.1 * slope_uphill).detach().requires_grad_()
+        assert float(steps.state.epoch_loss) == pytest.approx(loss.item(), rel=1e-4)
+        np.testing.assert_allclose(steps.state.params, u.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_sharpness_aware_step_where_there_is_no_slope(make_params):
+    steps = Steps(
+        lambda u, images: 0 * u[0] + images[:, 0, 0, 0],
+        make_params(batch_size=3, sam_rho=0.5).train,
+    )
+    assert steps.until(1)
+    np.testing.assert_array_equal(steps.state.params, START + 1)
+
+
 def test_without_a_moving_average_none_is_kept(make_params):
     steps = Steps(lambda u, images: 0 * u[0] + images[:, 0, 0, 0], make_params().train)
     assert steps.state.ema is None
@@ -206,10 +253,6 @@ def test_an_update_that_overflows_is_not_applied(make_params):
     assert not steps.until(3)
     assert int(steps.state.step) == 1
     np.testing.assert_allclose(steps.state.params, 2e38)
-
-
-ONE, BOTH = (Mesh(np.array(jax.devices()[:count]), ("batch",)) for count in (1, 2))
-DIVIDED = Division(BOTH, pieces=2, piece=4)
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def make_run_steps(
       model: its logits are trained.
       unravel: makes parameters of a vector float32 [P].
       optimizer: of such vectors.
-      settings: batch_size, label_smoothing, ema_decay and augment count here.
+      settings: batch_size, label_smoothing, sam_rho, ema_decay and augment count here.
       steps_per_epoch: after so many steps the order begins anew.
       mean: of each channel of the images, on the scale 0 to 1.
       std: the same.
@@ -141,6 +141,11 @@ def make_run_steps(
         chosen = jax.lax.dynamic_slice(order, (position * batch,), (batch,))
         key = jax.random.fold_in(step_key, state.step)
         loss, gradient = loss_and_gradient(state.params, split, chosen, key)
+        if settings.sam_rho:
+            # Sharpness-aware minimization (arXiv 2010.01412, equations 2 and 3): the same batch's
+            # gradient at a place uphill. Twice the work, for a minimum that is flat around.
+            uphill = settings.sam_rho * gradient / (optax.tree.norm(gradient) + 1e-12)
+            _, gradient = loss_and_gradient(state.params + uphill, split, chosen, key)
         updates, opt = optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = None
