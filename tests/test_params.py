@@ -164,6 +164,12 @@ def test_wrong_type_is_refused(refuse, tree, key, value):
     assert f": {key} is {value!r}; allowed: " in refuse(tree)
 
 
+@pytest.mark.parametrize("key", ["train.learning_rate", "train.weight_decay", "train.sam_rho"])
+def test_whole_number_that_no_float_holds_is_refused(refuse, tree, key):
+    put(tree, key, 2**53 + 1)
+    assert f": {key} is 9007199254740993; allowed: a whole number up to 2**53" in refuse(tree)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")], ids=str)
 @pytest.mark.parametrize(
     "key", ["train.learning_rate", "train.warmup_epochs", "model.dropout", "train.grad_clip"]
@@ -242,6 +248,7 @@ def test_choices_are_listed(refuse, tree):
         ("train.warmup_epochs", 0),
         ("train.warmup_epochs", 1.99),
         ("train.grad_clip", 0.0),
+        ("train.grad_clip", 2**53),
         ("train.augment.rotate", 180),
         ("train.augment.scale", 0.99),
         ("seed", 2**32 - 1),

@@ -8,12 +8,30 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from vit_hk.errors import UserError, in_one_line, shorten
 
 MAX_BYTES = 100_000  # a settings file is small; more than this is a mistake or an attack
 
+
+def _refuse_rounding(value: Any) -> Any:
+    """A whole number that no float holds would be taken for its neighbour."""
+    if isinstance(value, int) and abs(value) > 2**53:
+        raise PydanticCustomError("no_float", "a whole number up to 2**53, or one with a point")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_refuse_rounding)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -107,12 +125,12 @@ class TrainSettings(Settings):
     min_steps: Annotated[int, Field(ge=0, le=1_000_000_000)]
     batch_size: Count
     optimizer: Literal["adamw", "muon"]
-    learning_rate: Annotated[float, Field(gt=0.0, le=1e30)]
-    warmup_epochs: Annotated[float, Field(ge=0.0)]
-    weight_decay: Annotated[float, Field(ge=0.0)]
+    learning_rate: Annotated[Number, Field(gt=0.0, le=1e30)]
+    warmup_epochs: Annotated[Number, Field(ge=0.0)]
+    weight_decay: Annotated[Number, Field(ge=0.0)]
     label_smoothing: Fraction
-    grad_clip: Annotated[float, Field(ge=0.0)]
-    sam_rho: Annotated[float, Field(ge=0.0)]
+    grad_clip: Annotated[Number, Field(ge=0.0)]
+    sam_rho: Annotated[Number, Field(ge=0.0)]
     ema_decay: Fraction
     validation_fraction: OpenFraction
     augment: AugmentSettings
