@@ -23,6 +23,8 @@ from vit_hk.params import Params
 from vit_hk.training.data import prepare_data, steps_and_epochs
 from vit_hk.training.optimizer import learning_rate_schedule
 
+PLAIN_TRAINING = {"optimizer": "adamw", "sam_rho": 0.0, "ema_decay": 0.0, "precision": "float32"}
+
 
 def run(seed: int, limit: float) -> Finished:
     """Train until the target is passed, the recipe is over, or `limit` seconds have gone.
@@ -101,12 +103,9 @@ def _model(params: Params) -> torch.nn.Module:
 
 
 def _check(params: Params) -> None:
-    model = params.model.model_dump()
+    model, train = params.model.model_dump(), params.train.model_dump()
     odd = [f"model.{key}" for key, value in PLAIN.items() if model[key] != value]
-    odd += ["train.sam_rho"] if params.train.sam_rho else []
-    odd += ["train.ema_decay"] if params.train.ema_decay else []
-    odd += ["train.optimizer"] if params.train.optimizer != "adamw" else []
-    odd += ["train.precision"] if params.train.precision != "float32" else []
+    odd += [f"train.{key}" for key, value in PLAIN_TRAINING.items() if train[key] != value]
     augment = params.train.augment.model_dump()
     odd += [f"train.augment.{key}" for key, value in augment.items() if value and key != "shift"]
     if odd:
