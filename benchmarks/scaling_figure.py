@@ -41,10 +41,11 @@ def draw_scaling(report: dict[str, Any]) -> Figure:
             axes.plot(values, [point[key] for point in chosen], "o-", color=BLUE, label="measured")
             if ideal := _ideal(key, chosen, fastest):
                 axes.plot(values, ideal, "--", color=ORANGE, label=_IDEAL_LABEL)
-            _scale(axes, values)
+            _scale(axes, values, linear=key == "working_mib")
             if not column:
                 axes.set_ylabel(label)
         grid[-1, column].set_xlabel(name)
+    grid[list(ROWS).index("working_mib"), 0].set_ylim(bottom=0)  # of the whole row, now all drawn
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return figure
@@ -66,12 +67,14 @@ def _ideal(key: str, points: list[Point], fastest: float) -> list[float]:
     return []
 
 
-def _scale(axes: Axes, values: list[int]) -> None:
-    """Logarithmic, with a tick at each value that was measured, and plain numbers."""
-    axes.set(xscale="log", yscale="log")
+def _scale(axes: Axes, values: list[int], linear: bool) -> None:
+    """A tick at each value that was measured, and plain numbers."""
+    axes.set_xscale("log")
     axes.set_xticks(values, [str(value) for value in values])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    if not linear:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.3)
