@@ -25,7 +25,8 @@ from vit_hk.model.vit import count_parameters, make_model
 from vit_hk.params import Params, load_params
 from vit_hk.training.loop import init_params
 from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
-from vit_hk.training.step import Split, epoch_order, init_state, make_run_steps
+from vit_hk.training.pieces import Split
+from vit_hk.training.step import epoch_order, init_state, make_run_steps
 
 
 def make(work: Workload) -> Job:

@@ -16,7 +16,8 @@ from vit_hk.division import Division, divide_for_step
 from vit_hk.model.vit import ViTOutput, make_model
 from vit_hk.training.loop import init_params
 from vit_hk.training.optimizer import decay_mask, make_optimizer
-from vit_hk.training.step import Split, cross_entropy, epoch_order, init_state, make_run_steps
+from vit_hk.training.pieces import Split
+from vit_hk.training.step import cross_entropy, epoch_order, init_state, make_run_steps
 
 ONE, BOTH = (Mesh(np.array(jax.devices()[:count]), ("batch",)) for count in (1, 2))
 DIVIDED = Division(BOTH, pieces=2, piece=4)

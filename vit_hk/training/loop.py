@@ -21,9 +21,10 @@ from vit_hk.params import Params
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, steps_and_epochs
 from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
+from vit_hk.training.pieces import Split
 from vit_hk.training.progress import Epoch, Progress, Snapshot
 from vit_hk.training.snapshots import SnapshotTaker
-from vit_hk.training.step import Split, TrainState, epoch_order, init_state, make_run_steps
+from vit_hk.training.step import TrainState, epoch_order, init_state, make_run_steps
 
 CALLS_PER_EPOCH = 20  # how often the progress bar moves, and a request to stop is heard
 

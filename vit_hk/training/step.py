@@ -11,11 +11,10 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 
-from vit_hk.dataset import normalize
 from vit_hk.division import Division
 from vit_hk.params import TrainSettings
-from vit_hk.training.augment import augment
-from vit_hk.training.mixing import mix_images, mix_targets
+from vit_hk.training.mixing import mix_targets
+from vit_hk.training.pieces import Piece, Split, prepare_pieces
 
 
 class TrainState(NamedTuple):
@@ -26,13 +25,6 @@ class TrainState(NamedTuple):
     ema: jax.Array | None  # float32 [P], moving average of params; None when off
     optimizer: optax.OptState
     epoch_loss: jax.Array  # float32 [], sum of the losses of this epoch's steps
-
-
-class Split(NamedTuple):
-    """Images and labels on the device."""
-
-    images: jax.Array  # uint8 [N, height, width, channels]
-    labels: jax.Array  # int32 [N]
 
 
 Unravel = Callable[[jax.Array], hk.Params]
@@ -102,37 +94,24 @@ def make_run_steps(
       seed: of all that is random.
       division: of a batch of `settings.batch_size`.
     """
-    batch, (mesh, pieces, piece) = settings.batch_size, division
+    batch, mesh, pieces = settings.batch_size, division.mesh, division.pieces
     step_key = jax.random.fold_in(jax.random.key(seed), 1)
 
-    def loss_of(
-        params: hk.Params, images: jax.Array, labels: jax.Array, key: jax.Array
-    ) -> jax.Array:
-        augment_key, model_key, mix_key = jax.random.split(key, 3)
-        images = augment(augment_key, images, settings.augment)
-        images, share = mix_images(mix_key, images, settings.augment)
-        scaled = normalize(images, jnp.float32(mean), jnp.float32(std))
-        logits = model.apply(params, model_key, scaled, is_training=True).logits
-        targets = mix_targets(jax.nn.one_hot(labels, logits.shape[-1]), share)
+    def loss_of(params: hk.Params, some: Piece) -> jax.Array:
+        logits = model.apply(params, some.key, some.images, is_training=True).logits
+        targets = mix_targets(jax.nn.one_hot(some.labels, logits.shape[-1]), some.share)
         return cross_entropy(logits, targets, settings.label_smoothing)
 
-    def loss_and_gradient(
-        flat: jax.Array, split: Split, chosen: jax.Array, key: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """Means over the images `chosen` [batch], of which each device takes its own pieces."""
+    def loss_and_gradient(flat: jax.Array, prepared: Piece) -> tuple[jax.Array, jax.Array]:
+        """Means over the batch, of which each device has its own pieces."""
 
-        def add_piece(sums: _Sums, number: jax.Array) -> tuple[_Sums, None]:
-            some = jax.lax.dynamic_slice(chosen, (number * piece,), (piece,))
-            piece_key = jax.random.fold_in(key, number)
-            found = jax.value_and_grad(loss_of)(
-                params, split.images[some], split.labels[some], piece_key
-            )
+        def add_piece(sums: _Sums, some: Piece) -> tuple[_Sums, None]:
+            found = jax.value_and_grad(loss_of)(params, some)
             return jax.tree.map(jnp.add, sums, found), None
 
-        numbers = jax.lax.axis_index("batch") * pieces + jnp.arange(pieces)
         params = unravel(flat)
         nothing = jnp.float32(0), jax.tree.map(jnp.zeros_like, params)
-        (loss, gradient), _ = jax.lax.scan(add_piece, nothing, numbers)
+        (loss, gradient), _ = jax.lax.scan(add_piece, nothing, prepared)
         sums = jax.lax.psum((loss, ravel_pytree(gradient)[0]), "batch")
         return jax.tree.map(lambda x: x / (pieces * mesh.size), sums)
 
@@ -140,12 +119,13 @@ def make_run_steps(
         position = state.step % steps_per_epoch
         chosen = jax.lax.dynamic_slice(order, (position * batch,), (batch,))
         key = jax.random.fold_in(step_key, state.step)
-        loss, gradient = loss_and_gradient(state.params, split, chosen, key)
+        prepared = prepare_pieces(key, split, chosen, settings.augment, mean, std, division)
+        loss, gradient = loss_and_gradient(state.params, prepared)
         if settings.sam_rho:
             # Sharpness-aware minimization (arXiv 2010.01412, equations 2 and 3): the same batch's
             # gradient at a place uphill. Twice the work, for a minimum that is flat around.
             uphill = settings.sam_rho * gradient / (optax.tree.norm(gradient) + 1e-12)
-            _, gradient = loss_and_gradient(state.params + uphill, split, chosen, key)
+            _, gradient = loss_and_gradient(state.params + uphill, prepared)
         updates, opt = optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = None
