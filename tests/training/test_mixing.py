@@ -17,7 +17,7 @@ PARTNERS = np.roll(IMAGES, 1, axis=0)
 def draw(draws, **changes):
     """Many batches: images [draws, B, height, width, channels] and shares [draws]."""
     settings = AugmentSettings(**dict.fromkeys(AugmentSettings.model_fields, 0) | changes)
-    mix = jax.jit(jax.vmap(lambda key: mix_images(key, IMAGES, settings)))
+    mix = jax.jit(jax.vmap(lambda key: mix_images(key, IMAGES, PARTNERS, settings)))
     return [np.asarray(x) for x in mix(jax.random.split(jax.random.key(0), draws))]
 
 
@@ -67,21 +67,12 @@ def test_with_both_on_a_coin_decides():
 
 
 def test_targets_are_mixed_as_the_images_and_sum_to_one():
-    targets = np.eye(3, dtype=np.float32)[[0, 2, 2, 1]]
+    targets, partners = np.eye(3, dtype=np.float32)[[[0, 2, 2, 1], [1, 0, 2, 2]]]
     expected = [[0.75, 0.25, 0], [0.25, 0, 0.75], [0, 0, 1], [0, 0.75, 0.25]]
-    np.testing.assert_allclose(mix_targets(targets, 0.75), expected)
+    np.testing.assert_allclose(mix_targets(targets, partners, np.float32(0.75)), expected)
 
 
 def test_the_smallest_alpha_draws_numbers():
     # JAX's own draws are none in this case.
     _, shares = draw(20, mixup=1e-40)
     assert set(shares) == {0.0, 1.0}
-
-
-def test_off_changes_nothing():
-    settings = AugmentSettings(**dict.fromkeys(AugmentSettings.model_fields, 0))
-    images, share = mix_images(jax.random.key(0), IMAGES, settings)
-    assert images is IMAGES
-    assert share == 1
-    targets = np.random.default_rng(0).uniform(size=(4, 3)).astype(np.float32)
-    np.testing.assert_array_equal(mix_targets(targets, share), targets)

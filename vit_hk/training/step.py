@@ -13,7 +13,6 @@ from jax.sharding import PartitionSpec
 
 from vit_hk.division import Division
 from vit_hk.params import TrainSettings
-from vit_hk.training.mixing import mix_targets
 from vit_hk.training.pieces import Piece, Split, prepare_pieces
 
 
@@ -99,7 +98,7 @@ def make_run_steps(
 
     def loss_of(params: hk.Params, some: Piece) -> jax.Array:
         logits = model.apply(params, some.key, some.images, is_training=True).logits
-        targets = mix_targets(jax.nn.one_hot(some.labels, logits.shape[-1]), some.share)
+        targets = some.targets(logits.shape[-1])
         return cross_entropy(logits, targets, settings.label_smoothing)
 
     def loss_and_gradient(flat: jax.Array, prepared: Piece) -> tuple[jax.Array, jax.Array]:
