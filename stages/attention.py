@@ -64,7 +64,7 @@ def main() -> None:
     model = make_model(info.model, dataset.num_classes)
     batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
     division = divide_for_prediction(batch_size, info.num_tokens)
-    check_prediction_fits(info.model, info.num_patches, division.images_at_a_time)
+    check_prediction_fits(info.model, info.num_patches, division)
     predict = make_predictor(model, info.mean, info.std, division)
     every = softmax(predict(weights, dataset.x_test))  # [N, C]
     chosen = np.array(params.attention.images, dtype=int)
@@ -237,7 +237,7 @@ def draw_statistics(statistics: HeadStatistics, info: WeightsInfo, num_images: i
         statistics.distance,
         f"How far a patch looks; mean over {num_images:,} test images",
         "mean distance (pixels)",
-        {"all patches alike": even},
+        {"looking at all patches alike": even},
     )
     save_figure(distance, FOLDER / "distance.png")
     entropy = draw_by_layer(

@@ -58,7 +58,7 @@ def main() -> None:
     model = make_model(info.model, dataset.num_classes)
     batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
     division = divide_for_prediction(batch_size, info.num_tokens)
-    check_prediction_fits(info.model, info.num_patches, division.images_at_a_time)
+    check_prediction_fits(info.model, info.num_patches, division)
     predict = make_predictor(model, info.mean, info.std, division)
 
     predict(weights, dataset.x_test[:1])  # compiles

@@ -50,8 +50,9 @@ def main() -> None:
     size = count_parameters(params.model, dataset.image_shape, dataset.num_classes)
     info = describe(params, dataset, data)
     division = divide_for_step(params.train.batch_size, info.num_tokens)
+    data_bytes = data.x_train.nbytes
     check_training_fits(
-        params.model, info.num_patches, division.images_at_a_time, size, params.train.remat
+        params.model, info.num_patches, division, size, data_bytes, params.train.remat
     )
     folder = scratch_folder(training_key(params, DATASET, device))
     parent = os.getppid()

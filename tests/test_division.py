@@ -5,7 +5,8 @@ import sys
 import jax
 import pytest
 
-from vit_hk.division import divide_for_prediction, divide_for_step
+import vit_hk.division
+from vit_hk.division import divide_for_prediction, divide_for_step, usable_cores
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_a_step_takes_equal_pieces_that_make_up_its_batch(batch_size, tokens, ex
 def test_a_prediction_has_room_for_its_batch_and_hardly_more(batch_size, tokens):
     division = divide_for_prediction(batch_size, tokens)
     room = division.images - batch_size
-    assert 0 <= room < division.images_at_a_time
+    assert 0 <= room < division.mesh.size * division.piece
     assert division.piece == 1 or division.piece * tokens <= 128
 
 
@@ -58,6 +59,18 @@ def count_devices(project, **environment) -> int:
 
 def test_each_core_is_a_device(project):
     assert count_devices(project) == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [("max 100000", 8), ("200000 100000", 2), ("150000 100000", 2), ("1000 100000", 1), ("", 8)],
+)
+def test_a_container_may_have_fewer(monkeypatch, tmp_path, quota, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(vit_hk.division, "CPU_QUOTA", tmp_path / "cpu.max")
+    assert usable_cores() == 8
+    (tmp_path / "cpu.max").write_text(quota)
+    assert usable_cores() == cores
 
 
 def test_a_number_that_the_user_has_set_stays(project):

@@ -6,8 +6,10 @@ pieces whose numbers stay in its cache: 2 cores train the benchmark's model S 1.
 1.2 times.
 """
 
+import contextlib
 import math
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -20,6 +22,8 @@ TOKENS_OF_STEP, TOKENS_OF_PREDICTION = 224, 128
 # Of a device, else many cores would wait for each other longer than they compute. A guess: no more
 # than two cores were at hand.
 FEWEST_TOKENS = 32
+# Of a container: microseconds that all its cores together may work in each period, and the period.
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 class Division(NamedTuple):
@@ -35,9 +39,9 @@ class Division(NamedTuple):
         return self.mesh.size * self.pieces * self.piece
 
     @property
-    def images_at_a_time(self) -> int:
-        """Of all devices."""
-        return self.mesh.size * self.piece
+    def sharing_memory(self) -> int:
+        """Devices: all cores share one memory, each GPU has its own."""
+        return self.mesh.size if self.mesh.devices.flat[0].platform == "cpu" else 1
 
     @property
     def everywhere(self) -> NamedSharding:
@@ -48,9 +52,17 @@ class Division(NamedTuple):
 def make_each_core_a_device() -> None:
     """To be called before JAX is started. A number that the user has set for JAX stays."""
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        linux = hasattr(os, "sched_getaffinity")  # tells of a process that is held to some cores
-        cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
-        jax.config.update("jax_num_cpu_devices", cores)
+        jax.config.update("jax_num_cpu_devices", usable_cores())
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; as many as do the work that a container is allowed."""
+    linux = hasattr(os, "sched_getaffinity")  # tells of a process that is held to some cores
+    cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+        quota, period = map(int, CPU_QUOTA.read_text("ascii").split())
+        cores = min(cores, math.ceil(quota / period))
+    return cores
 
 
 def divide_for_step(batch_size: int, tokens: int) -> Division:
