@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from benchmarks.contenders import CONTENDERS, MATRIX_PRODUCTS, Job
+from benchmarks.contenders.images import num_images
 from benchmarks.workload import Workload
 
 PEAK_RESET = Path("/proc/self/clear_refs")  # takes "5", see proc(5)
@@ -19,17 +20,20 @@ WARM_UP = 2  # runs whose time is not kept, beside the first, which compiles
 
 def main() -> None:
     """Prepare, tell how long that took, then time a run for each line of standard input."""
-    name, work, chunk = json.loads(sys.argv[1])
+    name, settings, chunk = json.loads(sys.argv[1])
+    work = Workload(**settings)
     # Standard output is for answers; what libraries print there goes to standard error.
     answers, sys.stdout = sys.stdout, sys.stderr
     module, function = (CONTENDERS | MATRIX_PRODUCTS)[name]
     make = getattr(importlib.import_module(f"benchmarks.contenders.{module}"), function)
 
     started = time.perf_counter()
-    job = make(Workload(**work))
+    job = make(work)
     job.run(1)
     ready = time.perf_counter() - started
-    batches = _batches_of(chunk, job)
+    # A prediction takes each image once; training begins anew.
+    most = num_images(work) // work.batch_size if work.task == "infer" else sys.maxsize
+    batches = _batches_of(chunk, job, most)
     facts = {
         "compile_seconds": ready,
         "compile_peak_bytes": _peak_bytes(),
@@ -56,12 +60,12 @@ def _timed(job: Job, batches: int) -> float:
     return time.perf_counter() - started
 
 
-def _batches_of(chunk: float, job: Job) -> int:
-    """How many batches take about `chunk` seconds; warms up on the way."""
+def _batches_of(chunk: float, job: Job, most: int) -> int:
+    """How many batches take about `chunk` seconds, if there are so many; warms up on the way."""
     batches = 1
     for _ in range(WARM_UP):
         seconds = _timed(job, batches) / batches
-        batches = max(1, round(chunk / seconds))
+        batches = min(max(1, round(chunk / seconds)), most)
     return batches
 
 

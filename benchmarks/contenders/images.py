@@ -10,9 +10,14 @@ from benchmarks.workload import NUM_CLASSES, NUM_IMAGES, Workload
 def random_images(work: Workload) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [N, size, size, 1], fewer the larger they are, and labels int32 [N]."""
     random = np.random.default_rng(0)
-    count = NUM_IMAGES * 28**2 // max(28, work.image_size) ** 2
+    count = num_images(work)
     images = random.integers(0, 256, (count, work.image_size, work.image_size, 1), np.uint8)
     return images, random.integers(0, NUM_CLASSES, count, np.int32)
+
+
+def num_images(work: Workload) -> int:
+    """N."""
+    return NUM_IMAGES * 28**2 // max(28, work.image_size) ** 2
 
 
 def batches(count: int, batch_size: int) -> Iterator[np.ndarray]:
