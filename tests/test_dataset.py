@@ -219,6 +219,11 @@ def test_fewer_than_two_classes_are_refused(small, path, refuse, count):
     assert f"class_names has {count} entries; allowed: 2 or more" in refuse()
 
 
+def test_two_classes_of_one_name_are_refused(small, path, refuse):
+    write_npz(path, small, {"class_names": np.array(["shirt", "bag", "shirt"])})
+    assert "class_names holds 'shirt' 2 times; allowed: once" in refuse()
+
+
 @pytest.mark.parametrize(
     ("name", "array"),
     [

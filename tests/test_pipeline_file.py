@@ -50,13 +50,27 @@ def test_training_depends_on_seed_model_and_recipe(stages, keys):
     assert set(stages["train"]["params"]) == wanted
 
 
+EXPLAINED = {"train.platform", "evaluate.batch_size"} | {
+    f"attention.{key}" for key in ("head_fusion", "discard_ratio")
+}
+
+
+def test_evaluation_depends_on_its_settings_and_those_of_the_maps_it_tests(stages):
+    assert set(stages["evaluate"]["params"]) == EXPLAINED | {"evaluate.faithfulness_share"}
+
+
+def test_attention_depends_on_all_of_its_settings(stages, keys):
+    own = {key for key in keys if key.startswith("attention.")}
+    assert set(stages["attention"]["params"]) == EXPLAINED | own
+
+
 def test_report_depends_on_the_settings_that_it_shows(stages, keys):
     assert set(stages["report"]["params"]) == keys - set(NOT_SHOWN)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_lists_all_settings_that_its_code_reads(project, stages, stage):
-    # params.SECTION.KEY in the stage's own script; whole sections are checked above.
+    # params.SECTION.KEY in the stage's own script; the exact keys are checked above.
     text = (project / "stages" / f"{stage}.py").read_text("utf-8")
     sections = ("data", "model", "train", "evaluate", "attention")
     read = set(re.findall(rf"params\.((?:{'|'.join(sections)})\.\w+)", text))

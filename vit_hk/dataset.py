@@ -5,13 +5,14 @@ import math
 import warnings
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import IO, TypeVar
 
 import numpy as np
 
 from vit_hk.atomic import replacing
-from vit_hk.errors import UserError, in_one_line
+from vit_hk.errors import UserError, in_one_line, shorten
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test", "name", "source", "class_names")
 MAX_BYTES = 8 * 2**30  # of all arrays together, unpacked
@@ -159,6 +160,9 @@ def _checked(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
     class_names = _checked_text(arrays["class_names"], f"{path}: class_names")
     if len(class_names) < 2:
         raise UserError(f"{path}: class_names has {len(class_names)} entries; allowed: 2 or more")
+    most, count = Counter(class_names).most_common(1)[0]
+    if count > 1:  # tables and pictures tell classes apart by their names
+        raise UserError(f"{path}: class_names holds {shorten(most)} {count} times; allowed: once")
     splits = {}
     for split in ("train", "test"):
         images = _checked_images(arrays[f"x_{split}"], f"{path}: x_{split}")
