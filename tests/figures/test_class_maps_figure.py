@@ -21,17 +21,18 @@ def texts(figure) -> list[str]:
 
 
 @pytest.mark.parametrize(("count", "channels"), [(1, 1), (5, 3), (8, 2)])
-def test_each_row_shows_its_maps_on_one_scale(count, channels):
+def test_each_row_shows_its_maps_on_the_scale_of_their_kind(count, channels):
     images, maps, titles = make(count, channels)
     tiles = heat(draw_class_maps(images, *maps, titles))
     expected = []
     for number in range(count):
         wrong = titles[number][0] != titles[number][1]
-        expected += [maps[kind, number] for kind in (0, 1, 2)[: 3 if wrong else 2]]
+        expected += [(kind, maps[kind, number]) for kind in (0, 1, 2)[: 3 if wrong else 2]]
     assert len(tiles) == len(expected)
-    for weights in expected:
-        assert any(np.array_equal(tile.get_array(), weights) for tile in tiles)
-    assert {(tile.norm.vmin, tile.norm.vmax) for tile in tiles} == {(0.0, maps.max())}
+    for kind, weights in expected:
+        (tile,) = (tile for tile in tiles if np.array_equal(tile.get_array(), weights))
+        largest = maps[1:].max() if kind else maps[0].max()
+        assert (tile.norm.vmin, tile.norm.vmax) == (0.0, largest)
 
 
 def test_rows_are_named_and_right_ones_need_no_second_map():
@@ -47,12 +48,15 @@ def test_columns_are_headed_in_each_block(count, blocks):
     assert headings == list(HEADINGS) * blocks
 
 
-def test_colour_bar_has_the_scale_and_the_unit():
+def test_each_kind_has_a_colour_bar_with_its_scale_and_the_unit():
     images, maps, titles = make(3)
-    bar = draw_class_maps(images, *maps, titles).axes[-1]
-    assert bar.get_xlim() == (0.0, pytest.approx(maps.max()))
-    assert "share" in bar.get_xlabel()
-    assert "0.167" in bar.get_xlabel()
+    bars = draw_class_maps(images, *maps, titles).axes[-2:]
+    for bar, kind, largest in zip(
+        bars, ("relevance", "rollout"), (maps[1:].max(), maps[0].max()), strict=True
+    ):
+        assert bar.get_xlim() == (0.0, pytest.approx(largest))
+        assert bar.get_xlabel().startswith(f"{kind}: share")
+        assert "0.167" in bar.get_xlabel()
 
 
 @pytest.mark.parametrize(
@@ -61,7 +65,7 @@ def test_colour_bar_has_the_scale_and_the_unit():
 def test_no_text_is_cut_off_or_overlaps_another(count, rows, columns, boxes, assert_apart):
     images, maps, titles = make(count, rows=rows, columns=columns)
     figure = draw_class_maps(images, *maps, titles)
-    every = [figure._suptitle, figure.axes[-1].xaxis.label]
+    every = [figure._suptitle, *(bar.xaxis.label for bar in figure.axes[-2:])]
     for axes in figure.axes:
         every += [axes.title, *axes.texts]
     assert_apart(boxes(figure, every))

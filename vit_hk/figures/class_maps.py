@@ -23,7 +23,7 @@ def draw_class_maps(
     actual: np.ndarray,
     titles: list[tuple[str, str]],
 ) -> Figure:
-    """A row an image.
+    """A row an image; rollout has a scale of its own, since it is far more spread out.
 
     Args:
       images: uint8 [B, height, width, channels].
@@ -36,7 +36,7 @@ def draw_class_maps(
     rows = -(-len(images) // blocks)
     aspect = images.shape[1] / images.shape[2]
     tall = 1.35 * min(aspect, aspect**0.5)  # inches; the headings need all of the width
-    figure = Figure(figsize=(7.0 * blocks, rows * (tall + 0.1) + 2.2))
+    figure = Figure(figsize=(7.0 * blocks, rows * (tall + 0.1) + 2.8))
     figure.set_layout_engine("constrained", h_pad=0.1)  # less cuts the last line
     figure.suptitle("Which patches count: rollout knows no class, relevance speaks for one")
     columns = [1, 1, 1, 1, 0.35] * blocks  # the fifth is a gap between the blocks
@@ -46,7 +46,7 @@ def draw_class_maps(
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
         axes.set_axis_off()
-    largest = float(max(rollout.max(), predicted.max(), actual.max()))
+    most_rollout, most_relevance = float(rollout.max()), float(max(predicted.max(), actual.max()))
     for number, image in enumerate(images):
         block, row = divmod(number, rows)
         cells = grid[row, 5 * block : 5 * block + 4]
@@ -56,13 +56,14 @@ def draw_class_maps(
         guess, label = titles[number]
         cells[0].imshow(displayable(image))
         _name_row(cells[0], f"is {label}" if guess == label else f"is {label},\ntaken for {guess}")
-        draw_over(cells[1], image, rollout[number], largest)
-        draw_over(cells[2], image, predicted[number], largest)
+        draw_over(cells[1], image, rollout[number], most_rollout)
+        draw_over(cells[2], image, predicted[number], most_relevance)
         if guess == label:
             _say_same(cells[3], aspect)
         else:
-            draw_over(cells[3], image, actual[number], largest)
-    add_bar(figure, list(grid.flat), largest, share_of_sum(rollout[0].size))
+            draw_over(cells[3], image, actual[number], most_relevance)
+    for kind, largest in (("relevance", most_relevance), ("rollout", most_rollout)):
+        add_bar(figure, list(grid.flat), largest, share_of_sum(kind, rollout[0].size))
     return figure
 
 

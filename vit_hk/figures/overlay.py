@@ -33,6 +33,8 @@ def add_bar(figure: Figure, axes: list[Axes], largest: float, label: str) -> Non
     bar.set_label(label)
 
 
-def share_of_sum(num_patches: int) -> str:
-    """Unit of maps that are scaled to sum to 1."""
-    return f"share of the map's sum (evenly over the patches would be {1 / num_patches:.3f})"
+def share_of_sum(kind: str, num_patches: int) -> str:
+    """Label of the colour bar of such maps that are scaled to sum to 1."""
+    return (
+        f"{kind}: share of the map's sum (evenly over the patches would be {1 / num_patches:.3f})"
+    )

@@ -44,5 +44,5 @@ def draw_right_wrong(
         for column in np.flatnonzero(is_there[row]):
             draw_over(grid[row, column], images[row, column], maps[row, column], float(maps.max()))
             grid[row, column].set_title(titles[column], fontsize=9)
-    add_bar(figure, list(grid.flat), float(maps.max()), share_of_sum(maps[0, 0].size))
+    add_bar(figure, list(grid.flat), float(maps.max()), share_of_sum("relevance", maps[0, 0].size))
     return figure

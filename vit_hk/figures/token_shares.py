@@ -9,7 +9,7 @@ from vit_hk.figures.colors import BLUE, ORANGE, PINK
 COLORS = (ORANGE, PINK, BLUE)
 READERS = ("the class token", "a register", "a patch")
 TARGETS = ("class token", "registers", "patches")
-EVEN = "if every token got the same"
+EVEN = "where they would meet if every token got the same"
 
 
 def draw_token_shares(shares: np.ndarray, counts: np.ndarray, num_images: int) -> Figure:
