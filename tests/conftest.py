@@ -41,7 +41,6 @@ SETTINGS: dict[str, Any] = {
     },
     "train": {
         "epochs": 2,
-        "min_steps": 0,
         "batch_size": 10,
         "optimizer": "adamw",
         "learning_rate": 0.01,
@@ -146,7 +145,7 @@ def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
 TINY = {
     "model__patch_size": 14, "model__hidden_size": 8, "model__num_layers": 1,
     "model__num_heads": 2, "model__mlp_dim": 8,
-    "train__epochs": 1, "train__min_steps": 0, "train__warmup_epochs": 0.0,
+    "train__epochs": 1, "train__warmup_epochs": 0.0,
     "train__platform": "cpu", "evaluate__faithfulness_share": 0.02,
     "attention__num_images": 2, "attention__num_wrong": 1,
 }  # fmt: skip

@@ -196,7 +196,6 @@ def test_number_that_is_not_finite_is_refused(refuse, tree, key, value):
         ("model.position", "Learned"),
         ("train.epochs", 0),
         ("train.epochs", -3),
-        ("train.min_steps", -1),
         ("train.batch_size", 0),
         ("train.optimizer", "sgd"),
         ("train.learning_rate", 0.0),
@@ -237,6 +236,15 @@ def test_choices_are_listed(refuse, tree):
     put(tree, "data.name", "minst")
     message = refuse(tree)
     assert all(name in message for name in ("'mnist'", "'fashion_mnist'", "'kmnist'", "'cifar10'"))
+
+
+@pytest.mark.parametrize("way", ["mixup", "cutmix"])
+def test_one_image_cannot_be_mixed(refuse, accept, tree, way):
+    put(tree, f"train.augment.{way}", 0.5)
+    put(tree, "train.batch_size", 2)
+    accept(tree)
+    put(tree, "train.batch_size", 1)
+    assert "train.batch_size is 1; " in refuse(tree)
 
 
 @pytest.mark.parametrize(

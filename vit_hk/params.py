@@ -116,13 +116,9 @@ class AugmentSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """The recipe; 0 turns label_smoothing, grad_clip, sam_rho, ema_decay or weight_decay off.
-
-    A small data set trains for more than `epochs`, until `min_steps` updates are done.
-    """
+    """The recipe; 0 turns label_smoothing, grad_clip, sam_rho, ema_decay or weight_decay off."""
 
     epochs: Count
-    min_steps: Annotated[int, Field(ge=0, le=1_000_000_000)]
     batch_size: Count
     optimizer: Literal["adamw", "muon"]
     learning_rate: Annotated[Number, Field(gt=0.0, le=1e30)]
@@ -142,11 +138,16 @@ class TrainSettings(Settings):
     platform: Literal["auto", "cpu", "gpu"]
 
     @model_validator(mode="after")
-    def _epochs_fit(self) -> "TrainSettings":
+    def _fit(self) -> "TrainSettings":
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"train.warmup_epochs is {self.warmup_epochs:g}, train.epochs is {self.epochs}: "
                 "the warm-up must be shorter than the training"
+            )
+        if self.batch_size == 1 and (self.augment.mixup or self.augment.cutmix):
+            raise ValueError(
+                "train.batch_size is 1; train.augment.mixup and cutmix mix the images of a batch, "
+                "so they need at least 2"
             )
         rising = all(a < b for a, b in itertools.pairwise(self.snapshot_epochs))
         if len(self.snapshot_epochs) > 20 or not rising:
@@ -288,7 +289,7 @@ def _explain(error: ValidationError) -> str:
         case "extra_forbidden":
             return _unknown_key(problem["loc"])
         case "missing":
-            return f"{key} is missing; add it (README.md and the default params.yaml show it)"
+            return f"{key} is missing; add it (git show HEAD:params.yaml has the default)"
         case "model_type":
             keys = ", ".join(_section(problem["loc"]).model_fields)
             return f"{key} is {shorten(problem['input'])}; allowed: a section with the keys {keys}"

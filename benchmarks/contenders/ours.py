@@ -72,7 +72,7 @@ def _train(params: Params, work: Workload) -> Callable[[int], None]:
     steps_per_epoch = len(images) // work.batch_size
     weights = init_params(params, images.shape[1:], NUM_CLASSES)
     flat, unravel = ravel_pytree(weights)
-    schedule = learning_rate_schedule(params.train, params.train.epochs, steps_per_epoch)
+    schedule = learning_rate_schedule(params.train, steps_per_epoch)
     optimizer = make_optimizer(params.train, schedule, decay_mask(weights), unravel)
     state = jax.jit(lambda flat: init_state(flat, optimizer, params.train))(flat)
     division = divide_for_step(work.batch_size, work.num_tokens)

@@ -20,7 +20,7 @@ from benchmarks.recipes.settings import TARGET, load_mnist, load_recipe
 from benchmarks.workload import PLAIN, Workload
 from vit_hk.errors import UserError
 from vit_hk.params import Params
-from vit_hk.training.data import prepare_data, steps_and_epochs
+from vit_hk.training.data import prepare_data
 from vit_hk.training.optimizer import learning_rate_schedule
 
 PLAIN_TRAINING = {"optimizer": "adamw", "sam_rho": 0.0, "ema_decay": 0.0, "precision": "float32"}
@@ -42,16 +42,18 @@ def run(seed: int, limit: float) -> Finished:
     (mean,), (std,) = data.mean, data.std
     images, labels = channels_first(data.x_train), torch.from_numpy(data.y_train).long()
     test_images = normalize(channels_first(dataset.x_test), mean, std)
-    steps, epochs = steps_and_epochs(settings, len(images))
-    schedule = learning_rate_schedule(settings, epochs, steps)
-    rates = np.asarray(schedule(np.arange(epochs * steps + 1))).tolist()  # all at once, by JAX
+    steps = len(images) // settings.batch_size
+    schedule = learning_rate_schedule(settings, steps)
+    rates = np.asarray(
+        schedule(np.arange(settings.epochs * steps + 1))
+    ).tolist()  # all at once, by JAX
 
     started, looking = time.perf_counter(), 0.0
     model = _model(params)
     optimizer = make_adamw(model, 1.0, settings.weight_decay)
     rate_of_step = torch.optim.lr_scheduler.LambdaLR(optimizer, rates.__getitem__)
     accuracy, ended, epoch = 0.0, "recipe", 0
-    while epoch < epochs and ended == "recipe":
+    while epoch < settings.epochs and ended == "recipe":
         for chosen in torch.randperm(len(images))[: steps * settings.batch_size].split(
             settings.batch_size
         ):

@@ -20,7 +20,7 @@ KILLS = 40  # of each command
 LONGEST = 9.0  # seconds until a kill
 SMALL = {
     "model__patch_size": 14, "model__hidden_size": 32, "model__num_layers": 2,
-    "model__num_heads": 2, "model__mlp_dim": 64, "train__epochs": 100, "train__min_steps": 0,
+    "model__num_heads": 2, "model__mlp_dim": 64, "train__epochs": 100,
     "train__checkpoint_steps": 20, "train__platform": "cpu", "attention__num_images": 2,
     "attention__num_wrong": 1,
 }  # fmt: skip

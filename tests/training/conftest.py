@@ -24,7 +24,6 @@ MODEL = {
 }
 TRAIN = {
     "epochs": 3,
-    "min_steps": 0,
     "batch_size": 16,
     "optimizer": "adamw",
     "learning_rate": 0.01,

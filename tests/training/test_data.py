@@ -3,7 +3,7 @@ import pytest
 
 from vit_hk.dataset import Dataset
 from vit_hk.errors import UserError
-from vit_hk.training.data import prepare_data, steps_and_epochs
+from vit_hk.training.data import prepare_data
 
 COUNTS = {0: 40, 1: 20, 2: 8}  # images a class, all multiples of 4
 
@@ -71,16 +71,6 @@ def test_shift_must_be_smaller_than_the_images(dataset, make_params):
     prepare_data(dataset, make_params(augment={"shift": 7}))
     with pytest.raises(UserError, match=r"train\.augment\.shift is 8.*allowed: 0 to 7$"):
         prepare_data(dataset, make_params(augment={"shift": 8}))
-
-
-@pytest.mark.parametrize(
-    ("min_steps", "epochs"),
-    # 51 images are 5 steps of 10 an epoch.
-    [(0, 3), (15, 3), (16, 4), (101, 21)],
-)
-def test_a_small_set_gets_more_epochs(make_params, min_steps, epochs):
-    settings = make_params(epochs=3, batch_size=10, min_steps=min_steps).train
-    assert steps_and_epochs(settings, 51) == (5, epochs)
 
 
 def test_batch_must_fit_the_training_part(dataset, make_params):

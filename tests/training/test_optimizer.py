@@ -9,8 +9,8 @@ from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
 
 
-def rates(settings, epochs, steps_per_epoch, *steps):
-    schedule = learning_rate_schedule(settings, epochs, steps_per_epoch)
+def rates(settings, steps_per_epoch, *steps):
+    schedule = learning_rate_schedule(settings, steps_per_epoch)
     return [float(schedule(step)) for step in steps]
 
 
@@ -27,24 +27,27 @@ def test_schedule_warms_up_and_falls_along_a_cosine(make_params):
         16: 0.002 * (1 - 0.5**0.5),
         20: 0.0,
     }
-    assert rates(settings, 5, 4, *expected) == pytest.approx(list(expected.values()), abs=1e-9)
+    assert rates(settings, 4, *expected) == pytest.approx(list(expected.values()), abs=1e-9)
 
 
 def test_schedule_without_warm_up_starts_at_the_peak(make_params):
     settings = make_params(epochs=2, learning_rate=0.004, warmup_epochs=0.0).train
-    assert rates(settings, 2, 5, 0, 5, 10) == pytest.approx([0.004, 0.002, 0.0], abs=1e-9)
+    assert rates(settings, 5, 0, 5, 10) == pytest.approx([0.004, 0.002, 0.0], abs=1e-9)
 
 
 def test_warm_up_may_end_within_an_epoch(make_params):
     settings = make_params(epochs=2, learning_rate=0.004, warmup_epochs=0.5).train
-    assert rates(settings, 2, 8, 0, 2, 4, 10, 16) == pytest.approx(
+    assert rates(settings, 8, 0, 2, 4, 10, 16) == pytest.approx(
         [0.0, 0.002, 0.004, 0.002, 0.0], abs=1e-9
     )
 
 
-def test_schedule_lasts_for_the_raised_number_of_epochs(make_params):
-    settings = make_params(epochs=2, learning_rate=0.004, warmup_epochs=0.0).train
-    assert rates(settings, 10, 5, 25, 50) == pytest.approx([0.002, 0.0], abs=1e-9)
+@pytest.mark.parametrize(("warmup_epochs", "steps"), [(0.995, 56), (0.9, 3), (0.5, 1)])
+def test_a_warm_up_that_rounds_to_the_whole_training_leaves_a_step(
+    make_params, warmup_epochs, steps
+):
+    settings = make_params(epochs=1, learning_rate=0.004, warmup_epochs=warmup_epochs).train
+    assert rates(settings, steps, steps - 1, steps) == pytest.approx([0.004, 0.0], abs=1e-9)
 
 
 PARAMS = {

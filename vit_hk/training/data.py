@@ -1,13 +1,12 @@
 """What training reads: the split, its statistics, and checks before JAX is started."""
 
 import dataclasses
-import math
 
 import numpy as np
 
 from vit_hk.dataset import Dataset, channel_statistics, stratified_split
 from vit_hk.errors import UserError
-from vit_hk.params import Params, TrainSettings
+from vit_hk.params import Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +25,6 @@ class TrainingData:
     y_validation: np.ndarray
     mean: list[float]
     std: list[float]
-
-
-def steps_and_epochs(settings: TrainSettings, num_images: int) -> tuple[int, int]:
-    """Steps of an epoch, and epochs: more than asked for where `min_steps` needs them."""
-    steps = num_images // settings.batch_size  # the rest waits for another order
-    return steps, max(settings.epochs, math.ceil(settings.min_steps / steps))
 
 
 def prepare_data(dataset: Dataset, params: Params) -> TrainingData:

@@ -19,7 +19,7 @@ from vit_hk.inference import make_predictor
 from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import Params
 from vit_hk.training.checkpoint import Checkpoints
-from vit_hk.training.data import TrainingData, steps_and_epochs
+from vit_hk.training.data import TrainingData
 from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
 from vit_hk.training.pieces import Split
 from vit_hk.training.progress import Epoch, Progress, Snapshot
@@ -93,9 +93,8 @@ def train(
 ) -> Trained:
     """Train for all epochs of `params.train`, from scratch or from the newest checkpoint.
 
-    A small data set gets more epochs than that, until `params.train.min_steps`. Prints a
-    line an epoch, and on a terminal a progress bar. In pieces or in one go, the weights and
-    the history have the same bytes.
+    Prints a line an epoch, and on a terminal a progress bar. In pieces or in one go, the weights
+    and the history have the same bytes.
 
     Args:
       params: all settings.
@@ -125,8 +124,11 @@ class _Training:
     ) -> None:
         self.settings, self.seed, self.data = params.train, params.seed, data
         self.checkpoints, self.stop_asked = checkpoints, stop_asked
-        self.steps, self.epochs = steps_and_epochs(params.train, len(data.x_train))
-        self.schedule = learning_rate_schedule(params.train, self.epochs, self.steps)
+        self.epochs = params.train.epochs
+        self.steps = (
+            len(data.x_train) // params.train.batch_size
+        )  # the rest waits for another order
+        self.schedule = learning_rate_schedule(params.train, self.steps)
         model = make_model(params.model, num_classes, scan_layers=params.train.scan_layers)
         self.taker = SnapshotTaker(model, params.model, data)
 

@@ -16,15 +16,15 @@ from optax.contrib import MuonDimensionNumbers, muon
 from vit_hk.params import TrainSettings
 
 
-def learning_rate_schedule(
-    settings: TrainSettings, epochs: int, steps_per_epoch: int
-) -> optax.Schedule:
+def learning_rate_schedule(settings: TrainSettings, steps_per_epoch: int) -> optax.Schedule:
     """Step -> learning rate: linear from 0 to the peak, then a cosine down to 0."""
+    steps = settings.epochs * steps_per_epoch
+    warmup = round(settings.warmup_epochs * steps_per_epoch)
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=settings.learning_rate,
-        warmup_steps=round(settings.warmup_epochs * steps_per_epoch),
-        decay_steps=epochs * steps_per_epoch,
+        warmup_steps=min(warmup, steps - 1),  # the cosine needs a step, however few there are
+        decay_steps=steps,
     )
 
 
