@@ -9,11 +9,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from vit_hk.figures.colors import BLUE, ORANGE
 
 Point = dict[str, Any]
+MEMORY = "working_mib"  # from 0; the others have logarithmic scales
 ROWS = {
-    "images_per_second": "images/s",
-    "milliseconds": "a step (ms)",
-    "working_mib": "memory at work (MiB)",
-    "compile_seconds": "compiling (s)",
+    "images_per_second": "images/s\n(log scale)",
+    "milliseconds": "a step (ms, log scale)",
+    MEMORY: "memory at work (MiB)",
+    "compile_seconds": "compiling (s, log scale)",
 }
 
 
@@ -28,8 +29,8 @@ def draw_scaling(report: dict[str, Any]) -> Figure:
     columns = list(dict.fromkeys(point["grows"] for point in points))
     figure = Figure(figsize=(3.2 * len(columns), 2.4 * len(ROWS)), layout="constrained")
     figure.suptitle(
-        f"Training steps on {machine['cores']} cores ({machine['processor']}). Where it does not "
-        f"grow: batch {base['batch_size']}, hidden size {base['hidden_size']}, "
+        f"Training steps on {machine['cores']} cores ({machine['processor']}). Where nothing "
+        f"else is said: batch {base['batch_size']}, hidden size {base['hidden_size']}, "
         f"{base['num_layers']} layers, 17 tokens"
     )
     grid = figure.subplots(len(ROWS), len(columns), sharex="col", sharey="row")
@@ -41,17 +42,17 @@ def draw_scaling(report: dict[str, Any]) -> Figure:
             axes.plot(values, [point[key] for point in chosen], "o-", color=BLUE, label="measured")
             if ideal := _ideal(key, chosen, fastest):
                 axes.plot(values, ideal, "--", color=ORANGE, label=_IDEAL_LABEL)
-            _scale(axes, values, linear=key == "working_mib")
+            _scale(axes, values, linear=key == MEMORY)
             if not column:
                 axes.set_ylabel(label)
         grid[-1, column].set_xlabel(name)
-    grid[list(ROWS).index("working_mib"), 0].set_ylim(bottom=0)  # of the whole row, now all drawn
+    grid[list(ROWS).index(MEMORY), 0].set_ylim(bottom=0)  # of the whole row, now all drawn
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
-_IDEAL_LABEL = "if each operation cost what it costs in the step that does most a second"
+_IDEAL_LABEL = "if every step did as many operations a second as the fastest of them"
 
 
 def _ideal(key: str, points: list[Point], fastest: float) -> list[float]:
