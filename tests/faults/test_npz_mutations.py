@@ -163,6 +163,8 @@ def is_right(arrays: dict[str, np.ndarray]) -> bool:
         if not all(text and text.isprintable() for text in array.ravel().tolist()):
             return False
     classes = range(len(arrays["class_names"]))
+    if len(set(arrays["class_names"].tolist())) < len(classes):
+        return False
     for split in ("train", "test"):
         images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
         if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.size == 0:
