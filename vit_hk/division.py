@@ -44,6 +44,11 @@ class Division(NamedTuple):
         return self.mesh.size if self.mesh.devices.flat[0].platform == "cpu" else 1
 
     @property
+    def images_at_a_time(self) -> int:
+        """In one memory."""
+        return self.sharing_memory * self.piece
+
+    @property
     def everywhere(self) -> NamedSharding:
         """Of an array that each device has as a whole."""
         return NamedSharding(self.mesh, PartitionSpec())

@@ -26,7 +26,7 @@ def check_prediction_fits(settings: ModelSettings, num_patches: int, division: D
     Raises:
       MemoryError: it is more. Where the system does not say what is free, nothing is raised.
     """
-    images = division.sharing_memory * division.piece
+    images = division.images_at_a_time
     attention = _attention_bytes(settings, num_patches, images)
     _check_fits(max(attention, _stem_bytes(settings, num_patches, images)))
 
@@ -49,7 +49,7 @@ def check_training_fits(
     Raises:
       MemoryError: it is more than is free.
     """
-    images = division.sharing_memory * division.piece
+    images = division.images_at_a_time
     attention = _attention_bytes(settings, num_patches, images)
     # With pool "cls" the last layer keeps that of the class token only.
     full_layers = settings.num_layers - (settings.pool == "cls")

@@ -114,6 +114,11 @@ class AugmentSettings(Settings):
     mixup: Annotated[float, Field(ge=0.0, le=1000.0)]
     cutmix: Annotated[float, Field(ge=0.0, le=1000.0)]
 
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed with others of their batch."""
+        return bool(self.mixup or self.cutmix)
+
 
 class TrainSettings(Settings):
     """The recipe; 0 turns label_smoothing, grad_clip, sam_rho, ema_decay or weight_decay off."""
@@ -144,7 +149,7 @@ class TrainSettings(Settings):
                 f"train.warmup_epochs is {self.warmup_epochs:g}, train.epochs is {self.epochs}: "
                 "the warm-up must be shorter than the training"
             )
-        if self.batch_size == 1 and (self.augment.mixup or self.augment.cutmix):
+        if self.batch_size == 1 and self.augment.mixes:
             raise ValueError(
                 "train.batch_size is 1; train.augment.mixup and cutmix mix the images of a batch, "
                 "so they need at least 2"

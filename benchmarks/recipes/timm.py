@@ -44,9 +44,8 @@ def run(seed: int, limit: float) -> Finished:
     test_images = normalize(channels_first(dataset.x_test), mean, std)
     steps = len(images) // settings.batch_size
     schedule = learning_rate_schedule(settings, steps)
-    rates = np.asarray(
-        schedule(np.arange(settings.epochs * steps + 1))
-    ).tolist()  # all at once, by JAX
+    every_step = np.arange(settings.epochs * steps + 1)
+    rates = np.asarray(schedule(every_step)).tolist()  # all at once, by JAX
 
     started, looking = time.perf_counter(), 0.0
     model = _model(params)

@@ -125,9 +125,8 @@ class _Training:
         self.settings, self.seed, self.data = params.train, params.seed, data
         self.checkpoints, self.stop_asked = checkpoints, stop_asked
         self.epochs = params.train.epochs
-        self.steps = (
-            len(data.x_train) // params.train.batch_size
-        )  # the rest waits for another order
+        # Of an epoch; the images that are left wait for another order.
+        self.steps = len(data.x_train) // params.train.batch_size
         self.schedule = learning_rate_schedule(params.train, self.steps)
         model = make_model(params.model, num_classes, scan_layers=params.train.scan_layers)
         self.taker = SnapshotTaker(model, params.model, data)

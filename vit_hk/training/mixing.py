@@ -18,11 +18,6 @@ class Mixture(NamedTuple):
     share: jax.Array  # float32 [], of each image itself, in [0, 1]
 
 
-def mixes(settings: AugmentSettings) -> bool:
-    """Whether images have partners at all."""
-    return bool(settings.mixup or settings.cutmix)
-
-
 def mix_images(
     key: jax.Array, images: jax.Array, partners: jax.Array, settings: AugmentSettings
 ) -> tuple[jax.Array, jax.Array]:

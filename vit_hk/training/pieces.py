@@ -13,7 +13,7 @@ from vit_hk.dataset import normalize
 from vit_hk.division import Division
 from vit_hk.params import AugmentSettings
 from vit_hk.training.augment import augment
-from vit_hk.training.mixing import Mixture, mix_images, mix_targets, mixes
+from vit_hk.training.mixing import Mixture, mix_images, mix_targets
 
 
 class Split(NamedTuple):
@@ -74,7 +74,7 @@ def prepare_pieces(
         own_key, model_key, other_key = jax.random.split(jax.random.fold_in(key, number), 3)
         images = augment(own_key, split.images[some], settings)
         mixture = None
-        if mixes(settings):
+        if settings.mixes:
             partners = augment(other_key, split.images[others], settings)
             images, share = mix_images(mix_key, images, partners, settings)
             mixture = Mixture(split.labels[others], share)
