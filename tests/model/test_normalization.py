@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from vit_hk.model.normalization import LAYER_NORM_EPS, layer_norm
+from vit_hk.kernels.layer_norm import EPSILON
+from vit_hk.model.normalization import layer_norm
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (2, 3, 4, 16), (3, 1)], ids=str)
@@ -16,7 +17,7 @@ def test_outputs_and_gradients_equal_those_of_torch(shape, center):
     scale, offset = random.normal(size=(2, shape[-1])).astype(np.float32)
     weights = random.normal(size=shape).astype(np.float32)  # of the outputs, in a sum
 
-    reference = torch.nn.LayerNorm(shape[-1], eps=LAYER_NORM_EPS, dtype=torch.float64)
+    reference = torch.nn.LayerNorm(shape[-1], eps=EPSILON, dtype=torch.float64)
     with torch.no_grad():
         reference.weight.copy_(torch.tensor(scale))
         reference.bias.copy_(torch.tensor(offset))

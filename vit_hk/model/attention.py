@@ -6,6 +6,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from vit_hk.kernels.attention import attend
+from vit_hk.kernels.compiler import fits
 from vit_hk.model.first_token import FirstToken
 from vit_hk.model.linear import Linear
 from vit_hk.model.normalization import layer_norm
@@ -51,9 +53,10 @@ class SelfAttention(hk.Module):
         # Glorot-uniform for each of the D x D matrices q, k and v, not for D x 3D.
         glorot = hk.initializers.RandomUniform(-((3 / width) ** 0.5), (3 / width) ** 0.5)
         qkv = Linear(3 * width, w_init=glorot, name="qkv")
+        together = qkv(x)
         q, k, v = (
             swap_tokens_and_heads(part.reshape(-1, tokens, self.num_heads, head))
-            for part in jnp.split(qkv(x), 3, axis=-1)
+            for part in jnp.split(together, 3, axis=-1)
         )
         if self.qk_norm:
             q, k = (
@@ -73,8 +76,11 @@ class SelfAttention(hk.Module):
             weights = weights + offset
             used = weights[:, :, :read]
         used = used.astype(x.dtype)
+        plain = offset is None and not self.qk_norm
         if first:
             mixed = first.mix(used)
+        elif plain and not only_first and fits(x, head):
+            mixed = attend(together, tokens, self.num_heads)
         else:
             mixed = swap_tokens_and_heads(product(used, v)).reshape(-1, width)
         return Linear(width, w_init=glorot, name="out")(mixed), weights

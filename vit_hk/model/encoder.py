@@ -12,19 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from vit_hk.model.attention import SelfAttention
+from vit_hk.model.gelu import gelu
 from vit_hk.model.linear import Linear
 from vit_hk.model.normalization import layer_norm
 
 GLOROT_UNIFORM = hk.initializers.VarianceScaling(1.0, "fan_avg", "uniform")
 TINY_BIAS = hk.initializers.RandomNormal(1e-6)  # as in Google's code for the paper
-
-
-def gelu(x: jax.Array) -> jax.Array:
-    """GELU with the error function, as torch.nn.GELU and the definition (arXiv 1606.08415).
-
-    jax.nn.gelu goes through erfc, which with its gradient takes XLA's CPU backend twice as long.
-    """
-    return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))
 
 
 def dropout(x: jax.Array, rate: float, is_training: bool) -> jax.Array:

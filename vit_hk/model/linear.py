@@ -8,6 +8,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from vit_hk.kernels import linear as kernel
+from vit_hk.kernels.compiler import fits
 from vit_hk.model.products import product
 
 Initializer = Callable[[Sequence[int], Any], jax.Array]
@@ -36,4 +38,7 @@ class Linear(hk.Module):
         """From [..., input size] to [..., output_size], in the dtype of x."""
         w, b = self.parameters(x.shape[-1], x.dtype)
         rows = x.reshape(-1, x.shape[-1])
-        return product(rows, w).reshape(*x.shape[:-1], self.output_size) + b
+        shape = *x.shape[:-1], self.output_size
+        if fits(x, self.output_size):
+            return kernel.linear(rows, w, b).reshape(shape)
+        return product(rows, w).reshape(shape) + b

@@ -11,7 +11,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from vit_hk.model.encoder import gelu
+from vit_hk.model.gelu import gelu
 from vit_hk.model.linear import Linear
 
 LECUN_NORMAL = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
