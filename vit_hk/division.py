@@ -16,8 +16,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-# Of a core, measured with 64 to 128 numbers a token. Of fewer, starting an operation costs more than
-# its work; of more, their numbers do not stay in the cache.
+# Of a core, measured with 64 to 128 numbers a token. Of fewer, starting an operation costs too much
+# beside its work; of more, their numbers do not stay in the cache.
 TOKENS_OF_STEP, TOKENS_OF_PREDICTION = 224, 256
 # Of a device, else many cores would wait for each other longer than they compute. A guess: no more
 # than two cores were at hand.

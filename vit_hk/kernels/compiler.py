@@ -68,15 +68,17 @@ def run(
       results: their shapes, float32.
     """
     with _ONE_AT_A_TIME:
-        name = _compile(write, sizes, len(operands), len(results))
+        name = _compile(write, processor(), sizes, len(operands), len(results))
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in results]
     return jax.ffi.ffi_call(name, shapes)(*operands)
 
 
 @functools.cache
-def _compile(write: Write, sizes: tuple[int, ...], operands: int, results: int) -> str:
+def _compile(
+    write: Write, fitting: Processor, sizes: tuple[int, ...], operands: int, results: int
+) -> str:
     """Give a kernel to XLA; returns the name that it has there."""
-    name = "_".join(["vit_hk", write.__name__, *map(str, sizes)])
+    name = "_".join(["vit_hk", write.__name__, *map(str, [*fitting, *sizes])])
     module = ir.Module(name)
     kernel = ir.Function(
         module, ir.FunctionType(ir.VoidType(), [INT, *[POINTER] * (operands + results)]), "kernel"
@@ -85,7 +87,7 @@ def _compile(write: Write, sizes: tuple[int, ...], operands: int, results: int) 
     rows, *arrays = kernel.args
     for array in arrays:
         array.add_attribute("noalias")
-    code = Code(ir.IRBuilder(kernel.append_basic_block()), *processor())
+    code = Code(ir.IRBuilder(kernel.append_basic_block()), *fitting)
     write(code, rows, sizes, *arrays)
     code.builder.ret_void()
     _write_handler(module, name, kernel, operands, results)

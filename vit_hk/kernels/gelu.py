@@ -57,7 +57,10 @@ def gelu_forward(
             other_tail = code.subtract(code.constant(1.0), tail)
             phi = code.where(">", number, code.constant(0.0), other_tail, tail)
             density = code.multiply(power, code.constant((2 * math.pi) ** -0.5))
-            code.store(code.multiply(number, phi), result, at)
-            code.store(code.multiply_add(number, density, phi), slope, at)
+            # A huge number times what is left of Phi or phi would not vanish.
+            not_below = code.at_least(code.constant(-FARTHEST), number)
+            not_beyond = code.at_most(code.constant(FARTHEST), not_below)
+            code.store(code.multiply(not_below, phi), result, at)
+            code.store(code.multiply_add(not_beyond, density, phi), slope, at)
 
     code.repeat(rows, one_row)
