@@ -6,15 +6,18 @@ xla/ffi/api/c_api.h, version 0.3: https://docs.jax.dev/en/latest/ffi.html.
 
 import ctypes
 import functools
+import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import llvmlite
 import llvmlite.binding as llvm
 from llvmlite import ir
 
+from vit_hk.kernels import kept_code
 from vit_hk.kernels.code import INT, INT32, POINTER, Code, Value
 
 API_VERSION = 0, 3
@@ -123,20 +126,30 @@ def _write_handler(
 
 def _machine_code(module: ir.Module, name: str) -> int:
     """The address of a function of the module."""
-    compiler = _compiler()
-    compiler.add_module(llvm.parse_assembly(str(module)))
+    compiler, machine = _compiler()
+    text = str(module)
+    made_of = [text, *machine, *map(str, llvm.llvm_version_info), llvmlite.__version__]
+    parsed = llvm.parse_assembly(text)
+    parsed.name = hashlib.sha256("\n".join(made_of).encode()).hexdigest()
+    compiler.add_module(parsed)
     compiler.finalize_object()
     return compiler.get_function_address(name)
 
 
 @functools.cache
-def _compiler() -> llvm.ExecutionEngine:
-    """It lives as long as the process, and so does its code."""
+def _compiler() -> tuple[llvm.ExecutionEngine, tuple[str, str]]:
+    """And what it compiles for. It lives as long as the process, and so does its code."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     # LLVM avoids registers of 512 bits by itself, as they slowed the clock of older processors.
     features = llvm.get_host_cpu_features().flatten() + ",-prefer-256-bit"
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=features, opt=3
+    cpu = llvm.get_host_cpu_name()
+    machine = llvm.Target.from_default_triple().create_target_machine(cpu, features, opt=3)
+    empty = llvm.parse_assembly("")
+    compiler = llvm.create_mcjit_compiler(empty, machine)
+    compiler.remove_module(empty)
+    compiler.set_object_cache(
+        lambda module, code: kept_code.keep(module.name, code),
+        lambda module: kept_code.read(module.name),
     )
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    return compiler, (cpu, features)
