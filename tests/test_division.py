@@ -33,7 +33,7 @@ def test_a_prediction_has_room_for_its_batch_and_hardly_more(batch_size, tokens)
     division = divide_for_prediction(batch_size, tokens)
     room = division.images - batch_size
     assert 0 <= room < division.mesh.size * division.piece
-    assert division.piece == 1 or division.piece * tokens <= 128
+    assert division.piece == 1 or division.piece * tokens <= 256
 
 
 @pytest.mark.parametrize("divide", [divide_for_step, divide_for_prediction])

@@ -2,16 +2,20 @@ import re
 import threading
 from pathlib import Path
 
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from vit_hk.kernels import compiler
+from vit_hk.kernels.attention import attention_backward, attention_forward
 from vit_hk.kernels.code import Code
 from vit_hk.kernels.compiler import API_VERSION, fits, run
-from vit_hk.kernels.layer_norm import layer_norm
-from vit_hk.kernels.linear import linear
+from vit_hk.kernels.gelu import gelu_forward
+from vit_hk.kernels.layer_norm import WIDEST, layer_norm
+from vit_hk.kernels.linear import linear, linear_backward, linear_backward_x, linear_forward
+from vit_hk.model.normalization import layer_norm as model_layer_norm
 
 
 def test_the_interface_is_the_one_that_jaxlib_describes():
@@ -93,3 +97,36 @@ def test_what_kernels_take(monkeypatch, processor):
 def test_registers_are_those_of_the_processor(monkeypatch, features, lanes):
     monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: features)
     assert compiler.processor.__wrapped__().lanes == lanes
+
+
+def test_a_processor_that_llvm_does_not_know(monkeypatch):
+    def fail():
+        raise RuntimeError
+
+    monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", fail)
+    assert compiler.processor.__wrapped__().lanes == 4
+
+
+def test_code_does_not_grow_with_the_width():
+    """Else a mistake in params.yaml, a width of a million, would be compiled for hours."""
+    wide, deep = 16 * 10**6, 10**6
+    for write, sizes, operands, results in [
+        (linear_forward, (deep, wide), 3, 1),
+        (linear_backward, (deep, wide), 2, 2),
+        (linear_backward_x, (deep, wide), 2, 2),
+        (gelu_forward, (wide,), 1, 2),
+        (attention_forward, (5, deep, 16), 1, 3),
+        (attention_backward, (5, 3, wide), 3, 3),
+    ]:
+        compiler._compile(write, compiler.processor(), sizes, operands, results)
+
+
+@pytest.mark.parametrize("width", [WIDEST, WIDEST + 16])
+def test_layer_norm_of_a_wide_row(width):
+    norm = hk.transform(lambda x: model_layer_norm(x, "norm"))
+    params = norm.init(None, jnp.ones((1, width)))
+    x = np.random.default_rng(0).normal(size=(2, width)).astype(np.float32)
+    program = str(jax.make_jaxpr(lambda x: norm.apply(params, None, x))(x))
+    assert ("ffi_call" in program) == (width <= WIDEST)
+    expected = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
+    np.testing.assert_allclose(norm.apply(params, None, x), expected, atol=1e-5)

@@ -8,12 +8,14 @@ from jax.flatten_util import ravel_pytree
 from vit_hk.model.vit import make_model
 
 USERS = ["attention", "gelu", "linear", "normalization"]
-CHANGES = {
-    "default": {},
-    "all tokens": {"pool": "gap", "registers": 2},
-    "queries and keys normalised": {"qk_norm": True},
-    "conv stem": {"stem": "conv", "patch_size": 4},
-    "other heads": {"hidden_size": 96, "num_heads": 3},
+VARIANTS = {
+    "default": ({}, {}),
+    "all tokens": ({"pool": "gap", "registers": 2}, {}),
+    "queries and keys normalised": ({"qk_norm": True}, {}),
+    "conv stem": ({"stem": "conv", "patch_size": 4, "num_layers": 2}, {}),
+    "other heads": ({"hidden_size": 96, "num_heads": 3, "num_layers": 2}, {}),
+    "scanned": ({}, {"scan_layers": True}),
+    "computed again": ({}, {"remat": True}),
 }
 
 
@@ -42,8 +44,7 @@ def slopes_and_logits(settings, params, images, **execution):
     return ravel_pytree(slopes)[0], logits
 
 
-@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
-@pytest.mark.parametrize("execution", [{}, {"scan_layers": True}, {"remat": True}], ids=str)
+@pytest.mark.parametrize(("changes", "execution"), VARIANTS.values(), ids=VARIANTS)
 def test_outputs_and_gradients(
     default_architecture, random_params, images, without_kernels, changes, execution
 ):

@@ -42,12 +42,24 @@ class Processor(NamedTuple):
 @functools.cache
 def processor() -> Processor:
     """The one that computes this."""
-    features = llvm.get_host_cpu_features()
+    features = _features()
     if features.get("avx512f"):
         return Processor(16, 32)
     if features.get("fma"):
         return Processor(8, 16)
     return Processor(4, 32 if "neon" in features else 16)
+
+
+def _features() -> llvm.FeatureMap:
+    """What this processor has, by LLVM's names; nothing where LLVM cannot tell."""
+    try:
+        features = llvm.get_host_cpu_features()
+    except RuntimeError:
+        return llvm.FeatureMap()
+    if features.get("avx512f"):
+        # LLVM avoids registers of 512 bits, as they slowed the clock of older processors.
+        features["prefer-256-bit"] = False
+    return features
 
 
 def fits(x: jax.Array, *sizes: int) -> bool:
@@ -141,9 +153,7 @@ def _compiler() -> tuple[llvm.ExecutionEngine, tuple[str, str]]:
     """And what it compiles for. It lives as long as the process, and so does its code."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    # LLVM avoids registers of 512 bits by itself, as they slowed the clock of older processors.
-    features = llvm.get_host_cpu_features().flatten() + ",-prefer-256-bit"
-    cpu = llvm.get_host_cpu_name()
+    cpu, features = llvm.get_host_cpu_name(), _features().flatten()
     machine = llvm.Target.from_default_triple().create_target_machine(cpu, features, opt=3)
     empty = llvm.parse_assembly("")
     compiler = llvm.create_mcjit_compiler(empty, machine)

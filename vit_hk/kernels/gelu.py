@@ -46,21 +46,21 @@ def gelu_forward(
     """`shape` is (M,)."""
     (width,) = shape
 
-    def one_row(row: Value) -> None:
-        for column in range(0, width, code.lanes):
-            at = code.plus(code.times(row, width), column)
-            number = code.load(x, at)
-            near = code.at_most(code.constant(FARTHEST), code.magnitude(number))
-            exponent = code.multiply(near, code.multiply(near, code.constant(-0.5 / math.log(2))))
-            power = code.exp2(exponent)
-            tail = code.multiply(power, code.polynomial(TAIL, near))
-            other_tail = code.subtract(code.constant(1.0), tail)
-            phi = code.where(">", number, code.constant(0.0), other_tail, tail)
-            density = code.multiply(power, code.constant((2 * math.pi) ** -0.5))
-            # A huge number times what is left of Phi or phi would not vanish.
-            not_below = code.at_least(code.constant(-FARTHEST), number)
-            not_beyond = code.at_most(code.constant(FARTHEST), not_below)
-            code.store(code.multiply(not_below, phi), result, at)
-            code.store(code.multiply_add(not_beyond, density, phi), slope, at)
+    def one_register(row: Value, number: Value) -> None:
+        at = code.plus(code.times(row, width), code.times(number, code.lanes))
+        x_here = code.load(x, at)
+        near = code.at_most(code.constant(FARTHEST), code.magnitude(x_here))
+        exponent = code.multiply(near, code.multiply(near, code.constant(-0.5 / math.log(2))))
+        power = code.exp2(exponent)
+        tail = code.multiply(power, code.polynomial(TAIL, near))
+        other_tail = code.subtract(code.constant(1.0), tail)
+        phi = code.where(">", x_here, code.constant(0.0), other_tail, tail)
+        density = code.multiply(power, code.constant((2 * math.pi) ** -0.5))
+        # A huge number times what is left of Phi or phi would not vanish.
+        not_below = code.at_least(code.constant(-FARTHEST), x_here)
+        not_beyond = code.at_most(code.constant(FARTHEST), not_below)
+        code.store(code.multiply(not_below, phi), result, at)
+        code.store(code.multiply_add(not_beyond, density, phi), slope, at)
 
-    code.repeat(rows, one_row)
+    registers = width // code.lanes
+    code.repeat(rows, lambda row: code.repeat(registers, lambda n: one_register(row, n)))

@@ -10,6 +10,8 @@ from vit_hk.kernels.compiler import run
 
 # Google's ViT and timm use 1e-6; Haiku's and torch's own default is 1e-5.
 EPSILON = 1e-6
+# A row is written out register by register: the code of a wider one takes long to compile.
+WIDEST = 4096
 
 
 @jax.custom_vjp
@@ -17,7 +19,7 @@ def layer_norm(x: jax.Array, scale: jax.Array, offset: jax.Array) -> jax.Array:
     """(x - mean) / sqrt(variance + EPSILON) * scale + offset, for each row.
 
     Args:
-      x: float32 [rows, D]; D is a multiple of `processor().lanes`.
+      x: float32 [rows, D]; D is a multiple of `processor().lanes`, and at most WIDEST.
       scale: float32 [D].
       offset: float32 [D].
     """

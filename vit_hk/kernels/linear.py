@@ -2,7 +2,7 @@
 
 import jax
 
-from vit_hk.kernels.code import Code, Value
+from vit_hk.kernels.code import Code, Index, Value
 from vit_hk.kernels.compiler import fits, run
 from vit_hk.kernels.products import Matrix, multiply
 from vit_hk.kernels.transpose import transpose
@@ -58,9 +58,7 @@ def linear_backward(
     depth, width = shape
     g = Matrix(gradient, width)
     multiply(code, Matrix(x, 1, depth), g, Matrix(d_w, width), depth, rows, width)
-    for first in range(0, width, SUMS * code.lanes):
-        columns = range(first, min(width, first + SUMS * code.lanes), code.lanes)
-        _sum_rows(code, g, rows, columns, d_b)
+    _sum_rows(code, g, rows, width, d_b)
 
 
 def linear_backward_x(
@@ -74,16 +72,24 @@ def linear_backward_x(
     multiply(code, Matrix(gradient, width), w_t, Matrix(d_x, depth), rows, width, depth)
 
 
-def _sum_rows(code: Code, matrix: Matrix, rows: Value, columns: range, sums: Value) -> None:
-    """`columns` has the first of each register."""
+def _sum_rows(code: Code, matrix: Matrix, rows: Value, width: int, sums: Value) -> None:
+    """The sum of all rows, [width]."""
 
-    def add_row(row: Value, *before: Value) -> list[Value]:
-        start = code.times(row, matrix.next_row)
-        return [
-            code.add(sum_, code.load(matrix.array, code.plus(start, column)))
-            for sum_, column in zip(before, columns, strict=True)
-        ]
+    def some_columns(first: Index, registers: int) -> None:
+        columns = [code.plus(first, code.lanes * n) for n in range(registers)]
 
-    found = code.repeat(rows, add_row, *[code.constant(0.0) for _ in columns])
-    for sum_, column in zip(found, columns, strict=True):
-        code.store(sum_, sums, column)
+        def add_row(row: Value, *before: Value) -> list[Value]:
+            start = code.times(row, matrix.next_row)
+            return [
+                code.add(sum_, code.load(matrix.array, code.plus(start, column)))
+                for sum_, column in zip(before, columns, strict=True)
+            ]
+
+        found = code.repeat(rows, add_row, *[code.constant(0.0) for _ in columns])
+        for sum_, column in zip(found, columns, strict=True):
+            code.store(sum_, sums, column)
+
+    full, left = divmod(width // code.lanes, SUMS)
+    code.repeat(full, lambda n: some_columns(code.times(n, SUMS * code.lanes), SUMS))
+    if left:
+        some_columns(full * SUMS * code.lanes, left)

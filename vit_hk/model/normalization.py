@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from vit_hk.kernels import layer_norm as kernel
 from vit_hk.kernels.compiler import fits
-from vit_hk.kernels.layer_norm import EPSILON
+from vit_hk.kernels.layer_norm import EPSILON, WIDEST
 
 
 @dataclasses.dataclass
@@ -26,7 +26,7 @@ class LayerNorm(hk.Module):
         """From [..., D] to [..., D]."""
         scale = hk.get_parameter("scale", x.shape[-1:], init=jnp.ones)
         offset = hk.get_parameter("offset", x.shape[-1:], init=jnp.zeros)
-        if fits(x, len(scale)):
+        if len(scale) <= WIDEST and fits(x, len(scale)):
             return kernel.layer_norm(x.reshape(-1, len(scale)), scale, offset).reshape(x.shape)
         return _normalize(x, scale, offset)
 
