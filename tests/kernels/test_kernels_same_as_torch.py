@@ -38,10 +38,10 @@ def compare(ours, theirs, *arguments, tolerance=8 * ROUNDING):
         np.testing.assert_allclose(one, other, rtol=0, atol=atol)
 
 
-# Of rows, some fill no tile, some one, and some leave one, two or five over. 10 columns in cannot
+# Of rows, some fill no tile, some one, and some leave two over. 10 columns in cannot
 # have their gradient from a kernel.
-@pytest.mark.parametrize("rows", [1, 5, 6, 13, 20])
-@pytest.mark.parametrize(("size", "width"), [(10, 16), (16, 80), (48, 144), (32, 64)])
+@pytest.mark.parametrize("rows", [1, 6, 20])
+@pytest.mark.parametrize(("size", "width"), [(10, 16), (48, 144)])
 def test_linear_layer(random, rows, size, width):
     x, w, b = (
         random.normal(size=(rows, size)),
@@ -84,8 +84,9 @@ def test_gelu_of_what_is_far_out_or_tiny():
 
 
 # Tokens are fewer than a register, as many, one more, and of several loops over queries.
-@pytest.mark.parametrize("tokens", [1, 3, 16, 17, 65, 75])
-@pytest.mark.parametrize(("heads", "size"), [(1, 16), (3, 32), (2, 48)])
+@pytest.mark.parametrize(
+    ("tokens", "heads", "size"), [(1, 1, 16), (3, 2, 48), (16, 1, 32), (17, 3, 16), (65, 2, 32)]
+)
 def test_attention(random, tokens, heads, size):
     def theirs(qkv):
         q, k, v = qkv.reshape(2, tokens, 3, heads, size).permute(2, 0, 3, 1, 4)

@@ -10,12 +10,11 @@ from vit_hk.model.vit import make_model
 USERS = ["attention", "gelu", "linear", "normalization"]
 VARIANTS = {
     "default": ({}, {}),
-    "all tokens": ({"pool": "gap", "registers": 2}, {}),
-    "queries and keys normalised": ({"qk_norm": True}, {}),
-    "conv stem": ({"stem": "conv", "patch_size": 4, "num_layers": 2}, {}),
-    "other heads": ({"hidden_size": 96, "num_heads": 3, "num_layers": 2}, {}),
-    "scanned": ({}, {"scan_layers": True}),
-    "computed again": ({}, {"remat": True}),
+    "patch tokens of a conv stem, scanned": (
+        {"pool": "gap", "registers": 2, "stem": "conv", "patch_size": 4, "num_layers": 2},
+        {"scan_layers": True},
+    ),
+    "queries and keys normalised, computed again": ({"qk_norm": True}, {"remat": True}),
 }
 
 

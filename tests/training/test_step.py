@@ -1,5 +1,6 @@
 """Steps, mostly on models so simple that what the steps must do is known beforehand."""
 
+import functools
 import math
 
 import haiku as hk
@@ -271,11 +272,15 @@ def run_vit(make_params, quadrants):
         params.train, optax.constant_schedule(0.01), decay_mask(unravel(flat)), unravel
     )
 
-    def run(*ends, division=DIVIDED):
-        run_steps = make_run_steps(
+    @functools.cache
+    def compiled(division):
+        return make_run_steps(
             model, unravel, optimizer, params.train, 10, quadrants.mean, quadrants.std, params.seed,
             division,
         )  # fmt: skip
+
+    def run(*ends, division=DIVIDED):
+        run_steps = compiled(division)
         state = init_state(jnp.copy(flat), optimizer, params.train)  # calls consume their state
         for last in ends:
             order = epoch_order(params.seed, int(state.step) // 10, len(split.labels))
