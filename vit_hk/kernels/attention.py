@@ -41,7 +41,7 @@ _Kept = tuple[jax.Array, jax.Array]
 def _forward(qkv: jax.Array, tokens: int, num_heads: int) -> tuple[jax.Array, _Kept]:
     rows, three_widths = qkv.shape
     width = three_widths // 3
-    size, padded = width // num_heads, _padded(tokens)
+    size, padded = width // num_heads, _padded(tokens, processor().lanes)
     weights = rows // tokens, num_heads, tokens, padded
     results = [(rows, width), weights, (size, padded)]
     mixed, p, _ = run(attention_forward, (tokens, num_heads, size), [qkv], results)
@@ -50,7 +50,7 @@ def _forward(qkv: jax.Array, tokens: int, num_heads: int) -> tuple[jax.Array, _K
 
 def _backward(tokens: int, num_heads: int, kept: _Kept, gradient: jax.Array) -> tuple[jax.Array]:
     qkv, _ = kept
-    size, padded = gradient.shape[1] // num_heads, _padded(tokens)
+    size, padded = gradient.shape[1] // num_heads, _padded(tokens, processor().lanes)
     results = [qkv.shape, (tokens, padded), (size, padded)]
     sizes = tokens, num_heads, size
     return (run(attention_backward, sizes, [*kept, gradient], results)[0],)
@@ -59,9 +59,8 @@ def _backward(tokens: int, num_heads: int, kept: _Kept, gradient: jax.Array) -> 
 attend.defvjp(_forward, _backward)
 
 
-def _padded(tokens: int) -> int:
+def _padded(tokens: int, lanes: int) -> int:
     """S."""
-    lanes = processor().lanes
     return -(-tokens // lanes) * lanes
 
 
@@ -74,7 +73,7 @@ def attention_forward(
     `shape` is (T, H, K). Works with q_transposed [K, S].
     """
     tokens, num_heads, size = shape
-    width, padded = num_heads * size, _padded(tokens)
+    width, padded = num_heads * size, _padded(tokens, code.lanes)
 
     def one_head(image: Value, head: Value) -> None:
         first = _first(code, image, head, shape, 3 * width)
@@ -104,7 +103,7 @@ def attention_backward(
     `shape` is (T, H, K). Works with d_weights [T, S] and gradient_transposed [K, S].
     """
     tokens, num_heads, size = shape
-    width, padded = num_heads * size, _padded(tokens)
+    width, padded = num_heads * size, _padded(tokens, code.lanes)
 
     def one_head(image: Value, head: Value) -> None:
         first = _first(code, image, head, shape, 3 * width)
@@ -152,7 +151,7 @@ def _weights_of_head(
     """[T, S]."""
     tokens, num_heads, _ = shape
     number = code.plus(code.times(image, num_heads), head)
-    return code.at(weights, code.times(number, tokens * _padded(tokens)))
+    return code.at(weights, code.times(number, tokens * _padded(tokens, code.lanes)))
 
 
 def _softmax(code: Code, scores: Value, tokens: int, queries: range) -> None:
@@ -205,11 +204,11 @@ def _softmax_backward(
 
 def _some_queries(code: Code, tokens: int) -> Iterator[range]:
     """The first of each register, of as many registers as a loop over the keys takes along."""
-    padded, step = _padded(tokens), AT_A_TIME * code.lanes
+    padded, step = _padded(tokens, code.lanes), AT_A_TIME * code.lanes
     for first in range(0, padded, step):
         yield range(first, min(padded, first + step), code.lanes)
 
 
 def _places(code: Code, key: Index, tokens: int, queries: range) -> list[Index]:
     """Where the queries' registers stand in [T, S]."""
-    return [code.plus(code.times(key, _padded(tokens)), query) for query in queries]
+    return [code.plus(code.times(key, _padded(tokens, code.lanes)), query) for query in queries]

@@ -185,6 +185,21 @@ class Code:
         b.position_at_end(after)
         return values
 
+    def in_parts(self, count: Index, size: int, write: Callable[[Index, int], Any]) -> None:
+        """Call write(start, size) for each part of `count` things, and write(start, n) for n left.
+
+        Of a count that is known only later, those left come one by one.
+        """
+        full, left = (
+            divmod(count, size) if isinstance(count, int) else self.divide_index(count, size)
+        )
+        self.repeat(full, lambda n: write(self.times(n, size), size))
+        first_left = self.times(full, size)
+        if not isinstance(count, int):
+            self.repeat(left, lambda n: write(self.plus(first_left, n), 1))
+        elif left:
+            write(first_left, left)
+
     def _shuffle(self, a: Value, b: Value, lanes: list[int]) -> Value:
         return self.builder.shuffle_vector(a, b, ir.Constant(self._bits, lanes))
 

@@ -75,8 +75,8 @@ def linear_backward_x(
 def _sum_rows(code: Code, matrix: Matrix, rows: Value, width: int, sums: Value) -> None:
     """The sum of all rows, [width]."""
 
-    def some_columns(first: Index, registers: int) -> None:
-        columns = [code.plus(first, code.lanes * n) for n in range(registers)]
+    def some_columns(first: Index, count: int) -> None:
+        columns = [code.plus(first, column) for column in range(0, count, code.lanes)]
 
         def add_row(row: Value, *before: Value) -> list[Value]:
             start = code.times(row, matrix.next_row)
@@ -89,7 +89,4 @@ def _sum_rows(code: Code, matrix: Matrix, rows: Value, width: int, sums: Value) 
         for sum_, column in zip(found, columns, strict=True):
             code.store(sum_, sums, column)
 
-    full, left = divmod(width // code.lanes, SUMS)
-    code.repeat(full, lambda n: some_columns(code.times(n, SUMS * code.lanes), SUMS))
-    if left:
-        some_columns(full * SUMS * code.lanes, left)
+    code.in_parts(width, SUMS * code.lanes, some_columns)

@@ -27,49 +27,37 @@ def multiply(
 
     A register has neighbours of one row of b and of the result, so next_column of these is 1.
     """
-    lanes, most = code.lanes, code.registers // 8
 
-    def some_columns(start: Index, registers: int) -> None:
+    def some_columns(start: Index, width: int) -> None:
         b_part, result_part = (m._replace(array=code.at(m.array, start)) for m in (b, result))
         bias_part = code.at(bias, start) if bias else None
-        _multiply_columns(code, a, b_part, result_part, rows, depth, registers, bias_part)
+        _multiply_columns(code, a, b_part, result_part, rows, depth, width, bias_part)
 
-    full, left = divmod(columns // lanes, most)
-    code.repeat(full, lambda n: some_columns(code.times(n, most * lanes), most))
-    if left:
-        some_columns(full * most * lanes, left)
+    code.in_parts(columns, code.registers // 8 * code.lanes, some_columns)
 
 
 def _multiply_columns(
     code: Code, a: Matrix, b: Matrix, result: Matrix,
-    rows: Index, depth: Index, registers: int, bias: Value | None,
+    rows: Index, depth: Index, width: int, bias: Value | None,
 ) -> None:  # fmt: skip
-    """The first columns, of so many registers."""
+    """The first columns, so many."""
 
     def tile(start: Index, height: int) -> None:
         a_part, result_part = (
             m._replace(array=code.at(m.array, code.times(start, m.next_row))) for m in (a, result)
         )
-        _multiply_tile(code, a_part, b, result_part, height, depth, registers, bias)
+        _multiply_tile(code, a_part, b, result_part, height, depth, width, bias)
 
-    if isinstance(rows, int):
-        height = math.ceil(rows / math.ceil(rows / HEIGHT))
-        full, left = divmod(rows, height)
-        code.repeat(full, lambda n: tile(code.times(n, height), height))
-        if left:
-            tile(rows - left, left)
-    else:
-        full, left = code.divide_index(rows, HEIGHT)
-        code.repeat(full, lambda n: tile(code.times(n, HEIGHT), HEIGHT))
-        code.repeat(left, lambda n: tile(code.plus(code.times(full, HEIGHT), n), 1))
+    even = math.ceil(rows / math.ceil(rows / HEIGHT)) if isinstance(rows, int) else HEIGHT
+    code.in_parts(rows, even, tile)
 
 
 def _multiply_tile(
     code: Code, a: Matrix, b: Matrix, result: Matrix,
-    height: int, depth: Index, registers: int, bias: Value | None,
+    height: int, depth: Index, width: int, bias: Value | None,
 ) -> None:  # fmt: skip
     """The first rows of the first columns, whose sums stay in registers."""
-    columns = [code.lanes * n for n in range(registers)]
+    columns = range(0, width, code.lanes)
 
     def add_products(k: Value, *sums: Value) -> list[Value]:
         b_row, a_column = code.times(k, b.next_row), code.times(k, a.next_column)

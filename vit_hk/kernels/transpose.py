@@ -27,7 +27,4 @@ def transpose(
 
         code.repeat(columns // lanes, block)
 
-    full, left = divmod(rows, lanes)
-    code.repeat(full, lambda n: some_rows(code.times(n, lanes), lanes))
-    if left:
-        some_rows(rows - left, left)
+    code.in_parts(rows, lanes, some_rows)

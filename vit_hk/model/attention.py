@@ -76,10 +76,9 @@ class SelfAttention(hk.Module):
             weights = weights + offset
             used = weights[:, :, :read]
         used = used.astype(x.dtype)
-        plain = offset is None and not self.qk_norm
         if first:
             mixed = first.mix(used)
-        elif plain and not only_first and fits(x, head):
+        elif offset is None and not (self.qk_norm or only_first) and fits(x, head):
             mixed = attend(together, tokens, self.num_heads)
         else:
             mixed = swap_tokens_and_heads(product(used, v)).reshape(-1, width)

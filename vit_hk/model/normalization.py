@@ -1,4 +1,4 @@
-"""LayerNorm (arXiv 1607.06450) whose means are matrix products.
+"""LayerNorm (arXiv 1607.06450) whose means, where kernels do not take it, are matrix products.
 
 XLA's CPU backend adds up the last axis one number after the other. As a product with a column
 of 1 / D it uses all lanes of the processor; with that and the gradient written out, a training
