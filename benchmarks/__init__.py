@@ -1,1 +1,1 @@
-"""Speed against peers, on the machine they run on. Nothing imports this, and no test runs it."""
+"""Speed benchmarks against other implementations; no other package and no test imports them."""

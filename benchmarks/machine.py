@@ -1,4 +1,4 @@
-"""What the figures were measured on, without its name."""
+"""Description of the machine that runs the benchmarks, without its name, and its other load."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ PACKAGES = ("jax", "dm-haiku", "optax", "flax", "torch", "timm", "vit-pytorch", 
 
 
 def describe_machine() -> dict[str, Any]:
-    """The processor, how many of its cores all contenders may use, and versions."""
+    """Return the processor, its number of cores and the versions of all packages measured."""
     cpuinfo = Path("/proc/cpuinfo").read_text("utf-8")
     model = next(line for line in cpuinfo.splitlines() if line.startswith("model name"))
     return {
@@ -22,23 +22,23 @@ def describe_machine() -> dict[str, Any]:
 
 
 def busy_core_seconds() -> float:
-    """Seconds that all cores together have worked or were taken away since the machine started."""
+    """Return the seconds that all cores together were busy or stolen since the machine started."""
     _, *ticks = Path("/proc/stat").read_text("ascii").splitlines()[0].split()
     user, nice, system, _idle, _wait, interrupt, soft_interrupt, stolen, *_ = map(int, ticks)
     busy = user + nice + system + interrupt + soft_interrupt + stolen
     return busy / os.sysconf("SC_CLK_TCK")
 
 
-def warn_if_disturbed(shares: list[float], limit: float) -> None:
-    """Say that other programs ran, which slows contenders with several threads most.
+def warn_if_disturbed(disturbances: list[float], threshold: float) -> None:
+    """Warn if other programs ran, which slows contenders with several threads most.
 
     Args:
-      shares: of all cores that others took, a number a round.
-      limit: what is a disturbance.
+      disturbances: share of all cores that other programs used, a number per round.
+      threshold: share from which on a round counts as disturbed.
     """
-    if disturbed := sum(share >= limit for share in shares):
+    if disturbed := sum(share >= threshold for share in disturbances):
         print(
-            f"warning: other programs disturbed {disturbed} of {len(shares)} rounds; measure again "
-            "when nothing else runs",
+            f"warning: other programs disturbed {disturbed} of {len(disturbances)} rounds; measure "
+            "again when nothing else runs",
             file=sys.stderr,
         )

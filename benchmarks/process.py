@@ -1,4 +1,4 @@
-"""Contenders in processes of their own, of which one works while the others wait."""
+"""Contenders in separate processes, of which one works while the others wait."""
 
 import contextlib
 import dataclasses
@@ -13,33 +13,33 @@ from typing import Any
 from benchmarks.machine import busy_core_seconds
 from benchmarks.workload import Workload
 
-# Else a second run would find the work of torch.compile done, and tell another compile time.
+# With its cache, a second run of torch.compile would report a compile time that is too short.
 ENVIRONMENT = os.environ | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
-DISTURBED = 0.08  # share of all cores; the kernel counts in hundredths of a second
-ATTEMPTS = 6
-PAUSE = 0.02  # seconds; threads of OpenMP spin for a while when their work is done
+DISTURBANCE_THRESHOLD = 0.08  # share of all cores; the kernel counts in hundredths of a second
+MAX_ATTEMPTS = 6  # at a round that other programs disturb
+PAUSE_SECONDS = 0.02  # OpenMP threads spin for a while after their work
 
 
 class Process:
-    """One contender.
+    """A contender in a process of its own, with the measurements of its rounds.
 
     Attributes:
-      facts: compile_seconds, compile_peak_bytes, batches (of a round), parameters, difference.
-      seconds: of a batch, a number a round.
-      disturbances: share of all cores that other programs took, a number a round.
-      working_bytes: the most memory that it has held in a round, its libraries included.
+      facts: compile_seconds, compile_peak_bytes, batches (per round), parameters, difference.
+      seconds: seconds per batch, a number per round.
+      disturbances: share of all cores that other programs used, a number per round.
+      working_bytes: peak memory of the process during the rounds, its libraries included.
     """
 
-    def __init__(self, name: str, work: Workload, chunk: float) -> None:
-        """Start it, and wait until it has compiled and warmed up.
+    def __init__(self, name: str, work: Workload, round_seconds: float) -> None:
+        """Start the process, and wait until it has compiled and warmed up.
 
         Args:
-          name: of CONTENDERS or MATRIX_PRODUCTS.
-          work: what to do.
-          chunk: about how many seconds a round is to take.
+          name: a key of CONTENDERS or GEMMS.
+          work: the workload.
+          round_seconds: approximate duration of a round.
         """
         self.name = name
-        argument = json.dumps([name, dataclasses.asdict(work), chunk])
+        argument = json.dumps([name, dataclasses.asdict(work), round_seconds])
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", argument],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
@@ -47,47 +47,49 @@ class Process:
         self.seconds: list[float] = []
         self.disturbances: list[float] = []
         self.working_bytes = 0
-        self.facts = self._answer()
+        self.facts = self._read_answer()
 
-    def work(self) -> None:
-        """Do one round, and again where other programs disturbed it."""
-        for _ in range(ATTEMPTS):
-            answer, disturbance = self._round()
-            if disturbance < DISTURBED:
+    def run_round(self) -> None:
+        """Measure one round, and repeat it if other programs disturb it."""
+        for _ in range(MAX_ATTEMPTS):
+            answer, disturbance = self._attempt()
+            if disturbance < DISTURBANCE_THRESHOLD:
                 break
         self.seconds.append(answer["seconds"])
         self.disturbances.append(disturbance)
         self.working_bytes = answer["peak_bytes"]
 
-    def _round(self) -> tuple[dict[str, float], float]:
-        """The answer to one round, and the share of all cores that others had meanwhile."""
-        time.sleep(PAUSE)
+    def _attempt(self) -> tuple[dict[str, float], float]:
+        """Return the measurements of a round, and the share of all cores that others used."""
+        time.sleep(PAUSE_SECONDS)
         started, busy = time.perf_counter(), busy_core_seconds()
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
-        answer = self._answer()
+        answer = self._read_answer()
         others = busy_core_seconds() - busy - answer["core_seconds"]
         return answer, others / (os.cpu_count() * (time.perf_counter() - started))
 
     def stop(self) -> None:
-        """Let it end."""
+        """Close the input of the process, which ends it, and wait."""
         self._process.stdin.close()
         self._process.wait()
 
-    def _answer(self) -> dict[str, Any]:
+    def _read_answer(self) -> dict[str, Any]:
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"{self.name} has failed; the reason stands above")
+            raise SystemExit(f"the process of {self.name} failed; its error is printed above")
         return json.loads(line)
 
 
 @contextlib.contextmanager
-def started(names: list[str], work: Workload, chunk: float) -> Iterator[list[Process]]:
-    """Processes for all names, started one after the other; they end with the block."""
+def running_processes(
+    names: list[str], work: Workload, round_seconds: float
+) -> Iterator[list[Process]]:
+    """Start a process for each contender, one after the other, and stop them after the block."""
     with contextlib.ExitStack() as stack:
         processes = []
         for name in names:
-            process = Process(name, work, chunk)
+            process = Process(name, work, round_seconds)
             stack.callback(process.stop)
             processes.append(process)
         yield processes

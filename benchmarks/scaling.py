@@ -1,4 +1,4 @@
-"""`make scaling`: what a training step costs as batch, width, depth and tokens grow.
+"""`make scaling`: the cost of a training step by batch size, hidden size, layers and tokens.
 
 Writes benchmarks/results/scaling.json and scaling.png.
 """
@@ -9,9 +9,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from benchmarks.flops import flops_per_batch
 from benchmarks.machine import describe_machine, warn_if_disturbed
-from benchmarks.operations import operations
-from benchmarks.process import DISTURBED, started
+from benchmarks.process import DISTURBANCE_THRESHOLD, running_processes
 from benchmarks.scaling_figure import draw_scaling
 from benchmarks.workload import SIZES, Workload
 from vit_hk.atomic import replacing
@@ -19,12 +19,12 @@ from vit_hk.figures.saving import save_figure
 
 RESULTS = Path("benchmarks/results")
 ROUNDS = 5
-CHUNK = 0.4  # seconds of a round
+ROUND_SECONDS = 0.4
 BASE = Workload("train", 128, **SIZES["S"])
 
 
 def sweeps() -> dict[str, list[tuple[int, Workload]]]:
-    """What grows, and the workloads; all else is as in size S with a batch of 128."""
+    """Return the values and workloads of each sweep; all other settings are those of BASE."""
     widths, depths, sides = (16, 32, 64, 128, 256), (1, 2, 4, 8, 16, 32), (14, 28, 56, 84, 112)
     wide = [dataclasses.replace(BASE, hidden_size=width, mlp_dim=2 * width) for width in widths]
     large = [dataclasses.replace(BASE, image_size=side) for side in sides]
@@ -40,13 +40,13 @@ def sweeps() -> dict[str, list[tuple[int, Workload]]]:
 
 
 def main() -> None:
-    """Measure each point in a process of its own."""
+    """Measure each point of each sweep in a process of its own."""
     points = []
     for name, sweep in sweeps().items():
         for value, work in sweep:
-            points.append({"grows": name, "value": value} | measure(work))
+            points.append({"sweep": name, "value": value} | measure(work))
             print(
-                "{grows} {value}: {images_per_second:,.0f} images/s, {milliseconds:,.1f} ms, "
+                "{sweep} {value}: {images_per_second:,.0f} images/s, {milliseconds:,.1f} ms, "
                 "{working_mib:,} MiB, compiled in {compile_seconds:.1f} s".format(**points[-1]),
                 flush=True,
             )
@@ -57,16 +57,16 @@ def main() -> None:
 
 
 def measure(work: Workload) -> dict[str, Any]:
-    """One point: the median of a few rounds."""
-    with started(["ours"], work, CHUNK) as (process,):
+    """Return the medians of one point over all rounds."""
+    with running_processes(["ours"], work, ROUND_SECONDS) as (process,):
         for _ in range(ROUNDS):
-            process.work()
-    warn_if_disturbed(process.disturbances, DISTURBED)
+            process.run_round()
+    warn_if_disturbed(process.disturbances, DISTURBANCE_THRESHOLD)
     seconds = statistics.median(process.seconds)
     return {
         "images_per_second": round(work.batch_size / seconds, 1),
         "milliseconds": round(1000 * seconds, 3),
-        "operations_per_step": operations(work, whole_last_block=False),
+        "flops_per_step": flops_per_batch(work, whole_last_block=False),
         "working_mib": round(process.working_bytes / 2**20),
         "compile_peak_mib": round(process.facts["compile_peak_bytes"] / 2**20),
         "compile_seconds": round(process.facts["compile_seconds"], 1),

@@ -1,4 +1,4 @@
-"""The picture of `make scaling`."""
+"""The figure of `make scaling`."""
 
 from typing import Any
 
@@ -9,55 +9,54 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from vit_hk.figures.colors import BLUE, ORANGE
 
 Point = dict[str, Any]
-MEMORY = "working_mib"  # from 0; the others have logarithmic scales
+MEMORY = "working_mib"  # has a linear scale that starts at 0; the others have logarithmic scales
 ROWS = {
     "images_per_second": "images/s\n(log scale)",
-    "milliseconds": "a step (ms, log scale)",
-    MEMORY: "memory at work (MiB)",
-    "compile_seconds": "compiling (s, log scale)",
+    "milliseconds": "step time (ms, log scale)",
+    MEMORY: "peak memory (MiB)",
+    "compile_seconds": "compile time (s, log scale)",
 }
+IDEAL_LABEL = "if every step reached the highest GFLOP/s of all of them"
 
 
 def draw_scaling(report: dict[str, Any]) -> Figure:
-    """A column for each thing that grows; measured beside what the operations alone would cost.
+    """Draw a column per sweep: the measurements, and what the FLOPs alone would cost.
 
     Args:
-      report: as in benchmarks/results/scaling.json.
+      report: content of benchmarks/results/scaling.json.
     """
     points, machine, base = report["points"], report["machine"], report["base"]
-    fastest = max(point["operations_per_step"] / point["milliseconds"] for point in points)
-    columns = list(dict.fromkeys(point["grows"] for point in points))
+    max_rate = max(point["flops_per_step"] / point["milliseconds"] for point in points)
+    columns = list(dict.fromkeys(point["sweep"] for point in points))
     figure = Figure(figsize=(3.2 * len(columns), 2.4 * len(ROWS)), layout="constrained")
     figure.suptitle(
-        f"Training steps on {machine['cores']} cores ({machine['processor']}). Where nothing "
-        f"else is said: batch {base['batch_size']}, hidden size {base['hidden_size']}, "
+        f"Training steps on {machine['cores']} cores ({machine['processor']}). Unless stated "
+        f"otherwise: batch size {base['batch_size']}, hidden size {base['hidden_size']}, "
         f"{base['num_layers']} layers, 17 tokens"
     )
     grid = figure.subplots(len(ROWS), len(columns), sharex="col", sharey="row")
     for column, name in enumerate(columns):
-        chosen = [point for point in points if point["grows"] == name]
-        values = [point["value"] for point in chosen]
+        sweep = [point for point in points if point["sweep"] == name]
+        values = [point["value"] for point in sweep]
         for row, (key, label) in enumerate(ROWS.items()):
             axes = grid[row, column]
-            axes.plot(values, [point[key] for point in chosen], "o-", color=BLUE, label="measured")
-            if ideal := _ideal(key, chosen, fastest):
-                axes.plot(values, ideal, "--", color=ORANGE, label=_IDEAL_LABEL)
-            _scale(axes, values, linear=key == MEMORY)
+            axes.plot(values, [point[key] for point in sweep], "o-", color=BLUE, label="measured")
+            if ideal := _ideal(key, sweep, max_rate):
+                axes.plot(values, ideal, "--", color=ORANGE, label=IDEAL_LABEL)
+            _set_scales(axes, values, linear=key == MEMORY)
             if not column:
                 axes.set_ylabel(label)
         grid[-1, column].set_xlabel(name)
-    grid[list(ROWS).index(MEMORY), 0].set_ylim(bottom=0)  # of the whole row, now all drawn
+    # The axes of a row share their limits, so this comes after all of them are drawn.
+    grid[list(ROWS).index(MEMORY), 0].set_ylim(bottom=0)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
-_IDEAL_LABEL = "if every step did as many operations a second as the fastest of them"
-
-
-def _ideal(key: str, points: list[Point], fastest: float) -> list[float]:
-    """What the count of operations alone would give; nothing where it says nothing."""
-    milliseconds = [point["operations_per_step"] / fastest for point in points]
+def _ideal(key: str, points: list[Point], max_rate: float) -> list[float]:
+    """Return the values at the highest rate, in FLOPs per millisecond; none for other keys."""
+    milliseconds = [point["flops_per_step"] / max_rate for point in points]
     if key == "milliseconds":
         return milliseconds
     if key == "images_per_second":
@@ -68,8 +67,8 @@ def _ideal(key: str, points: list[Point], fastest: float) -> list[float]:
     return []
 
 
-def _scale(axes: Axes, values: list[int], linear: bool) -> None:
-    """A tick at each value that was measured, and plain numbers."""
+def _set_scales(axes: Axes, values: list[int], linear: bool) -> None:
+    """Set logarithmic scales with plain numbers, and a tick at each measured value."""
     axes.set_xscale("log")
     axes.set_xticks(values, [str(value) for value in values])
     axes.xaxis.set_minor_locator(NullLocator())

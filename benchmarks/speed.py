@@ -1,4 +1,4 @@
-"""`make bench`: one training step and one pass of inference, ours and of peers.
+"""`make bench`: the speed of a training step and of inference, ours and other implementations.
 
 Writes benchmarks/results/speed.json and speed.png, and prints the tables of docs/performance.md.
 """
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders import CONTENDERS, MATRIX_PRODUCTS, matrix_product
+from benchmarks.contenders import CONTENDERS, GEMMS, gemm
+from benchmarks.flops import flops_per_batch
 from benchmarks.machine import describe_machine, warn_if_disturbed
-from benchmarks.operations import operations
-from benchmarks.process import DISTURBED, Process, started
+from benchmarks.process import DISTURBANCE_THRESHOLD, Process, running_processes
 from benchmarks.speed_figure import draw_speed
 from benchmarks.workload import BATCH_SIZES, SIZES, Workload
 from vit_hk.atomic import replacing
@@ -20,7 +20,7 @@ from vit_hk.figures.saving import save_figure
 
 RESULTS = Path("benchmarks/results")
 ROUNDS = 15
-CHUNK = 0.5  # seconds that one contender works in a round
+ROUND_SECONDS = 0.5  # of one contender
 
 
 def main() -> None:
@@ -39,49 +39,56 @@ def main() -> None:
 
 
 def measure(size: str, work: Workload) -> dict[str, Any]:
-    """Let all contenders work in turn, round after round, and compare."""
-    products = MATRIX_PRODUCTS if work.task == "train" else {}
-    with started([*CONTENDERS, *products], work, CHUNK) as processes:
+    """Measure all contenders in interleaved rounds, and compare them."""
+    gemms = GEMMS if work.task == "train" else {}
+    with running_processes([*CONTENDERS, *gemms], work, ROUND_SECONDS) as processes:
         for _ in range(ROUNDS):
             for process in processes:
-                process.work()
+                process.run_round()
     disturbances = [share for process in processes for share in process.disturbances]
-    warn_if_disturbed(disturbances, DISTURBED)
+    warn_if_disturbed(disturbances, DISTURBANCE_THRESHOLD)
     contenders = [process for process in processes if process.name in CONTENDERS]
     check_parameters(contenders)
     seconds = {process.name: np.array(process.seconds) for process in processes}
-    medians = {name: np.median(seconds[name]) for name in CONTENDERS}
-    ours = seconds["ours"]
+    medians = {name: float(np.median(values)) for name, values in seconds.items()}
     peer = min((name for name in CONTENDERS if name != "ours"), key=medians.__getitem__)
-    rate = operations(work, whole_last_block=False) / medians["ours"]
-    case = {
+    return {
         "size": size,
         "task": work.task,
         "batch_size": work.batch_size,
         "fastest_peer": peer,
-        "times_as_fast_as_it": quartiles(seconds[peer] / ours, 3),
-        "operations_per_image": {
-            "ours": operations(work, whole_last_block=False) // work.batch_size,
-            "peers": operations(work, whole_last_block=True) // work.batch_size,
+        "speedup_over_fastest_peer": quartiles(seconds[peer] / seconds["ours"], 3),
+        "flops_per_image": {
+            "ours": flops_per_batch(work, whole_last_block=False) // work.batch_size,
+            "peers": flops_per_batch(work, whole_last_block=True) // work.batch_size,
         },
-        "operations_per_second": round(rate),
-        "disturbed_rounds": sum(share >= DISTURBED for share in disturbances),
-        "contenders": [figures(process, work, ours) for process in contenders],
+        **rates(work, medians["ours"], min((medians[name] for name in gemms), default=None)),
+        "disturbed_rounds": sum(share >= DISTURBANCE_THRESHOLD for share in disturbances),
+        "contenders": [summarize(process, work, seconds["ours"]) for process in contenders],
     }
-    if products:
-        fastest = min(np.median(seconds[name]) for name in products)
-        case["matrix_product_per_second"] = round(matrix_product.OPERATIONS / fastest)
-    return case
 
 
-def figures(process: Process, work: Workload, ours: np.ndarray) -> dict[str, Any]:
-    """What is kept of one contender, given the seconds of ours in the same rounds."""
+def rates(work: Workload, seconds: float, gemm_seconds: float | None) -> dict[str, float]:
+    """Return our rate in GFLOP/s and, where a GEMM was measured, its share of the GEMM peak."""
+    gflops = flops_per_batch(work, whole_last_block=False) / seconds / 1e9
+    if gemm_seconds is None:
+        return {"gflops": round(gflops, 3)}
+    gemm_gflops = gemm.FLOPS / gemm_seconds / 1e9
+    return {
+        "gflops": round(gflops, 3),
+        "gemm_gflops": round(gemm_gflops, 3),
+        "share_of_gemm_peak": round(gflops / gemm_gflops, 4),
+    }
+
+
+def summarize(process: Process, work: Workload, ours: np.ndarray) -> dict[str, Any]:
+    """Return the results of a contender, given the seconds of ours in the same rounds."""
     seconds = np.array(process.seconds)
     return {
         "name": process.name,
         "images_per_second": quartiles(work.batch_size / seconds, 1),
         "milliseconds": quartiles(1000 * seconds, 3),
-        "ours_times_as_fast": quartiles(seconds / ours, 3),
+        "speedup_of_ours": quartiles(seconds / ours, 3),
         "compile_seconds": round(process.facts["compile_seconds"], 1),
         "compile_peak_mib": round(process.facts["compile_peak_bytes"] / 2**20),
         "working_mib": round(process.working_bytes / 2**20),
@@ -91,53 +98,54 @@ def figures(process: Process, work: Workload, ours: np.ndarray) -> dict[str, Any
 
 
 def quartiles(values: np.ndarray, digits: int) -> list[float]:
-    """First quartile, median, third quartile."""
+    """Return the first quartile, the median and the third quartile."""
     return [round(float(value), digits) for value in np.percentile(values, [25, 50, 75])]
 
 
 def check_parameters(contenders: list[Process]) -> None:
-    """Models that claim to be the same must have as many parameters.
+    """Check that models of the same architecture have the same number of parameters.
 
     Raises:
-      SystemExit: one has not.
+      SystemExit: the number differs, and the contender names no difference.
     """
     ours = contenders[0].facts["parameters"]
     for process in contenders:
         if process.facts["parameters"] != ours and not process.facts["difference"]:
             raise SystemExit(
-                f"{process.name} has {process.facts['parameters']:,} parameters, ours {ours:,}"
+                f"{process.name} has {process.facts['parameters']:,} parameters, ours {ours:,}; "
+                "give its Job the same architecture or name the difference"
             )
 
 
 def table(case: dict[str, Any]) -> str:
-    """One case as a table of Markdown, and a sentence."""
+    """Return a case as a Markdown table, followed by a summary in sentences."""
     task = {"train": "Training", "infer": "Inference"}[case["task"]]
     lines = [
         f"\n{task}, size {case['size']}, batch {case['batch_size']}:\n",
-        "| | images/s | quartiles | ms a batch | ours is … times as fast | quartiles | "
-        "compile, first batch | peak while compiling | memory at work | parameters |",
+        "| | images/s | quartiles | ms per batch | ours × as fast | quartiles | "
+        "compile, first batch | peak memory while compiling | peak memory while running | "
+        "parameters |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in case["contenders"]:
         low, rate, high = row["images_per_second"]
         _, milliseconds, _ = row["milliseconds"]
-        below, ratio, above = row["ours_times_as_fast"]
+        low_speedup, speedup, high_speedup = row["speedup_of_ours"]
         lines.append(
             f"| {row['name']} | {rate:,.0f} | {low:,.0f}–{high:,.0f} | {milliseconds:,.1f} | "
-            f"{ratio:.2f} | {below:.2f}–{above:.2f} | {row['compile_seconds']:.1f} s | "
-            f"{row['compile_peak_mib']:,} MiB | {row['working_mib']:,} MiB | "
-            f"{row['parameters']:,} |"
+            f"{speedup:.2f} | {low_speedup:.2f}–{high_speedup:.2f} | "
+            f"{row['compile_seconds']:.1f} s | {row['compile_peak_mib']:,} MiB | "
+            f"{row['working_mib']:,} MiB | {row['parameters']:,} |"
         )
-    low, ratio, high = case["times_as_fast_as_it"]
+    low, speedup, high = case["speedup_over_fastest_peer"]
     lines.append(
-        f"\nThe fastest peer is {case['fastest_peer']}; ours is {ratio:.2f} times as fast "
+        f"\nThe fastest peer is {case['fastest_peer']}; ours is {speedup:.2f} × as fast "
         f"(quartiles {low:.2f}–{high:.2f})."
     )
-    rate = case["operations_per_second"]
-    if roof := case.get("matrix_product_per_second"):
+    if "gemm_gflops" in case:
         lines.append(
-            f"Ours does {rate / 1e9:.1f} billion operations a second, {rate / roof:.0%} of the "
-            f"{roof / 1e9:.1f} billion of a large matrix product in the same rounds."
+            f"Ours reaches {case['gflops']:.1f} GFLOP/s, {case['share_of_gemm_peak']:.0%} of the "
+            f"GEMM peak of {case['gemm_gflops']:.1f} GFLOP/s in the same rounds."
         )
     return "\n".join(lines)
 

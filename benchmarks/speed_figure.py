@@ -1,4 +1,4 @@
-"""The picture of `make bench`."""
+"""The figure of `make bench`."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ TASKS = {"train": "Training", "infer": "Inference"}
 
 
 def draw_speed(report: dict[str, Any]) -> Figure:
-    """Images a second of all contenders, a panel a size and task.
+    """Draw the images per second of all contenders, with a panel per size and task.
 
     Args:
-      report: as in benchmarks/results/speed.json.
+      report: content of benchmarks/results/speed.json.
     """
     machine = report["machine"]
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     figure.suptitle(
-        f"Images a second on {machine['cores']} cores ({machine['processor']}, "
-        f"{machine['vector_instructions']}), float32: longer is faster\n"
-        f"median and quartiles of {report['rounds']} interleaved rounds; "
-        "in brackets ours next to the fastest peer\n"
-        "S: 6 layers of 64, 17 tokens; M: 6 layers of 128, 50 tokens"
+        f"Images per second on {machine['cores']} cores ({machine['processor']}, "
+        f"{machine['vector_instructions']}), float32; longer bars are faster\n"
+        f"Median and quartiles of {report['rounds']} interleaved rounds; "
+        "in brackets, ours compared with the fastest peer\n"
+        "S: 6 layers, hidden size 64, 17 tokens; M: 6 layers, hidden size 128, 50 tokens"
     )
     for axes, case in zip(figure.subplots(2, 2).flat, report["cases"], strict=True):
         _draw_case(axes, case)
@@ -32,20 +32,21 @@ def draw_speed(report: dict[str, Any]) -> Figure:
 
 
 def _draw_case(axes: Axes, case: dict[str, Any]) -> None:
-    rows = case["contenders"][::-1]  # bars go upwards
+    """Draw a bar per contender, with its quartiles as an error bar."""
+    rows = case["contenders"][::-1]  # matplotlib draws bars from the bottom up
     medians = [row["images_per_second"][1] for row in rows]
-    spread = [
+    errors = [
         [row["images_per_second"][1] - row["images_per_second"][0] for row in rows],
         [row["images_per_second"][2] - row["images_per_second"][1] for row in rows],
     ]
     colors = [BLUE if row["name"] == "ours" else GREY for row in rows]
     names = [row["name"] for row in rows]
-    axes.barh(names, medians, color=colors, xerr=spread, ecolor="0.2", capsize=3)
-    for place, (row, median, above) in enumerate(zip(rows, medians, spread[1], strict=True)):
+    axes.barh(names, medians, color=colors, xerr=errors, ecolor="0.2", capsize=3)
+    for position, (row, median, error) in enumerate(zip(rows, medians, errors[1], strict=True)):
         text = f" {median:,.0f}"
         if row["name"] == case["fastest_peer"]:
-            text += f"   (ours {case['times_as_fast_as_it'][1]:.2f}× as fast)"
-        axes.text(median + above, place, text, va="center", size=9)
+            text += f"   (ours {case['speedup_over_fastest_peer'][1]:.2f} × as fast)"
+        axes.text(median + error, position, text, va="center", size=9)
     axes.set(
         title=f"{TASKS[case['task']]}, size {case['size']}, batches of {case['batch_size']}",
         xlabel="images/s",

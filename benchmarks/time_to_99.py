@@ -1,7 +1,8 @@
-"""`make bench-99`: how long a training takes that reaches 99.0 % of MNIST's test images.
+"""`make bench-99`: the time to train to a test accuracy of 99.0 % on MNIST.
 
-Our recipe is fixed beforehand and reads the test images once, at its end. The peers may look at
-them after each epoch, and stop at the first that passes. Writes benchmarks/results/time_to_99.json.
+Our recipe is fixed beforehand and evaluated on the test images once, at its end. The peers are
+evaluated after each epoch and stop at the first epoch that reaches the target. The results go to
+benchmarks/results/time_to_99.json.
 """
 
 import json
@@ -18,7 +19,7 @@ from vit_hk.errors import one_line_errors
 
 RESULT = Path("benchmarks/results/time_to_99.json")
 SEEDS = range(5)
-PATIENCE = 20  # times our seconds; peers are stopped then
+TIME_LIMIT = 20  # for peers, in multiples of our seconds
 NAMES = {
     "ours": "ours",
     "timm": "timm, our size and recipe",
@@ -29,24 +30,24 @@ Run = dict[str, Any]
 
 
 def main() -> None:
-    """Train ours and timm's ViT with each seed in turn, then mnistvit, which takes long, once."""
-    load_mnist()  # says at once if it is not there
+    """Train ours and timm's ViT with each seed, then mnistvit, which takes long, with one seed."""
+    load_mnist()  # fails before the first training if the data are missing
     runs: dict[str, list[Run]] = {name: [] for name in NAMES}
 
     def add(name: str, seed: int, limit: float) -> None:
         runs[name].append(train_once(name, seed, limit))
-        write(runs)  # each time, since all of it takes long
+        write(runs)  # after each run, since all of them take hours
 
     for seed in SEEDS:
         add("ours", seed, 0.0)
-        add("timm", seed, PATIENCE * runs["ours"][-1]["seconds"])
+        add("timm", seed, TIME_LIMIT * runs["ours"][-1]["seconds"])
     mean = statistics.mean(run["seconds"] for run in runs["ours"])
-    add("mnistvit", SEEDS[0], PATIENCE * mean)
+    add("mnistvit", SEEDS[0], TIME_LIMIT * mean)
     print(table(runs))
 
 
 def write(runs: dict[str, list[Run]]) -> None:
-    """What is measured so far, to RESULT."""
+    """Write all measurements so far to RESULT."""
     report = {
         "machine": describe_machine(),
         "target": TARGET,
@@ -58,14 +59,14 @@ def write(runs: dict[str, list[Run]]) -> None:
 
 
 def train_once(name: str, seed: int, limit: float) -> Run:
-    """One training in a process of its own."""
+    """Train in a separate process and return the result."""
     print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
     process = subprocess.run(
         [sys.executable, "-m", "benchmarks.train_once", name, str(seed), str(limit)],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     if process.returncode:
-        raise SystemExit(process.returncode)  # it has said why
+        raise SystemExit(process.returncode)  # the process has printed its error
     run = {"seed": seed} | json.loads(process.stdout.splitlines()[-1])
     return {
         key: round(value, 4) if isinstance(value, float) else value for key, value in run.items()
@@ -73,23 +74,23 @@ def train_once(name: str, seed: int, limit: float) -> Run:
 
 
 def table(runs: dict[str, list[Run]]) -> str:
-    """A table of Markdown."""
+    """Return all runs as a Markdown table."""
     lines = [
-        "| | parameters | runs | epochs | seconds, mean (spread) | of it compiling | "
-        "test accuracy, mean (spread) | reached 99.0 % |",
+        "| | parameters | runs | epochs | seconds, mean (range) | of them compiling | "
+        "test accuracy in %, mean (range) | reached 99.0 % |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for name, some in runs.items():
-        accuracies = [100 * run["test_accuracy"] for run in some]
-        seconds = [run["seconds"] for run in some]
-        compiling = statistics.mean(run["compile_seconds"] for run in some)
-        epochs = sorted({run["epochs"] for run in some})
-        reached = sum(run["test_accuracy"] >= TARGET for run in some)
+    for name, results in runs.items():
+        accuracies = [100 * run["test_accuracy"] for run in results]
+        seconds = [run["seconds"] for run in results]
+        compiling = statistics.mean(run["compile_seconds"] for run in results)
+        epochs = sorted({run["epochs"] for run in results})
+        reached = sum(run["test_accuracy"] >= TARGET for run in results)
         lines.append(
-            f"| {NAMES[name]} | {some[0]['parameters']:,} | {len(some)} | "
+            f"| {NAMES[name]} | {results[0]['parameters']:,} | {len(results)} | "
             f"{'–'.join(str(count) for count in {epochs[0]: 0, epochs[-1]: 0})} | "
             f"{_mean_and_range(seconds, 1)} | {compiling:.1f} | "
-            f"{_mean_and_range(accuracies, 2)} | {reached} of {len(some)} |"
+            f"{_mean_and_range(accuracies, 2)} | {reached} of {len(results)} |"
         )
     return "\n".join(lines)
 

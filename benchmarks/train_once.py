@@ -1,4 +1,4 @@
-"""One training of `make bench-99` in a process of its own; its result is the last line."""
+"""One training of `make bench-99` in a process of its own, which prints the result as JSON."""
 
 import dataclasses
 import importlib
@@ -9,9 +9,9 @@ from vit_hk.errors import one_line_errors
 
 
 def main() -> None:
-    """Arguments: a module of benchmarks/recipes, the seed, the limit in seconds."""
+    """Train; the arguments are a module of benchmarks/recipes, the seed, and a limit in seconds."""
     name, seed, limit = sys.argv[1:]
-    # What libraries print goes to standard error.
+    # Standard output is reserved for the result; what libraries print goes to standard error.
     answers, sys.stdout = sys.stdout, sys.stderr
     recipe = importlib.import_module(f"benchmarks.recipes.{name}")
     print(json.dumps(dataclasses.asdict(recipe.run(int(seed), float(limit)))), file=answers)

@@ -1,7 +1,7 @@
-"""The process of one contender: does a piece of work whenever a line comes in.
+"""The process of one contender: measures a round for each line of standard input.
 
-Started by benchmarks/process.py. Each contender has a process of its own, so that its memory
-can be told from the others' and their threads do not mix.
+benchmarks/process.py starts it. Each contender has a process of its own, so that its memory is
+measured alone and the threads of different libraries do not compete.
 """
 
 import importlib
@@ -10,32 +10,32 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.contenders import CONTENDERS, MATRIX_PRODUCTS, Job
+from benchmarks.contenders import CONTENDERS, GEMMS, Job
 from benchmarks.contenders.images import num_images
 from benchmarks.workload import Workload
 
-PEAK_RESET = Path("/proc/self/clear_refs")  # takes "5", see proc(5)
-WARM_UP = 2  # runs whose time is not kept, beside the first, which compiles
+PEAK_RESET = Path("/proc/self/clear_refs")  # writing "5" resets the peak memory, see proc(5)
+WARM_UP_RUNS = 2  # not measured, after the first batch, which compiles
 
 
 def main() -> None:
-    """Prepare, tell how long that took, then time a run for each line of standard input."""
-    name, settings, chunk = json.loads(sys.argv[1])
+    """Compile the contender, report how long that took, then measure rounds."""
+    name, settings, round_seconds = json.loads(sys.argv[1])
     work = Workload(**settings)
-    # Standard output is for answers; what libraries print there goes to standard error.
+    # Standard output is reserved for answers; what libraries print goes to standard error.
     answers, sys.stdout = sys.stdout, sys.stderr
-    module, function = (CONTENDERS | MATRIX_PRODUCTS)[name]
+    module, function = (CONTENDERS | GEMMS)[name]
     make = getattr(importlib.import_module(f"benchmarks.contenders.{module}"), function)
 
     started = time.perf_counter()
     job = make(work)
     job.run(1)
-    ready = time.perf_counter() - started
-    # A prediction takes each image once; training begins anew.
-    most = num_images(work) // work.batch_size if work.task == "infer" else sys.maxsize
-    batches = _batches_of(chunk, job, most)
+    compile_seconds = time.perf_counter() - started
+    # Inference processes each image once; training goes on with another epoch.
+    max_batches = num_images(work) // work.batch_size if work.task == "infer" else sys.maxsize
+    batches = _batches_per_round(job, round_seconds, max_batches)
     facts = {
-        "compile_seconds": ready,
+        "compile_seconds": compile_seconds,
         "compile_peak_bytes": _peak_bytes(),
         "batches": batches,
         "parameters": job.num_parameters,
@@ -44,35 +44,36 @@ def main() -> None:
     print(json.dumps(facts), file=answers, flush=True)
     PEAK_RESET.write_text("5", "ascii")
     for _ in sys.stdin:
-        used = time.process_time()  # by all threads
-        seconds = _timed(job, batches)
+        core_seconds = time.process_time()  # of all threads
+        seconds = _time(job, batches)
         answer = {
             "seconds": seconds / batches,
-            "core_seconds": time.process_time() - used,
+            "core_seconds": time.process_time() - core_seconds,
             "peak_bytes": _peak_bytes(),
         }
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def _timed(job: Job, batches: int) -> float:
+def _time(job: Job, batches: int) -> float:
+    """Return the seconds that a number of batches takes."""
     started = time.perf_counter()
     job.run(batches)
     return time.perf_counter() - started
 
 
-def _batches_of(chunk: float, job: Job, most: int) -> int:
-    """How many batches take about `chunk` seconds, if there are so many; warms up on the way."""
+def _batches_per_round(job: Job, round_seconds: float, max_batches: int) -> int:
+    """Warm up, and return the number of batches that takes about `round_seconds`."""
     batches = 1
-    for _ in range(WARM_UP):
-        seconds = _timed(job, batches) / batches
-        batches = min(max(1, round(chunk / seconds)), most)
+    for _ in range(WARM_UP_RUNS):
+        seconds = _time(job, batches) / batches
+        batches = min(max(1, round(round_seconds / seconds)), max_batches)
     return batches
 
 
 def _peak_bytes() -> int:
-    """The most memory that this process has held at a time, since the last reset.
+    """Return the peak memory of this process since the last reset.
 
-    Not from getrusage, whose ru_maxrss starts at that of the parent and is never reset.
+    Not getrusage: its ru_maxrss starts at that of the parent process and cannot be reset.
     """
     status = Path("/proc/self/status").read_text("ascii")
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))

@@ -1,15 +1,15 @@
-"""What is measured: the sizes of the model, and the settings that all contenders share."""
+"""What the benchmarks measure: sizes of the model, and settings that all contenders share."""
 
 import dataclasses
 
 NUM_CLASSES = 10
-NUM_IMAGES = 60_000  # as many as MNIST has for training
-MEAN, STD = 0.1307, 0.3081  # of MNIST's pixels
+NUM_IMAGES = 60_000  # as in MNIST's training set
+MEAN, STD = 0.1307, 0.3081  # of MNIST's pixels, on the scale 0 to 1
 LEARNING_RATE = 0.001
-WEIGHT_DECAY = 0.05  # on weight matrices only
-LARGEST_NORM = 1.0  # of the gradient; longer ones are clipped to it
+WEIGHT_DECAY = 0.05  # of weight matrices only
+MAX_NORM = 1.0  # to which longer gradients are clipped
 LAYER_NORM_EPS = 1e-6
-# Of params.yaml's keys in `model`, those that the peers know one way only.
+# Keys of params.yaml's `model` for which the peers support one value only.
 PLAIN = {
     "stem": "linear",
     "pool": "cls",
@@ -23,7 +23,7 @@ PLAIN = {
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """One architecture, one batch size, and whether to train; images have one channel."""
+    """A task, a batch size and an architecture for images of one channel."""
 
     task: str  # "train" or "infer"
     batch_size: int
@@ -36,12 +36,12 @@ class Workload:
 
     @property
     def num_patches(self) -> int:
-        """N."""
+        """Number of patches of an image, N."""
         return (self.image_size // self.patch_size) ** 2
 
     @property
     def num_tokens(self) -> int:
-        """T: the patches and the class token."""
+        """Number of tokens of an image, T: its patches and the class token."""
         return self.num_patches + 1
 
 

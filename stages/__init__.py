@@ -1,1 +1,1 @@
-"""The stages of the pipeline, one script each: python -m stages.NAME from the project's folder."""
+"""The stages of the pipeline, one script each, and the files that they share."""

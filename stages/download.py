@@ -1,27 +1,26 @@
-"""Fetch the data set that params.yaml names and write it as one NPZ."""
+"""Fetch the data set that params.yaml names and write it as one NPZ file."""
 
 import os
 from pathlib import Path
 
+from stages import paths
 from vit_hk.atomic import check_writable
-from vit_hk.dataset import save_dataset
+from vit_hk.data.dataset import save_dataset
+from vit_hk.data.sources.load import load_source
 from vit_hk.errors import one_line_errors
 from vit_hk.params import load_params
-from vit_hk.sources import load_source
-
-DATASET = Path("data/dataset.npz")
 
 
 def main() -> None:
-    """params.yaml: data -> data/dataset.npz."""
+    """Write data/dataset.npz from params.yaml: data."""
     settings = load_params().data
-    check_writable(DATASET)
+    check_writable(paths.DATASET)
     # In an experiment's temporary folder DVC_ROOT still names the project, so that all
     # experiments share one folder of downloads.
     dataset = load_source(settings, Path(os.environ.get("DVC_ROOT", ".")))
-    save_dataset(dataset, DATASET)
+    save_dataset(dataset, paths.DATASET)
     print(
-        f"{DATASET}: {dataset.name}, {len(dataset.x_train):,} training and "
+        f"{paths.DATASET}: {dataset.name}, {len(dataset.x_train):,} training and "
         f"{len(dataset.x_test):,} test images, source: {dataset.source}"
     )
 

@@ -1,67 +1,78 @@
-"""Gather settings, results and explanations of a run in one page."""
+"""Draw the figures of a run and gather settings, results and figures in one HTML page."""
 
 import dataclasses
-from pathlib import Path
 
+from stages import paths
 from vit_hk.atomic import check_writable, replacing
-from vit_hk.dataset import SAMPLE_SOURCE, load_dataset
+from vit_hk.data.dataset import SAMPLE_SOURCE, load_dataset
 from vit_hk.errors import one_line_errors
+from vit_hk.figures.class_names import shorten_class_name
+from vit_hk.metrics import confusion_counts
 from vit_hk.params import load_params
-from vit_hk.report.confusion import collect_mistakes, confusion_matrix, read_predictions
-from vit_hk.report.explained import read_explained
+from vit_hk.report.attention_arrays import read_attention_arrays
 from vit_hk.report.explorer import make_explorer
-from vit_hk.report.gallery import read_figures
-from vit_hk.report.history import draw_history, read_history
+from vit_hk.report.faithfulness import read_faithfulness
+from vit_hk.report.figures import draw_figures
+from vit_hk.report.gallery import read_gallery
+from vit_hk.report.history import make_charts, read_history
 from vit_hk.report.metrics import read_metrics
-from vit_hk.report.page import render_page, shorten
+from vit_hk.report.mistakes import collect_mistakes
+from vit_hk.report.page import render_page
 from vit_hk.report.per_class import read_per_class
-from vit_hk.report.settings import compare_with_shipped
-from vit_hk.report.trained_model import count_stored_parameters
+from vit_hk.report.predictions import read_predictions
+from vit_hk.report.settings import compare_with_defaults
+from vit_hk.report.snapshots import read_snapshots
 from vit_hk.report.versions import installed_versions
-
-DATASET = Path("data/dataset.npz")
-WEIGHTS = Path("models/vit.safetensors")
-HISTORY = Path("results/history.csv")
-METRICS = Path("results/metrics.json")
-PER_CLASS = Path("results/per_class.csv")
-CONFUSION = Path("results/confusion.csv")
-ATTENTION = Path("results/attention/attention.npz")
-REPORT = Path("results/report.html")
+from vit_hk.report.weights_file import count_stored_parameters
 
 
 def main() -> None:
-    """params.yaml, data, weights and results of the other stages -> results/report.html."""
+    """Read settings, data and results; write results/figures/ and results/report.html."""
     params = load_params()
-    check_writable(REPORT)
-    dataset = load_dataset(DATASET)
-    parameters = count_stored_parameters(WEIGHTS, params.model, dataset)
-    metrics = read_metrics(METRICS)
-    predictions = read_predictions(CONFUSION, dataset)
-    explained = read_explained(ATTENTION, params.model, dataset)
-    history = read_history(HISTORY)
+    check_writable(paths.REPORT, paths.FIGURES / "curves.png")
+    dataset = load_dataset(paths.DATASET)
+    num_parameters = count_stored_parameters(paths.WEIGHTS, params.model, dataset)
+    history = read_history(paths.HISTORY)
+    snapshots = read_snapshots(paths.SNAPSHOTS, params.model, dataset)
+    metrics = read_metrics(paths.METRICS)
+    predictions = read_predictions(paths.PREDICTIONS, dataset)
+    per_class = read_per_class(paths.PER_CLASS, dataset)
+    faithfulness = read_faithfulness(paths.FAITHFULNESS)
+    attention = read_attention_arrays(paths.ATTENTION_ARRAYS, params.model, dataset)
+    draw_figures(
+        paths.FIGURES,
+        params,
+        dataset,
+        history=history,
+        snapshots=snapshots,
+        predictions=predictions,
+        per_class=per_class,
+        faithfulness=faithfulness,
+    )
     page = render_page(
         data=dataset.name,
         source=dataset.source,
         is_sample=dataset.source == SAMPLE_SOURCE,
-        shape=dataset.image_shape,
-        classes=[shorten(name) for name in dataset.class_names],
-        training_images=len(dataset.x_train) - metrics.validation.examples,
-        settings=compare_with_shipped(params),
+        image_shape=dataset.image_shape,
+        class_names=[shorten_class_name(name) for name in dataset.class_names],
+        num_training_images=len(dataset.x_train) - metrics.validation.examples,
+        settings=compare_with_defaults(params, load_params(paths.DEFAULT_PARAMS)),
         versions=installed_versions(),
-        parameters=parameters,
+        num_parameters=num_parameters,
         metrics=metrics,
         history=history,
-        charts=draw_history(history),
-        matrix=confusion_matrix(dataset, predictions),
-        mistakes=collect_mistakes(dataset, predictions),
-        per_class=read_per_class(PER_CLASS, dataset),
-        explained_images=len(explained.indices),
-        explorer=dataclasses.asdict(make_explorer(explained, params.model, metrics.faithfulness)),
-        figures=read_figures(),
+        charts=make_charts(history),
+        confusion=confusion_counts(dataset.y_test, predictions.classes, dataset.num_classes),
+        mistakes=collect_mistakes(dataset, predictions.classes),
+        per_class=per_class,
+        num_explorer_images=len(attention.indices),
+        explorer=dataclasses.asdict(make_explorer(attention, params.model, metrics.faithfulness)),
+        gallery=read_gallery(paths.ATTENTION, paths.FIGURES),
+        paths=paths,
     )
-    with replacing(REPORT) as temporary:
+    with replacing(paths.REPORT) as temporary:
         temporary.write_text(page, "utf-8")
-    print(f"{REPORT}: {len(page.encode()):,} bytes")
+    print(f"{paths.REPORT}: {len(page.encode()):,} bytes")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pages in a real browser, without a window."""
+"""Fixtures that open HTML files in a real browser without a window."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -8,21 +8,22 @@ from typing import Any, NamedTuple
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
-class Opened(NamedTuple):
-    """A page from disk, and what should stay empty."""
+
+class OpenedPage(NamedTuple):
+    """A page that was opened from disk; `problems` and `requests` should stay empty."""
 
     page: Page
-    problems: list[str]  # messages on the console, errors of scripts
-    requests: list[str]  # of anything but the file itself and what it holds
+    problems: list[str]  # console messages and errors of scripts
+    requests: list[str]  # URLs outside the folder of the file
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
-        pytest.skip(f"no browser on this machine (looked for {', '.join(names)})")
+        pytest.skip(f"no browser on this machine (searched for {', '.join(PROGRAMS)})")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
@@ -30,19 +31,19 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def open_file(chromium) -> Callable[..., Opened]:
-    """Open an HTML file; keyword arguments are those of playwright's Browser.new_page."""
+def open_file(chromium) -> Callable[..., OpenedPage]:
+    """Return a function that opens an HTML file; keyword arguments go to Browser.new_page."""
 
-    def run(path: Path, **options: Any) -> Opened:
+    def run(path: Path, **options: Any) -> OpenedPage:
         page = chromium.new_page(**options)
-        opened = Opened(page, [], [])
-        own = path.parent.resolve().as_uri()
+        opened = OpenedPage(page, [], [])
+        folder = path.parent.resolve().as_uri()
         page.on("console", lambda m: opened.problems.append(f"{m.type}: {m.text}"))
         page.on("pageerror", lambda error: opened.problems.append(str(error)))
         page.on("request", lambda request: opened.requests.append(request.url))
         page.goto(path.resolve().as_uri())
         opened.requests[:] = [
-            url for url in opened.requests if not url.startswith((own, "data:", "blob:"))
+            url for url in opened.requests if not url.startswith((folder, "data:", "blob:"))
         ]
         return opened
 

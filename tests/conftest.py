@@ -12,18 +12,19 @@ from browser import chromium, open_file  # noqa: F401
 from project_clone import Clone, copy_project
 from settings_file import AUGMENTATION_OFF
 
-from vit_hk.dataset import Dataset
+from vit_hk.data.dataset import Dataset
 
-# Compiling takes most of the suite's time. `make chaos`, `make reproducible` and .ci/run
-# compile as users do.
+# Compilation takes most of the suite's time. `make chaos`, `make reproducible` and .ci/run
+# compile with all optimizations, as users do.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# On any machine; the tests know what a batch that is divided among two devices comes to.
+# The same number on any machine, so that expected layouts and losses can be written down.
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 
 # Written out instead of read from params.yaml, so that trying other settings breaks no test.
-# The sizes fit the images of `tiny_dataset`; what takes long to compile is off.
+# The sizes fit the images of `tiny_dataset`; options that take long to compile are off.
 SETTINGS: dict[str, Any] = {
     "seed": 3,
+    "platform": "cpu",
     "data": {"name": "mnist", "root": "data/raw", "offline": "sample"},
     "model": {
         "patch_size": 4,
@@ -57,7 +58,6 @@ SETTINGS: dict[str, Any] = {
         "precision": "float32",
         "scan_layers": False,
         "remat": False,
-        "platform": "cpu",
     },
     "evaluate": {"batch_size": 7, "faithfulness_share": 0.2},
     "attention": {
@@ -72,25 +72,25 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture(scope="session")
 def project() -> Path:
-    """The folder of the repository."""
+    """Return the folder of the repository."""
     return Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
 def settings_of_tests() -> dict[str, Any]:
-    """Valid settings with enough epochs to learn `tiny_dataset`. Do not change them."""
+    """Return valid settings with enough epochs to learn `tiny_dataset`; do not change them."""
     return {**SETTINGS, "train": {**SETTINGS["train"], "epochs": 40}}
 
 
 @pytest.fixture
 def tree() -> dict[str, Any]:
-    """A valid tree of settings, free to be changed."""
+    """Return a valid tree of settings that a test may change."""
     return copy.deepcopy(SETTINGS)
 
 
 @pytest.fixture(scope="session")
 def tiny_dataset() -> Dataset:
-    """Three classes of 8 x 12 pixels in two channels; each brightens another third."""
+    """Return images of 8 x 12 pixels and 2 channels; each class brightens its own third."""
     random = np.random.default_rng(0)
 
     def split(labels: np.ndarray) -> np.ndarray:
@@ -100,18 +100,18 @@ def tiny_dataset() -> Dataset:
         return images
 
     y_train = np.arange(48, dtype=np.int32) % 3
-    # The three mislabelled ones at the end keep the test set from being learned in full.
+    # The last three test images have wrong labels, so that no model classifies all of them.
     y_test = np.array([0, 1, 2] * 5 + [0, 0, 1], np.int32)
-    shown = np.array([0, 1, 2] * 5 + [1, 2, 2])
+    drawn_classes = np.array([0, 1, 2] * 5 + [1, 2, 2])
     return Dataset(
-        split(y_train), y_train, split(shown), y_test,
+        split(y_train), y_train, split(drawn_classes), y_test,
         "mnist", "made for a test", ("left", "middle", "right"),
     )  # fmt: skip
 
 
 @pytest.fixture
 def one_line() -> Callable[[Exception], str]:
-    """The text of an error, after a check that it is one line."""
+    """Return a function that checks that an error has one line of text, and returns it."""
 
     def check(error: Exception) -> str:
         text = str(error)
@@ -124,7 +124,7 @@ def one_line() -> Callable[[Exception], str]:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Make a folder once for all test processes that run beside each other."""
+    """Return a function that creates a folder once for all test processes that run in parallel."""
     parallel = "PYTEST_XDIST_WORKER" in os.environ
     base = tmp_path_factory.getbasetemp()
     base = base.parent if parallel else base
@@ -132,7 +132,7 @@ def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
     def once(name: str, make: Callable[[Path], None]) -> Path:
         folder, done = base / name, base / f"{name}.done"
         with (base / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the first makes it, the others wait
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the first process creates it, the others wait
             if not done.exists():
                 make(folder)
                 done.touch()
@@ -141,38 +141,38 @@ def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
     return once
 
 
-# The smallest pipeline: real digits, hardly a model.
+# Settings of the smallest pipeline: real digits and a minimal model.
 TINY = {
     "model__patch_size": 14, "model__hidden_size": 8, "model__num_layers": 1,
     "model__num_heads": 2, "model__mlp_dim": 8,
     "train__epochs": 1, "train__warmup_epochs": 0.0,
-    "train__platform": "cpu", "evaluate__faithfulness_share": 0.02,
+    "platform": "cpu", "evaluate__faithfulness_share": 0.02,
     "attention__num_images": 2, "attention__num_wrong": 1,
 }  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def reproduced(shared) -> Clone:
-    """A clone after its first dvc repro, with all committed. Do not change it."""
+    """Return a clone after its first `dvc repro`, with all files committed; do not change it."""
 
     def make(folder: Path) -> None:
         clone = copy_project(folder)
         clone.set(**TINY)
-        # As in the Makefile.
-        clone.run("python", "-m", "vit_hk.plots_page")
+        # The Makefile runs the same two commands.
+        clone.run("python", "-m", "vit_hk.dvc.plots_page")
         clone.run("dvc", "config", "--local", "plots.html_template", "plots_page.html")
         stages = ["download", "train", "evaluate", "attention", "report"]
         assert clone.repro() == stages
         clone.run("git", "add", "--all")
         clone.run("git", "commit", "--quiet", "--message=first run")
 
-    # A path with a space and letters outside ASCII, as people have.
+    # A path with a space and a letter outside ASCII, as users have.
     return Clone(shared("mein Projékt", make))
 
 
 @pytest.fixture
 def clone(reproduced, tmp_path) -> Clone:
-    """A copy of the reproduced clone, free to be changed."""
+    """Return a copy of the reproduced clone that a test may change."""
     folder = tmp_path / "mein Projékt"
     shutil.copytree(reproduced.folder, folder, symlinks=True)
     return Clone(folder)

@@ -1,4 +1,4 @@
-"""A web server on this machine that behaves as a test wants it to, and misbehaves."""
+"""A local web server whose responses a test chooses, faulty ones included."""
 
 import http.server
 import socket
@@ -7,20 +7,21 @@ from collections.abc import Callable
 from typing import Self
 
 Request = http.server.BaseHTTPRequestHandler
-Answer = bytes | int | Callable[[Request], None]  # content, status, or what writes the answer
+# The content, a status code, or a function that writes the response.
+Answer = bytes | int | Callable[[Request], None]
 
 
 class Server:
-    """Answers what a test puts into `answers`; used in a with statement."""
+    """A web server that responds with `answers`, by path; used in a with statement."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
         self.requests: list[str] = []
-        self.over = threading.Event()  # ends the answers that would last for ever
+        self.over = threading.Event()  # ends the responses that would never end
         server = self
 
         class Handler(Request):
-            def do_GET(self) -> None:  # noqa: N802, what http.server calls
+            def do_GET(self) -> None:  # noqa: N802, the name that http.server calls
                 server.requests.append(self.path)
                 answer = server.answers.get(self.path, 404)
                 if callable(answer):
@@ -37,7 +38,7 @@ class Server:
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
         self.http.block_on_close = False
-        self.http.handle_error = lambda *_: None  # of a client that went away
+        self.http.handle_error = lambda *_: None  # a client may close the connection early
         self.url = f"http://127.0.0.1:{self.http.server_port}/"
 
     def __enter__(self) -> Self:
@@ -50,11 +51,11 @@ class Server:
         self.http.server_close()
 
     def silent(self, _request: Request) -> None:
-        """Takes the request and never answers."""
+        """Accept the request and never respond."""
         self.over.wait(30)
 
     def stalling(self, content: bytes) -> Answer:
-        """Sends half and then nothing more, without hanging up."""
+        """Return a response that sends half of the content and leaves the connection open."""
 
         def answer(request: Request) -> None:
             cut_off(content)(request)
@@ -63,7 +64,7 @@ class Server:
         return answer
 
     def dripping(self, content: bytes, pause: float) -> Answer:
-        """Sends a byte, waits, sends a byte, waits; never long enough for a timeout."""
+        """Return a response that pauses after each byte, never long enough for a timeout."""
 
         def answer(request: Request) -> None:
             promise(request, len(content))
@@ -76,13 +77,14 @@ class Server:
 
 
 def promise(request: Request, length: int) -> None:
+    """Send the headers of a response with this content length."""
     request.send_response(200)
     request.send_header("Content-Length", str(length))
     request.end_headers()
 
 
 def cut_off(content: bytes) -> Answer:
-    """Promises all of the content and hangs up in the middle."""
+    """Return a response that closes the connection in the middle of the announced content."""
 
     def answer(request: Request) -> None:
         promise(request, len(content))
@@ -92,7 +94,7 @@ def cut_off(content: bytes) -> Answer:
 
 
 def without_length(content: bytes) -> Answer:
-    """Says nothing of the length and closes after the content."""
+    """Return a response without a content length that closes the connection at its end."""
 
     def answer(request: Request) -> None:
         request.send_response(200)
@@ -103,7 +105,7 @@ def without_length(content: bytes) -> Answer:
 
 
 def closed_port() -> str:
-    """A URL where nothing listens."""
+    """Return a URL at whose port no server listens."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{reserved.getsockname()[1]}/"

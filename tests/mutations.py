@@ -1,4 +1,4 @@
-"""How often hypothesis tries, where each try reads a file."""
+"""Settings of Hypothesis for tests that read a file in each example."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, settings
 
 
 def mutations(count: int) -> Callable:
-    """Try a test with `count` random changes, however long one takes."""
+    """Return a decorator that runs a test with `count` examples, without a deadline."""
     return settings(
         max_examples=count,
         deadline=None,

@@ -1,4 +1,4 @@
-"""A copy of the project, and the commands that a user types there."""
+"""A copy of the project in which git and dvc run as a user runs them."""
 
 import os
 import shutil
@@ -9,19 +9,20 @@ from pathlib import Path
 from settings_file import change_settings
 
 PROJECT = Path(__file__).parents[1]
+NOT_COPIED = ("tests/", "benchmarks/", "results/", "docs/", "dvc.lock")
+CLOSED_PORT = "http://127.0.0.1:9"  # as a proxy: no test depends on a network
 
 
 class Clone:
-    """A project folder in which git and dvc run for real."""
+    """A project folder in which git and dvc run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        nowhere = "http://127.0.0.1:9"  # a closed port: no test depends on a network
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("DVC_")},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "http_proxy": nowhere,
-            "https_proxy": nowhere,
+            "http_proxy": CLOSED_PORT,
+            "https_proxy": CLOSED_PORT,
             "GIT_AUTHOR_NAME": "Test",
             "GIT_AUTHOR_EMAIL": "test@example.org",
             "GIT_COMMITTER_NAME": "Test",
@@ -29,7 +30,7 @@ class Clone:
         }
 
     def run(self, *command: str, expect: int = 0) -> str:
-        """Run a command and return all that it prints."""
+        """Run a command, check its exit code, and return its stdout and stderr."""
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -45,27 +46,30 @@ class Clone:
         return done.stdout
 
     def set(self, **changes: object) -> None:
-        """Change params.yaml; `train__epochs=2` stands for train.epochs."""
+        """Change settings in params.yaml; `train__epochs=2` stands for train.epochs."""
         change_settings(self.folder / "params.yaml", changes)
 
     def repro(self, *options: str) -> list[str]:
-        """Run dvc repro; return the stages that ran, not those that came from a cache."""
+        """Run dvc repro and return the stages that ran, without those restored from the cache."""
         printed = self.run("dvc", "repro", *options).splitlines()
         return [line.split("'")[1] for line in printed if line.startswith("Running stage")]
 
     def read(self, name: str) -> bytes:
+        """Return the content of a file."""
         return (self.folder / name).read_bytes()
 
 
-def copy_project(folder: Path) -> "Clone":
-    """The project as it stands, changes that are not committed included, with no results."""
-    tracked = subprocess.run(
+def copy_project(folder: Path) -> Clone:
+    """Copy the working tree, with uncommitted changes and without results, into a new repository.
+
+    Files that Git ignores, and what the pipeline does not need, are not copied.
+    """
+    names = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=PROJECT, capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
-    for name in tracked:
-        kept = not name.startswith(("tests/", "benchmarks/", "results/", "docs/", "dvc.lock"))
-        if kept and (PROJECT / name).is_file():
+    for name in names:
+        if (PROJECT / name).is_file() and not name.startswith(NOT_COPIED):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(PROJECT / name, folder / name)
     clone = Clone(folder)
@@ -76,7 +80,7 @@ def copy_project(folder: Path) -> "Clone":
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    """All that the pipeline makes, but for how long it took."""
+    """Return the content of dvc.lock and of all models and results, without the timing."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in [folder / "dvc.lock", *folder.glob("models/*"), *folder.rglob("results/**/*")]

@@ -1,4 +1,4 @@
-"""Settings of tests, and changing params.yaml."""
+"""Settings that tests share, and a function that changes params.yaml."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ AUGMENTATION_OFF = {
 
 
 def change_settings(path: Path, changes: dict[str, Any]) -> None:
-    """Set keys in the file; `train__epochs` stands for train.epochs."""
+    """Set keys of a settings file; `train__epochs` stands for train.epochs."""
     tree = yaml.safe_load(path.read_text("utf-8"))
     for name, value in changes.items():
         *sections, key = name.split("__")

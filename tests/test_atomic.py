@@ -33,21 +33,21 @@ def test_new_content_replaces_the_old(target):
 
 
 def test_temporary_file_lies_in_the_same_folder_with_the_same_suffix(target):
-    # Another folder may be another disk; and matplotlib and NumPy look at the suffix.
+    # Another folder may be on another disk; matplotlib and NumPy choose a format by the suffix.
     with replacing(target) as temporary:
         temporary.write_text("new")
         assert temporary.parent == target.parent
         assert temporary.suffix == ".csv"
 
 
-def test_folder_is_made(tmp_path):
+def test_missing_folder_is_created(tmp_path):
     with replacing(tmp_path / "a" / "b" / "c.txt") as temporary:
         temporary.write_text("new")
     assert (tmp_path / "a" / "b" / "c.txt").read_text() == "new"
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
-def test_failure_keeps_the_old_file_and_no_temporary_one(target, failure):
+def test_failure_keeps_the_old_file_and_deletes_the_temporary_one(target, failure):
     with pytest.raises(failure):
         write_half(target, failure)
     assert target.read_text() == "old"
@@ -55,12 +55,12 @@ def test_failure_keeps_the_old_file_and_no_temporary_one(target, failure):
 
 
 def test_failure_without_an_old_file_leaves_nothing(tmp_path):
-    with pytest.raises(ValueError):  # noqa: PT011, it is the one that is raised here
+    with pytest.raises(ValueError):  # noqa: PT011, the one that write_half raises
         write_half(tmp_path / "new.txt", ValueError)
     assert files(tmp_path) == []
 
 
-def test_own_error_of_the_block_passes(target):
+def test_user_error_of_the_block_is_passed_on(target):
     with pytest.raises(UserError, match="mine"), replacing(target):
         raise UserError("mine")
 
@@ -71,8 +71,8 @@ def test_block_that_writes_nothing_is_an_error(target):
     assert target.read_text() == "old"
 
 
-def test_folder_that_cannot_be_made_is_named(target, one_line):
-    # Below a file: the superuser, too, is refused here.
+def test_folder_that_cannot_be_created_is_named(target, one_line):
+    # Below a file, where the superuser is refused as well.
     with pytest.raises(UserError) as caught, replacing(target / "below.txt"):
         pass
     message = one_line(caught.value)

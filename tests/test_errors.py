@@ -13,8 +13,8 @@ def test_user_error_becomes_one_line_and_exit_code_1(capsys):
     assert capsys.readouterr() == ("", "error: params.yaml: seed is wrong\n")
 
 
-def test_error_of_the_program_keeps_its_traceback(capsys):
-    # It is no mistake of the user, and a line would hide where it came from.
+def test_other_exceptions_keep_their_traceback(capsys):
+    # They are no mistakes of the user, and one line would hide where they came from.
     with pytest.raises(ZeroDivisionError), one_line_errors():
         raise ZeroDivisionError
     assert capsys.readouterr().err == ""
@@ -26,7 +26,7 @@ def test_success_is_silent(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_words_of_others_are_put_into_one_short_line():
+def test_message_of_another_library_becomes_one_short_line():
     assert in_one_line(ValueError("a\n b\x85c\r\nd")) == "a b c d"
     assert in_one_line("x" * 300) == "x" * 300
     assert in_one_line("x" * 301) == "x" * 297 + "..."
@@ -38,7 +38,7 @@ def test_long_values_are_shortened():
     assert shorten(10**5000) == "a number of thousands of digits"
 
 
-def test_letters_that_stdout_cannot_show_come_as_numbers(monkeypatch):
+def test_characters_that_stdout_cannot_encode_are_escaped(monkeypatch):
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stdout)
     with one_line_errors():

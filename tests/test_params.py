@@ -21,6 +21,7 @@ def put(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 def drop(tree: dict[str, Any], key: str) -> None:
+    """Delete a dotted key."""
     *sections, last = key.split(".")
     for name in sections:
         tree = tree[name]
@@ -28,6 +29,7 @@ def drop(tree: dict[str, Any], key: str) -> None:
 
 
 def leaves(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted keys of all values."""
     keys = []
     for name, value in tree.items():
         keys += leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
@@ -36,7 +38,7 @@ def leaves(tree: dict[str, Any], prefix: str = "") -> list[str]:
 
 @pytest.fixture
 def refuse(tmp_path, one_line) -> Callable[[str | bytes | dict], str]:
-    """The message about a file that is refused."""
+    """Return a function that loads a file, which must be refused, and returns the message."""
 
     def read(content: str | bytes | dict) -> str:
         path = tmp_path / "params.yaml"
@@ -53,6 +55,8 @@ def refuse(tmp_path, one_line) -> Callable[[str | bytes | dict], str]:
 
 @pytest.fixture
 def accept(tmp_path) -> Callable[[str | dict], Params]:
+    """Return a function that loads a file, which must be valid."""
+
     def read(content: str | dict) -> Params:
         path = tmp_path / "params.yaml"
         path.write_text(content if isinstance(content, str) else yaml.safe_dump(content), "utf-8")
@@ -61,13 +65,24 @@ def accept(tmp_path) -> Callable[[str | dict], Params]:
     return read
 
 
-def test_each_value_arrives_as_it_stands(accept, tree):
+def test_each_value_is_loaded_unchanged(accept, tree):
     assert accept(tree).model_dump() == tree
 
 
-def test_shipped_settings_are_valid(project):
+def test_committed_settings_are_valid(project):
     loaded = load_params(project / "params.yaml")
     assert loaded.model_dump() == yaml.safe_load((project / "params.yaml").read_text("utf-8"))
+
+
+def test_patches_and_tokens_of_an_image(accept, tree):
+    # 8 x 12 pixels in patches of 4: two rows of three.
+    tree["model"] |= {"patch_size": 4, "registers": 2, "pool": "cls"}
+    model = accept(tree).model
+    assert model.grid((8, 12, 1)) == (2, 3)
+    assert model.num_patches((8, 12, 1)) == 6
+    assert model.num_tokens((8, 12, 1)) == 6 + 2 + 1
+    tree["model"]["pool"] = "gap"
+    assert accept(tree).model.num_tokens((8, 12, 1)) == 6 + 2
 
 
 def test_settings_are_frozen(accept, tree):
@@ -79,9 +94,10 @@ def test_settings_are_frozen(accept, tree):
 
 
 @pytest.mark.parametrize(
-    ("section", "key", "right"),
+    ("section", "key", "correct"),
     [
         ("", "sead", "seed"),
+        ("", "plattform", "platform"),
         ("", "tarin", "train"),
         ("model.", "hiden_size", "model.hidden_size"),
         ("model.", "num-heads", "model.num_heads"),
@@ -91,14 +107,14 @@ def test_settings_are_frozen(accept, tree):
         ("attention.", "num_image", "attention.num_images"),
     ],
 )
-@pytest.mark.parametrize("instead", [True, False], ids=["instead", "beside"])
-def test_misspelt_key_names_the_nearest_right_one(refuse, tree, section, key, right, instead):
+@pytest.mark.parametrize("replace", [True, False], ids=["instead", "in addition"])
+def test_misspelt_key_suggests_the_closest_setting(refuse, tree, section, key, correct, replace):
     put(tree, section + key, 1)
-    if instead:
-        drop(tree, right)
+    if replace:
+        drop(tree, correct)
     message = refuse(tree)
     assert f"{section}{key} is not a setting" in message
-    assert f"did you mean {right}?" in message
+    assert f"did you mean {correct}?" in message
 
 
 def test_unknown_key_lists_the_allowed_ones(refuse, tree):
@@ -184,6 +200,7 @@ def test_number_that_is_not_finite_is_refused(refuse, tree, key, value):
     [
         ("seed", -1),
         ("seed", 2**32),
+        ("platform", "tpu"),
         ("model.patch_size", 0),
         ("model.stem", "convolution"),
         ("model.num_layers", 0),
@@ -216,7 +233,6 @@ def test_number_that_is_not_finite_is_refused(refuse, tree, key, value):
         ("train.augment.mixup", -0.1),
         ("train.augment.cutmix", 1000.5),
         ("train.precision", "float16"),
-        ("train.platform", "tpu"),
         ("evaluate.batch_size", 0),
         ("evaluate.faithfulness_share", 0),
         ("train.snapshot_epochs", 3),
@@ -238,9 +254,9 @@ def test_choices_are_listed(refuse, tree):
     assert all(name in message for name in ("'mnist'", "'fashion_mnist'", "'kmnist'", "'cifar10'"))
 
 
-@pytest.mark.parametrize("way", ["mixup", "cutmix"])
-def test_one_image_cannot_be_mixed(refuse, accept, tree, way):
-    put(tree, f"train.augment.{way}", 0.5)
+@pytest.mark.parametrize("key", ["mixup", "cutmix"])
+def test_mixing_needs_two_images(refuse, accept, tree, key):
+    put(tree, f"train.augment.{key}", 0.5)
     put(tree, "train.batch_size", 2)
     accept(tree)
     put(tree, "train.batch_size", 1)
@@ -251,7 +267,7 @@ def test_one_image_cannot_be_mixed(refuse, accept, tree, way):
     ("key", "value"),
     [
         ("model.dropout", 0.0),
-        ("model.dropout", 0),  # a whole number is a number
+        ("model.dropout", 0),  # an integer where a float is expected
         ("train.learning_rate", 1),
         ("train.warmup_epochs", 0),
         ("train.warmup_epochs", 1.99),
@@ -271,7 +287,7 @@ def test_value_at_the_edge_is_accepted(accept, tree, key, value):
 
 
 @pytest.mark.parametrize("root", ["", "  ", "a\0b", "a\nb", "\ud800"], ids=repr)
-def test_root_that_is_no_path_is_refused(refuse, tree, root):
+def test_invalid_root_is_refused(refuse, tree, root):
     put(tree, "data.root", "PLACE")
     text = yaml.safe_dump(tree).replace("PLACE", '"' + root.encode("unicode_escape").decode() + '"')
     assert f": data.root is {root!r}" in refuse(text)
@@ -310,7 +326,7 @@ def test_snapshot_epochs_may_be_none_or_many(accept, tree, epochs):
     assert accept(tree).train.snapshot_epochs == epochs
 
 
-def test_snapshots_count_epochs_from_1(refuse, tree):
+def test_snapshot_epochs_count_from_1(refuse, tree):
     put(tree, "train.snapshot_epochs", [0, 1])
     assert ": train.snapshot_epochs.0 is 0; allowed: " in refuse(tree)
 
@@ -328,7 +344,7 @@ def test_images_are_at_most_100_each_once(refuse, tree, images):
 
 
 @pytest.mark.parametrize("index", [-1, "a", 1.0, True])
-def test_wrong_index_is_named_by_its_place(refuse, tree, index):
+def test_wrong_index_is_named_by_its_position(refuse, tree, index):
     put(tree, "attention.images", [5, index])
     assert f": attention.images.1 is {index!r}; allowed: " in refuse(tree)
 
@@ -337,7 +353,7 @@ def test_wrong_index_is_named_by_its_place(refuse, tree, index):
 def test_empty_file_lists_the_sections(refuse, text):
     message = refuse(text)
     assert message.startswith(" is empty")
-    assert all(section in message for section in ("seed", *SECTIONS))
+    assert all(key in message for key in ("seed", "platform", *SECTIONS))
 
 
 @pytest.mark.parametrize(
@@ -348,7 +364,7 @@ def test_file_without_mapping_is_refused(refuse, text, kind):
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "position"),
     [
         ("seed: [1, 2", "line 1"),
         ("seed: 1\n  train: 2", "line 2, column 8"),
@@ -360,10 +376,10 @@ def test_file_without_mapping_is_refused(refuse, text, kind):
         ("? [a]\n: 1", "line 1, column 3"),
     ],
 )
-def test_malformed_yaml_names_the_place(refuse, text, place):
+def test_malformed_yaml_names_line_and_column(refuse, text, position):
     message = refuse(text)
     assert "is not valid YAML at" in message
-    assert place in message
+    assert position in message
 
 
 @pytest.mark.parametrize("character", ["\0", "\x07", "\x1b", "\ufffe"], ids=repr)
@@ -379,7 +395,7 @@ def test_control_characters_are_refused(refuse, character):
         ("    shift: 0", "    shift: 0\n    'shift': 2", "shift"),
     ],
 )
-def test_key_that_stands_twice_is_refused(refuse, tree, old, new, key):
+def test_duplicate_key_is_refused(refuse, tree, old, new, key):
     text = yaml.safe_dump(tree)
     assert text.count(old) == 1
     message = refuse(text.replace(old, new))
@@ -394,7 +410,7 @@ def test_merge_key_cannot_hide_a_second_value(refuse, tree):
 @pytest.mark.parametrize(
     "key", ["1", "yes", "~", "2024-01-01", "1.5", '""', '"a\\nb"', '"\\ud800"']
 )
-def test_key_that_is_no_plain_word_is_refused(refuse, tree, key):
+def test_key_that_is_not_text_is_refused(refuse, tree, key):
     assert "a key must be a plain word" in refuse(yaml.safe_dump(tree) + f"\n{key}: 1\n")
 
 
@@ -421,7 +437,7 @@ def test_file_that_is_not_utf8_names_the_byte(refuse, content, byte):
     assert f"is not UTF-8 text: byte {byte} is invalid" in refuse(content)
 
 
-def test_byte_order_mark_is_allowed(tmp_path, tree):
+def test_byte_order_mark_is_accepted(tmp_path, tree):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(tree), "utf-8-sig")
     assert load_params(path).model_dump() == tree
@@ -466,7 +482,7 @@ def test_power_of_ten_is_no_whole_number(refuse, tree):
     ["x" * 5000, list(range(5000)), {f"k{n}": n for n in range(2000)}, 10**3000],
     ids=["text", "list", "mapping", "number"],
 )
-def test_long_values_are_shortened(refuse, tree, value):
+def test_long_value_is_shortened(refuse, tree, value):
     put(tree, "data.name", value)
     message = refuse(tree)
     assert "data.name is " in message

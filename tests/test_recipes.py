@@ -1,40 +1,69 @@
+"""The recipes: a head that states what to expect, and settings that are valid."""
+
+import re
 import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
 from settings_file import change_settings
 
-from vit_hk.model.vit import count_parameters
-from vit_hk.params import load_params
+from vit_hk.model.size import count_parameters
+from vit_hk.params import Params, load_params
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").iterdir())
+
+
+def head(path: Path) -> str:
+    """Return the comment at the start of a recipe."""
+    lines = path.read_text("utf-8").splitlines()
+    end = next(number for number, line in enumerate(lines) if not line.startswith("#"))
+    return "\n".join(lines[:end])
+
+
+def settings_lines(path: Path) -> list[str]:
+    """Return the lines of a recipe without comments and empty lines."""
+    lines = path.read_text("utf-8").splitlines()
+    return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "pattern",
+    [r"\bdvc (repro|exp run)\b", r"\b(seconds?|minutes?|hours?)\b", r"\b(cores?|GPUs?)\b", r"\d %"],
+    ids=["command", "time", "machine", "accuracy"],
+)
+def test_head_states_what_to_expect(path, pattern):
+    assert re.search(pattern, head(path))
 
 
 @pytest.fixture
 def with_changes(project, tmp_path):
-    """The settings of params.yaml with changes as `dvc exp run` takes them: -S key=value …"""
+    """Return a function that loads the default settings with options -S key=value of DVC."""
 
-    def load(arguments: str):
-        words = shlex.split(arguments)
+    def load(options: str) -> Params:
+        words = shlex.split(options)
         assert set(words[::2]) <= {"-S"}
         changes = dict(change.split("=") for change in words[1::2])
         params = tmp_path / "params.yaml"
-        shutil.copy(project / "params.yaml", params)
+        shutil.copy(project / "recipes" / "default.yaml", params)
         change_settings(
             params,
             {key.replace(".", "__"): yaml.safe_load(value) for key, value in changes.items()},
         )
-        return load_params(params)  # refuses a key that is not known
+        return load_params(params)  # which refuses unknown keys
 
     return load
 
 
 def test_best_has_at_most_a_million_parameters(project, with_changes):
-    best = with_changes((project / "recipes/best.txt").read_text("utf-8"))
+    best = with_changes(" ".join(settings_lines(project / "recipes" / "best.txt")))
     assert count_parameters(best.model, (28, 28, 1), 10) <= 1_000_000
 
 
-def test_each_row_of_the_ablation_is_a_setting_of_its_own(project, with_changes):
-    rows = (project / "recipes/ablation.txt").read_text("utf-8").splitlines()
-    names, changes = zip(*(row.partition(" ")[::2] for row in rows), strict=True)
-    settings = [with_changes(change).model_dump_json() for change in changes]
+def test_rows_of_the_ablation_are_distinct_settings(project, with_changes):
+    rows = settings_lines(project / "recipes" / "ablation.txt")
+    names, options = zip(*(row.partition(" ")[::2] for row in rows), strict=True)
+    settings = [with_changes(row).model_dump_json() for row in options]
     assert len(set(names)) == len(set(settings)) == len(rows)

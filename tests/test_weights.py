@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from vit_hk.dataset import Dataset
+from vit_hk.data.dataset import Dataset
 from vit_hk.errors import UserError
 from vit_hk.model.vit import make_model
 from vit_hk.params import ModelSettings
-from vit_hk.weights import WeightsInfo, load_weights, save_weights
+from vit_hk.weights import load_weights, save_weights
+from vit_hk.weights_metadata import WeightsInfo
 
 SHAPE = (4, 4, 2)
 CLASSES = ("a", "b", "c")
@@ -45,14 +46,14 @@ def info(model) -> WeightsInfo:
 
 @pytest.fixture(scope="module")
 def params(model) -> dict[str, dict[str, np.ndarray]]:
-    """Random numbers in every tensor, among them ones that only exact copying keeps."""
+    """Return random tensors, with a few numbers that only a bitwise copy preserves."""
     shapes = jax.eval_shape(
         lambda x: make_model(model, 3).init(jax.random.key(0), x, False), np.zeros((1, *SHAPE))
     )
     random = np.random.default_rng(0)
-    made = jax.tree.map(lambda x: random.normal(size=x.shape).astype(np.float32), shapes)
-    made["vit/head"]["b"][:] = [np.float32(1e-45), -0.0, np.finfo(np.float32).max]
-    return made
+    drawn = jax.tree.map(lambda x: random.normal(size=x.shape).astype(np.float32), shapes)
+    drawn["vit/head"]["b"][:] = [np.float32(1e-45), -0.0, np.finfo(np.float32).max]
+    return drawn
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def path(tmp_path) -> Path:
 
 @pytest.fixture
 def refuse(path, one_line, model, data) -> Callable[..., str]:
-    """The message about the file, without its path."""
+    """Return a function that gives the error message about the file, without its path."""
 
     def read(settings: ModelSettings = model, dataset: Dataset = data) -> str:
         with pytest.raises(UserError) as caught:
@@ -76,20 +77,20 @@ def refuse(path, one_line, model, data) -> Callable[..., str]:
 
 @pytest.fixture
 def edit(path, params, info) -> Callable[..., None]:
-    """Save, then change the header as JSON, the description in it, or the data."""
+    """Return a function that changes the metadata, the header or the data of saved weights."""
     save_weights(path, params, info)
     raw = path.read_bytes()
     (length,) = struct.unpack("<Q", raw[:8])
 
     def change(
-        description: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
         header: Callable[[dict], Any] = lambda _: None,
         body: Callable[[bytes], bytes] = lambda data: data,
     ) -> None:
         parsed = json.loads(raw[8 : 8 + length])
-        if description is not None:
-            described = json.loads(parsed["__metadata__"]["vit_hk"]) | description
-            parsed["__metadata__"]["vit_hk"] = json.dumps(described)
+        if metadata is not None:
+            changed = json.loads(parsed["__metadata__"]["vit_hk"]) | metadata
+            parsed["__metadata__"]["vit_hk"] = json.dumps(changed)
         header(parsed)
         text = json.dumps(parsed).encode()
         path.write_bytes(struct.pack("<Q", len(text)) + text + body(raw[8 + length :]))
@@ -97,10 +98,10 @@ def edit(path, params, info) -> Callable[..., None]:
     return change
 
 
-def test_saved_weights_come_back_to_the_bit(path, params, info, model, data):
+def test_loaded_weights_equal_the_saved_ones_bit_by_bit(path, params, info, model, data):
     save_weights(path, params, info)
-    loaded, described = load_weights(path, model, data)
-    assert described == info
+    loaded, loaded_info = load_weights(path, model, data)
+    assert loaded_info == info
     assert {m: set(leaves) for m, leaves in loaded.items()} == {
         m: set(leaves) for m, leaves in params.items()
     }
@@ -111,7 +112,7 @@ def test_saved_weights_come_back_to_the_bit(path, params, info, model, data):
             assert loaded[module][name].tobytes() == value.tobytes()
 
 
-def test_loaded_weights_run(path, params, info, model, data):
+def test_model_computes_the_same_with_loaded_weights(path, params, info, model, data):
     save_weights(path, params, info)
     loaded, _ = load_weights(path, model, data)
     images = np.ones((2, *SHAPE), np.float32)
@@ -120,27 +121,29 @@ def test_loaded_weights_run(path, params, info, model, data):
 
 
 def test_same_weights_give_the_same_bytes(tmp_path, params, info):
-    # In another order, as a dictionary may come.
-    turned = {module: dict(reversed(leaves.items())) for module, leaves in reversed(params.items())}
+    # The order of a dictionary does not matter.
+    reordered = {
+        module: dict(reversed(leaves.items())) for module, leaves in reversed(params.items())
+    }
     save_weights(tmp_path / "a", params, info)
-    save_weights(tmp_path / "b", turned, info)
+    save_weights(tmp_path / "b", reordered, info)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_plain_safetensors_reads_the_file(path, params, info):
+def test_safetensors_can_read_the_file(path, params, info):
     save_weights(path, params, info)
     with safe_open(path, "np") as file:
         np.testing.assert_array_equal(file.get_tensor("vit/head/w"), params["vit/head"]["w"])
         assert json.loads(file.metadata()["vit_hk"]) == info.model_dump()
 
 
-def test_others_may_read_the_file(path, params, info):
+def test_file_has_the_usual_permissions(path, params, info):
     save_weights(path, params, info)
-    (path.parent / "plain").write_text("")
-    assert path.stat().st_mode == (path.parent / "plain").stat().st_mode
+    (path.parent / "other").write_text("")
+    assert path.stat().st_mode == (path.parent / "other").stat().st_mode
 
 
-def test_missing_file_names_the_command(refuse):
+def test_missing_file_is_refused_with_the_command_that_makes_it(refuse):
     assert refuse() == " is not there; make it with: dvc repro train"
 
 
@@ -157,7 +160,7 @@ def test_garbage_is_refused(path, refuse, content):
     assert "dvc repro --force --single-item train" in message
 
 
-def test_truncated_file_is_refused_wherever_it_ends(path, params, info, refuse):
+def test_file_that_is_truncated_anywhere_is_refused(path, params, info, refuse):
     save_weights(path, params, info)
     whole = path.read_bytes()
     for length in [*range(0, len(whole), 97), len(whole) - 1]:
@@ -165,25 +168,25 @@ def test_truncated_file_is_refused_wherever_it_ends(path, params, info, refuse):
         assert "is not a weights file of this project" in refuse(), length
 
 
-def test_file_without_description_is_refused(edit, refuse):
+def test_file_without_metadata_is_refused(edit, refuse):
     edit(header=lambda header: header.pop("__metadata__"))
     assert "no valid vit_hk in its metadata" in refuse()
 
 
-def test_other_version_of_the_description_is_named_with_both_values(edit, refuse):
+def test_other_version_of_the_metadata_is_named_with_both_values(edit, refuse):
     edit({"version": 2})
     message = refuse()
     assert "version 2 there, 1 here" in message
     assert "dvc repro --force --single-item train" in message
 
 
-def test_key_of_another_version_of_the_project_is_named(edit, refuse):
+def test_unknown_key_of_the_metadata_is_named(edit, refuse):
     edit({"tokenizer": "bytes"})
     assert "'tokenizer' is unknown" in refuse()
 
 
 @pytest.mark.parametrize(
-    "description",
+    "metadata",
     [
         {"mean": [0.1]},
         {"std": [0.2, 0.0]},
@@ -198,8 +201,8 @@ def test_key_of_another_version_of_the_project_is_named(edit, refuse):
     ],
     ids=str,
 )
-def test_impossible_description_is_refused(edit, refuse, description):
-    edit(description)
+def test_invalid_metadata_is_refused(edit, refuse, metadata):
+    edit(metadata)
     assert "no valid vit_hk in its metadata" in refuse()
 
 
@@ -248,12 +251,12 @@ def test_all_differences_are_named(path, params, info, model, refuse):
         ({"x_train": np.zeros((3, 4, 6, 2), np.uint8)}, "image shape [4, 4, 2] there, [4, 6, 2]"),
     ],
 )
-def test_other_data_is_named(path, params, info, data, refuse, change, found):
+def test_other_data_set_is_named_with_both_values(path, params, info, data, refuse, change, found):
     save_weights(path, params, info)
     assert found in refuse(dataset=dataclasses.replace(data, **change))
 
 
-def test_line_break_in_the_description_stays_in_the_line(edit, refuse):
+def test_line_break_in_the_metadata_is_escaped(edit, refuse):
     edit({"source": "two\nlines"})
     assert r"'two\nlines' there" in refuse()
 
@@ -262,24 +265,24 @@ def test_tensor_of_wrong_shape_is_named(path, params, info, refuse):
     changed = {**params, "vit/head": {**params["vit/head"], "w": np.zeros((4, 7), np.float32)}}
     save_weights(path, changed, info)
     message = refuse()
-    assert "tensor 'vit/head/w' is float32 [4, 7], its own settings want float32 [4, 3]" in message
+    assert "tensor 'vit/head/w' is float32 [4, 7], its own settings require float32 [4, 3]" in message
 
 
 def test_tensor_of_wrong_type_is_named(path, params, info, refuse):
     changed = {**params, "vit/head": {**params["vit/head"], "b": np.zeros(3, np.float16)}}
     save_weights(path, changed, info)
     message = refuse()
-    assert "tensor 'vit/head/b' is float16 [3], its own settings want float32 [3]" in message
+    assert "tensor 'vit/head/b' is float16 [3], its own settings require float32 [3]" in message
 
 
 def test_missing_tensor_is_named(path, params, info, refuse):
     save_weights(path, {**params, "vit/head": {"w": params["vit/head"]["w"]}}, info)
-    assert "tensor 'vit/head/b' is missing, its own settings want float32 [3]" in refuse()
+    assert "tensor 'vit/head/b' is missing, its own settings require float32 [3]" in refuse()
 
 
 def test_extra_tensor_is_named(path, params, info, refuse):
     save_weights(path, {**params, "vit/more": {"w": np.zeros(2, np.float32)}}, info)
-    assert "tensor 'vit/more/w' is float32 [2], its own settings want none" in refuse()
+    assert "tensor 'vit/more/w' is float32 [2], its own settings require none" in refuse()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

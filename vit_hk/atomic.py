@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: write beside the target, then os.replace."""
+"""Atomic writes: a file appears complete or not at all."""
 
 import contextlib
 import errno
@@ -12,9 +12,9 @@ from vit_hk.errors import UserError
 
 @contextlib.contextmanager
 def replacing(target: str | Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `target`; move it to `target` at the end.
+    """Yield a temporary path beside `target`, and rename it to `target` at the end of the block.
 
-    The folder is made when it is missing. If the block raises, the temporary file is
+    The folder is created where it is missing. If the block raises, the temporary file is
     removed and an earlier `target` stays as it was.
 
     Raises:
@@ -29,16 +29,16 @@ def replacing(target: str | Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(target)
     except OSError as error:
-        raise _refusal(target, error) from error
+        raise _write_error(target, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
 def check_writable(*targets: str | Path) -> None:
-    """Find out at the start of a stage whether its files can be written at its end.
+    """Check at the start of a stage whether its files can be written at its end.
 
-    Nothing is made or changed, not even a folder.
+    Nothing is created or changed, not even a folder.
 
     Raises:
       UserError: a folder is read-only, a file stands where a folder must be, or the other way
@@ -52,10 +52,10 @@ def check_writable(*targets: str | Path) -> None:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            raise _refusal(target, error) from None
+            raise _write_error(target, error) from None
 
 
-def _refusal(target: Path, error: OSError) -> UserError:
+def _write_error(target: Path, error: OSError) -> UserError:
     return UserError(
         f"{target} could not be written: {error.strerror or error}; make room or rights there"
     )

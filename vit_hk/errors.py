@@ -1,9 +1,10 @@
-"""How a person's mistake ends a stage: one line on stderr and exit code 1, no traceback."""
+"""A person's mistake ends a stage with one line on stderr and exit code 1, without a traceback."""
 
 import contextlib
 import io
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -18,8 +19,8 @@ class UserError(Exception):
 def one_line_errors() -> Iterator[None]:
     """Turn a UserError inside the block into one line on stderr and exit code 1.
 
-    Ctrl-C becomes exit code 130, as shells have it, without a traceback. What stdout cannot
-    show, in a locale without such letters, is written as its number.
+    Ctrl-C becomes exit code 130, as in a shell, without a traceback. A character that stdout
+    cannot encode, in a locale that lacks it, is written as its escape sequence.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -33,16 +34,30 @@ def one_line_errors() -> Iterator[None]:
         raise SystemExit(130) from None
 
 
-def shorten(value: object, most: int = 60) -> str:
-    """A value as a message shows it: in one line of at most `most` characters."""
+def check_file_exists(path: Path, stage: str) -> None:
+    """Make sure that the file which a stage of the pipeline writes is there.
+
+    Raises:
+      UserError: it is not; the message names the stage to run.
+    """
+    if not path.is_file():
+        found = "no file" if path.exists() else "not there"
+        raise UserError(f"{path} is {found}; make it with: dvc repro {stage}")
+
+
+def shorten(value: object, max_length: int = 60) -> str:
+    """Return the repr of a value for a message, cut to at most `max_length` characters."""
     try:
         text = repr(value)
-    except ValueError:  # Python writes out no number of more than 4,300 digits
+    except ValueError:  # Python refuses to print integers of more than 4,300 digits
         return "a number of thousands of digits"
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    return text if len(text) <= max_length else f"{text[: max_length - 3]}..."
 
 
-def in_one_line(error: object, most: int = 300) -> str:
-    """What another library says, without line breaks and not too long; it may quote a file."""
+def in_one_line(error: object, max_length: int = 300) -> str:
+    """Return the message of another library's error in one line of at most `max_length` characters.
+
+    Such a message may quote a file, so it may have line breaks and any length.
+    """
     text = " ".join(str(error).split())
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    return text if len(text) <= max_length else f"{text[: max_length - 3]}..."

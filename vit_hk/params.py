@@ -1,9 +1,10 @@
-"""params.yaml -> frozen, validated settings; whatever is wrong is said in one line."""
+"""params.yaml as frozen, validated settings; a mistake becomes one line that names the key."""
 
 import difflib
 import itertools
+import math
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,7 +26,7 @@ MAX_BYTES = 100_000  # a settings file is small; more than this is a mistake or 
 
 
 def _refuse_rounding(value: Any) -> Any:
-    """A whole number that no float holds would be taken for its neighbour."""
+    """Refuse a whole number that no float64 holds exactly, since it would be rounded unnoticed."""
     if isinstance(value, int) and abs(value) > 2**53:
         raise PydanticCustomError("no_float", "a whole number up to 2**53, or one with a point")
     return value
@@ -39,10 +40,12 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 DataName = Literal["mnist", "fashion_mnist", "kmnist", "cifar10"]
 HeadFusion = Literal["mean", "max", "min"]
 Precision = Literal["float32", "bfloat16"]
+Platform = Literal["auto", "cpu", "gpu"]
+ImageShape = Sequence[int]  # height, width and channels
 
 
 class Settings(BaseModel):
-    """Base of all sections: frozen, exact types, no unknown keys, no NaN, no defaults.
+    """Base class of all sections: frozen, exact types, no unknown keys, no NaN, no defaults.
 
     There are no defaults because params.yaml is the only place that holds values.
     """
@@ -51,7 +54,7 @@ class Settings(BaseModel):
 
 
 class DataSettings(Settings):
-    """Which images, and what to do without a network."""
+    """Which data set to use, where its raw files lie, and what to do without a network."""
 
     name: DataName
     root: str
@@ -66,7 +69,7 @@ class DataSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """The Vision Transformer; terms as in arXiv 2010.11929, table 1."""
+    """The architecture of the Vision Transformer; terms as in arXiv 2010.11929, table 1."""
 
     patch_size: Count
     stem: Literal["linear", "conv"]
@@ -95,17 +98,22 @@ class ModelSettings(Settings):
             )
         return self
 
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of patches of an image of so many pixels."""
+    def grid(self, image_shape: ImageShape) -> tuple[int, int]:
+        """Return the rows and columns of patches in an image of this shape."""
+        height, width, _ = image_shape
         return height // self.patch_size, width // self.patch_size
 
-    def num_tokens(self, num_patches: int) -> int:
-        """T: the patches, the registers, and with pool "cls" the class token."""
-        return num_patches + self.registers + (self.pool == "cls")
+    def num_patches(self, image_shape: ImageShape) -> int:
+        """Return N, the number of patches in an image of this shape."""
+        return math.prod(self.grid(image_shape))
+
+    def num_tokens(self, image_shape: ImageShape) -> int:
+        """Return T, the number of tokens: patches, registers, and with pool "cls" a class token."""
+        return self.num_patches(image_shape) + self.registers + (self.pool == "cls")
 
 
 class AugmentSettings(Settings):
-    """Random changes of training images; 0 turns one off."""
+    """Random augmentation of training images; 0 turns an augmentation off."""
 
     shift: Annotated[int, Field(ge=0, le=1000)]
     rotate: Annotated[float, Field(ge=0.0, le=180.0)]
@@ -116,12 +124,12 @@ class AugmentSettings(Settings):
 
     @property
     def mixes(self) -> bool:
-        """Whether images are mixed with others of their batch."""
+        """Whether images are mixed with other images of their batch."""
         return bool(self.mixup or self.cutmix)
 
 
 class TrainSettings(Settings):
-    """The recipe; 0 turns label_smoothing, grad_clip, sam_rho, ema_decay or weight_decay off."""
+    """The training recipe; 0 turns an optional part such as grad_clip, sam_rho or ema_decay off."""
 
     epochs: Count
     batch_size: Count
@@ -140,7 +148,6 @@ class TrainSettings(Settings):
     precision: Precision
     scan_layers: bool
     remat: bool
-    platform: Literal["auto", "cpu", "gpu"]
 
     @model_validator(mode="after")
     def _fit(self) -> "TrainSettings":
@@ -161,14 +168,14 @@ class TrainSettings(Settings):
 
 
 class EvaluateSettings(Settings):
-    """How the test images are read, and on how many of them maps are put to the test."""
+    """How test images are batched, and on what share of them attention maps are measured."""
 
     batch_size: Count
     faithfulness_share: Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class AttentionSettings(Settings):
-    """Which test images are explained, and how the rollout treats heads and small weights."""
+    """Which test images are drawn, and how rollout fuses heads and discards small weights."""
 
     num_images: Annotated[int, Field(ge=1, le=100)]
     num_wrong: Annotated[int, Field(ge=0, le=100)]
@@ -189,9 +196,10 @@ class AttentionSettings(Settings):
 
 
 class Params(Settings):
-    """All of params.yaml."""
+    """All settings of params.yaml."""
 
     seed: Seed
+    platform: Platform
     data: DataSettings
     model: ModelSettings
     train: TrainSettings
@@ -200,7 +208,7 @@ class Params(Settings):
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys, aliases and tags, and reads 1e-3 as DVC does."""
+    """A SafeLoader that refuses duplicate keys, aliases and tags, and reads 1e-3 as DVC does."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         # Aliases let a small file unfold into a huge tree, tags ask for other types than the
@@ -253,7 +261,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"{path}: {_explain(error)}") from None
+        raise UserError(f"{path}: {_describe(error)}") from None
 
 
 def _read_tree(path: Path) -> Any:
@@ -283,8 +291,8 @@ def _read_tree(path: Path) -> Any:
         raise UserError(f"{path} is not valid YAML: {in_one_line(error)}") from None
 
 
-def _explain(error: ValidationError) -> str:
-    """One problem, in one line that names the key."""
+def _describe(error: ValidationError) -> str:
+    """Describe the first problem of the settings in one line that names the key."""
     problems = error.errors(include_url=False)
     # A misspelt key is missing as well; the spelling is what helps.
     unknown = (p for p in problems if p["type"] == "extra_forbidden")

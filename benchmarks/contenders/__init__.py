@@ -1,4 +1,4 @@
-"""Who is measured. Each module has functions (Workload) -> Job; `CONTENDERS` lists them."""
+"""The implementations that are measured. Each module has functions from a Workload to a Job."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A model, ready to work.
+    """A model that is ready to train or to infer.
 
     Attributes:
-      run: takes the number of batches, trains or infers on so many, and returns when it is done.
-      num_parameters: how many numbers are learned; 0 for the bare matrix products.
-      difference: in what the model differs from ours, if it does.
+      run: function that trains or infers on a number of batches, and returns when it is done.
+      num_parameters: number of learned parameters; 0 for a GEMM.
+      difference: how the model differs from ours; empty if it does not.
     """
 
     run: Callable[[int], None]
@@ -19,7 +19,7 @@ class Job:
     difference: str = ""
 
 
-# Name -> (module beside this one, its function). Imported only by the process that runs it.
+# Name -> (module of this package, function). Only the process that runs a contender imports it.
 CONTENDERS = {
     "ours": ("ours", "make"),
     "timm": ("timm", "make"),
@@ -28,7 +28,7 @@ CONTENDERS = {
     "mnistvit": ("mnistvit", "make"),
     "Flax": ("flax", "make"),
 }
-MATRIX_PRODUCTS = {
-    "jax": ("matrix_product", "make_jax"),
-    "torch": ("matrix_product", "make_torch"),
+GEMMS = {
+    "jax": ("gemm", "make_jax"),
+    "torch": ("gemm", "make_torch"),
 }

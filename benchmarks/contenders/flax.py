@@ -1,7 +1,7 @@
-"""A ViT in Flax (linen) of the shape of google-research/vision_transformer, a step a call.
+"""A ViT in Flax (linen) with the architecture of google-research/vision_transformer.
 
-Written for the benchmark: Flax's own modules, optax on the tree of parameters, and one
-compiled update that is called for each batch, as Flax's examples do.
+Written for the benchmark as Flax's examples are: its own modules, optax on the tree of
+parameters, and one compiled update step that is called for each batch.
 """
 
 import itertools
@@ -15,9 +15,9 @@ from flax import linen as nn
 from benchmarks.contenders import Job
 from benchmarks.contenders.images import batches, random_images
 from benchmarks.workload import (
-    LARGEST_NORM,
     LAYER_NORM_EPS,
     LEARNING_RATE,
+    MAX_NORM,
     MEAN,
     NUM_CLASSES,
     STD,
@@ -27,14 +27,14 @@ from benchmarks.workload import (
 
 
 class Block(nn.Module):
-    """A pre-norm encoder block."""
+    """A pre-norm encoder block of attention and MLP."""
 
     num_heads: int
     mlp_dim: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:  # [B, T, D]
-        """New tokens of the same shape."""
+        """Return new tokens of the same shape."""
         y = nn.LayerNorm(epsilon=LAYER_NORM_EPS)(x)
         x = x + nn.MultiHeadDotProductAttention(num_heads=self.num_heads)(y, y)
         y = nn.LayerNorm(epsilon=LAYER_NORM_EPS)(x)
@@ -43,13 +43,13 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """Patch embedding as a convolution, class token, learned positions, blocks, linear head."""
+    """A ViT with a class token, learned positions, a convolutional patch embedding, linear head."""
 
     work: Workload
 
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:  # [B, height, width, 1]
-        """Logits [B, C]."""
+        """Return logits [B, C]."""
         work, patch = self.work, (self.work.patch_size, self.work.patch_size)
         x = nn.Conv(work.hidden_size, patch, strides=patch, padding="VALID")(images)
         x = x.reshape(len(images), -1, work.hidden_size)
@@ -63,7 +63,7 @@ class ViT(nn.Module):
 
 
 def make(work: Workload) -> Job:
-    """The Flax model at its task."""
+    """Make a job of the Flax model."""
     model = ViT(work)
     blank = jnp.zeros((1, work.image_size, work.image_size, 1))
     weights = jax.jit(model.init)(jax.random.key(0), blank)
@@ -78,19 +78,19 @@ def _normalize(images: jax.Array) -> jax.Array:
 def _train(model: ViT, weights: dict, work: Workload) -> Callable[[int], None]:
     kernels = jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", weights)
     optimizer = optax.chain(
-        optax.clip_by_global_norm(LARGEST_NORM),
+        optax.clip_by_global_norm(MAX_NORM),
         optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY, mask=kernels),
     )
     images, labels = map(jnp.asarray, random_images(work))
     state = weights, jax.jit(optimizer.init)(weights)
 
-    def loss_of(weights: dict, images: jax.Array, labels: jax.Array) -> jax.Array:
+    def loss(weights: dict, images: jax.Array, labels: jax.Array) -> jax.Array:
         logits = model.apply(weights, _normalize(images))
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     def update(state: tuple, chosen: jax.Array) -> tuple:
         weights, optimizer_state = state
-        gradient = jax.grad(loss_of)(weights, images[chosen], labels[chosen])
+        gradient = jax.grad(loss)(weights, images[chosen], labels[chosen])
         updates, optimizer_state = optimizer.update(gradient, optimizer_state, weights)
         return optax.apply_updates(weights, updates), optimizer_state
 
@@ -112,7 +112,7 @@ def _infer(model: ViT, weights: dict, work: Workload) -> Callable[[int], None]:
 
     def run(count: int) -> None:
         starts = range(0, count * work.batch_size, work.batch_size)
-        parts = [forward(weights, images[start : start + work.batch_size]) for start in starts]
-        jax.block_until_ready(parts)
+        logits = [forward(weights, images[start : start + work.batch_size]) for start in starts]
+        jax.block_until_ready(logits)
 
     return run

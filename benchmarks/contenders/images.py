@@ -1,4 +1,4 @@
-"""Images to work on: their values do not matter for speed, so they are random."""
+"""Input images for the contenders; random, since the values do not influence the speed."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from benchmarks.workload import NUM_CLASSES, NUM_IMAGES, Workload
 
 
 def random_images(work: Workload) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [N, size, size, 1], fewer the larger they are, and labels int32 [N]."""
+    """Return random images uint8 [N, size, size, 1] and labels int32 [N]."""
     random = np.random.default_rng(0)
     count = num_images(work)
     images = random.integers(0, 256, (count, work.image_size, work.image_size, 1), np.uint8)
@@ -16,12 +16,12 @@ def random_images(work: Workload) -> tuple[np.ndarray, np.ndarray]:
 
 
 def num_images(work: Workload) -> int:
-    """N."""
+    """Return the number of images, lower for images larger than MNIST's, to bound the memory."""
     return NUM_IMAGES * 28**2 // max(28, work.image_size) ** 2
 
 
 def batches(count: int, batch_size: int) -> Iterator[np.ndarray]:
-    """Indices int [batch_size] of `count` images, epoch after epoch in another order, endless."""
+    """Yield batches of indices int [batch_size] below `count` without end, shuffled each epoch."""
     random = np.random.default_rng(0)
     while True:
         order = random.permutation(count)

@@ -1,4 +1,4 @@
-"""mnistvit's VisionTransformer, made of PyTorch's own encoder layers."""
+"""mnistvit's VisionTransformer, built from PyTorch's own encoder layers."""
 
 from benchmarks.contenders import Job
 from benchmarks.contenders.torch_job import make_job
@@ -9,7 +9,7 @@ from mnistvit.model import VisionTransformer
 
 
 def make(work: Workload) -> Job:
-    """The same function as ours: a linear head in place of its MLP."""
+    """Make a job of the same architecture as ours, with a linear head in place of its MLP."""
     model = VisionTransformer(
         num_channels=1,
         input_sizes=[work.image_size, work.image_size],

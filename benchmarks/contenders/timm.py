@@ -1,4 +1,4 @@
-"""timm's VisionTransformer, as it comes and with torch.compile."""
+"""timm's VisionTransformer, eager and with torch.compile."""
 
 import torch
 
@@ -11,17 +11,17 @@ from timm.models.vision_transformer import VisionTransformer
 
 
 def make(work: Workload) -> Job:
-    """As it comes (eager), with its fused attention."""
+    """Make a job of the eager model, with its fused attention."""
     return make_job(make_model(work), work)
 
 
 def make_compiled(work: Workload) -> Job:
-    """The same through torch.compile."""
+    """Make a job of the model compiled by torch.compile."""
     return make_job(torch.compile(make_model(work)), work)
 
 
 def make_model(work: Workload) -> VisionTransformer:
-    """The same function as ours, with the same number of parameters."""
+    """Build a model of the same architecture as ours, with the same number of parameters."""
     return VisionTransformer(
         img_size=work.image_size,
         patch_size=work.patch_size,

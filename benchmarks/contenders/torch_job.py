@@ -1,6 +1,7 @@
-"""The work of all contenders in PyTorch: what their README files show, with the fast options.
+"""Training and inference of all PyTorch contenders: the loops of their READMEs, fast options on.
 
-Import this before them: they import torchvision, which may need help.
+Import this module before the contenders: they import torchvision, which can fail without
+`import_torchvision_datasets`.
 """
 
 import itertools
@@ -13,14 +14,14 @@ from torch.nn import functional
 
 from benchmarks.contenders import Job
 from benchmarks.contenders.images import batches, random_images
-from benchmarks.workload import LARGEST_NORM, LEARNING_RATE, MEAN, STD, WEIGHT_DECAY, Workload
-from vit_hk.sources import import_torchvision_datasets
+from benchmarks.workload import LEARNING_RATE, MAX_NORM, MEAN, STD, WEIGHT_DECAY, Workload
+from vit_hk.data.sources.torchvision_sets import import_torchvision_datasets
 
 import_torchvision_datasets()
 
 
 def make_job(model: torch.nn.Module, work: Workload, difference: str = "") -> Job:
-    """A model of images float [B, 1, height, width] at its task; it may be compiled."""
+    """Make a job of a model for images float [B, 1, height, width], which may be compiled."""
     torch.set_num_threads(os.cpu_count() or 1)
     images, labels = random_images(work)
     images, labels = channels_first(images), torch.from_numpy(labels).long()
@@ -32,28 +33,33 @@ def make_job(model: torch.nn.Module, work: Workload, difference: str = "") -> Jo
 
 
 def count_parameters(model: torch.nn.Module) -> int:
-    """How many numbers are learned."""
+    """Return the number of learned parameters."""
     return sum(weights.numel() for weights in model.parameters())
 
 
 def channels_first(images: np.ndarray) -> torch.Tensor:
-    """From [N, height, width, channels] to [N, channels, height, width]."""
+    """Convert images from [N, height, width, channels] to [N, channels, height, width]."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
 def normalize(images: torch.Tensor, mean: float = MEAN, std: float = STD) -> torch.Tensor:
-    """Float images with mean 0 and deviation 1 from uint8 ones."""
+    """Convert uint8 images to float32 with mean 0 and standard deviation 1."""
     return (images.float() / 255 - mean) / std
 
 
-def make_adamw(model: torch.nn.Module, rate: float, decay: float) -> torch.optim.AdamW:
-    """Fused AdamW that decays weight matrices only, as ours."""
+def make_adamw(
+    model: torch.nn.Module, learning_rate: float, weight_decay: float
+) -> torch.optim.AdamW:
+    """Make a fused AdamW that decays weight matrices only, as ours does."""
     matrices, others = [], []
     for name, weights in model.named_parameters():
         decays = name.endswith("weight") and weights.ndim > 1
         (matrices if decays else others).append(weights)
-    groups = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=rate, fused=True)
+    groups = [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
 
 
 def _train(
@@ -68,7 +74,7 @@ def _train(
             optimizer.zero_grad()
             logits = model(normalize(images[chosen]))
             functional.cross_entropy(logits, labels[chosen]).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), LARGEST_NORM)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM)
             optimizer.step()
 
     return run

@@ -1,4 +1,4 @@
-"""vit-pytorch's ViT."""
+"""The ViT of vit-pytorch (lucidrains)."""
 
 from benchmarks.contenders import Job
 from benchmarks.contenders.torch_job import make_job
@@ -9,7 +9,7 @@ from vit_pytorch import ViT
 
 
 def make(work: Workload) -> Job:
-    """As near to ours as its options allow."""
+    """Make a job of the architecture that is closest to ours among its options."""
     model = ViT(
         image_size=work.image_size,
         patch_size=work.patch_size,

@@ -1,19 +1,19 @@
-"""Whole trainings on MNIST, for `make bench-99`. Each module has run(seed, limit) -> Finished."""
+"""Complete trainings on MNIST, for `make bench-99`: each module has run(seed, limit)."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class Finished:
-    """How one training ended.
+class TrainingResult:
+    """The result of one training.
 
     Attributes:
-      seconds: of the training with all that it compiles; the data lie in memory before.
-      compile_seconds: the part of it that compiles; 0 where nothing is compiled.
-      epochs: whole ones that were trained.
-      parameters: how many numbers are learned.
-      test_accuracy: of the final weights.
-      ended: why: "recipe" (it was over), "target" (the target was passed) or "limit" (of time).
+      seconds: duration of the training with all compilation; the data are in memory beforehand.
+      compile_seconds: the part of it that is compilation; 0 where nothing is compiled.
+      epochs: number of complete epochs.
+      parameters: number of learned parameters.
+      test_accuracy: accuracy of the final weights.
+      ended: "recipe" (all epochs are trained), "target" (accuracy reached) or "limit" (of time).
     """
 
     seconds: float

@@ -1,11 +1,11 @@
-"""The peers' look at the test images, after each epoch."""
+"""Test accuracy of the PyTorch models, measured after each epoch."""
 
 import numpy as np
 import torch
 
 
-def accuracy_of(model: torch.nn.Module, images: torch.Tensor, labels: np.ndarray) -> float:
-    """Share of normalised images float [N, 1, height, width] that are predicted right."""
+def measure_accuracy(model: torch.nn.Module, images: torch.Tensor, labels: np.ndarray) -> float:
+    """Return the accuracy on normalized images float32 [N, 1, height, width]."""
     model.eval()
     with torch.inference_mode():
         predicted = torch.cat([model(batch).argmax(dim=1) for batch in images.split(500)])

@@ -1,4 +1,4 @@
-"""mnistvit with the settings, augmentation and loop of its own; ends when it passes the target."""
+"""mnistvit with its own settings, augmentation and loop; it ends when it reaches the target."""
 
 import os
 import struct
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from benchmarks.contenders.torch_job import channels_first, count_parameters, normalize
-from benchmarks.recipes import Finished
-from benchmarks.recipes.accuracy import accuracy_of
+from benchmarks.recipes import TrainingResult
+from benchmarks.recipes.accuracy import measure_accuracy
 from benchmarks.recipes.settings import TARGET, load_mnist
 
 # isort: split
@@ -39,15 +39,15 @@ CONFIG = {
 }
 
 
-class StopTraining(Exception):  # noqa: N818 it is no error
-    """Ends mnistvit's loop; holds why."""
+class StopTraining(Exception):  # noqa: N818 (a signal, not an error)
+    """A signal that ends mnistvit's training loop; its text is the reason."""
 
 
 class TimedLoader:
-    """A loader whose epochs break off when the time is over."""
+    """A data loader that stops the training when the time is over."""
 
     def __init__(self, loader: torch.utils.data.DataLoader) -> None:
-        """Wrap a loader; `end` is set later."""
+        """Wrap a loader; the caller sets `end`, a value of time.perf_counter."""
         self.loader, self.end = loader, 0.0
 
     def __len__(self) -> int:
@@ -60,10 +60,10 @@ class TimedLoader:
             yield batch
 
 
-def run(seed: int, limit: float) -> Finished:
-    """Train until the target is passed, the recipe is over, or `limit` seconds have gone.
+def run(seed: int, limit: float) -> TrainingResult:
+    """Train until the target is reached, the recipe ends, or `limit` seconds are over.
 
-    The seconds leave out the looks at the test images.
+    The seconds exclude the evaluations on the test images.
     """
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(seed)
@@ -73,38 +73,39 @@ def run(seed: int, limit: float) -> Finished:
         _write_mnist(Path(folder), dataset.x_train, dataset.y_train)
         loader, _ = get_train_loaders_mnist(folder, CONFIG["batch_size"])
     model = VisionTransformer(**make_mnist_model_config(CONFIG))
-    timed = TimedLoader(loader)
+    timed_loader = TimedLoader(loader)
     accuracies: list[float] = []
-    looking = 0.0
+    evaluation_seconds = 0.0
 
-    def look(*_: object) -> None:
-        nonlocal looking
-        looked = time.perf_counter()
-        accuracies.append(accuracy_of(model, test_images, dataset.y_test))
-        looking += (spent := time.perf_counter() - looked)
-        timed.end += spent
+    def evaluate(*_: object) -> None:
+        nonlocal evaluation_seconds
+        evaluation_started = time.perf_counter()
+        accuracies.append(measure_accuracy(model, test_images, dataset.y_test))
+        spent = time.perf_counter() - evaluation_started
+        evaluation_seconds += spent
+        timed_loader.end += spent
         if accuracies[-1] >= TARGET:
             raise StopTraining("target")
 
-    wanted = ("num_epochs", "lr", "weight_decay", "epoch_lr_restart")
-    settings = {name: CONFIG[name] for name in wanted}
+    keys = ("num_epochs", "lr", "weight_decay", "epoch_lr_restart")
+    settings = {name: CONFIG[name] for name in keys}
     started, ended = time.perf_counter(), "recipe"
-    timed.end = started + limit
+    timed_loader.end = started + limit
     try:
-        train(model, timed, torch.nn.CrossEntropyLoss(), **settings, report_fn=look)
+        train(model, timed_loader, torch.nn.CrossEntropyLoss(), **settings, report_fn=evaluate)
     except StopTraining as stopped:
         ended = str(stopped)
-    seconds, epochs = time.perf_counter() - started - looking, len(accuracies)
+    seconds, epochs = time.perf_counter() - started - evaluation_seconds, len(accuracies)
     if ended == "limit":
-        accuracies.append(accuracy_of(model, test_images, dataset.y_test))
-    return Finished(seconds, 0.0, epochs, count_parameters(model), accuracies[-1], ended)
+        accuracies.append(measure_accuracy(model, test_images, dataset.y_test))
+    return TrainingResult(seconds, 0.0, epochs, count_parameters(model), accuracies[-1], ended)
 
 
 def _write_mnist(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """The files of MNIST where torchvision looks for them; mnistvit reads nothing else."""
+    """Write the files of MNIST where torchvision expects them, since mnistvit reads only these."""
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for part in ("train", "t10k"):  # it asks for both, and reads the first
+    for part in ("train", "t10k"):  # torchvision requires both, the training set is read
         header = struct.pack(">4i", 2051, len(images), *images.shape[1:3])
         (raw / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
         header = struct.pack(">2i", 2049, len(labels))

@@ -1,4 +1,4 @@
-"""timm's ViT of our size with our recipe; it ends with the first epoch that passes the target."""
+"""timm's ViT of our size with our recipe; it ends after the first epoch that reaches the target."""
 
 import os
 import time
@@ -14,43 +14,44 @@ from benchmarks.contenders.torch_job import (
     make_adamw,
     normalize,
 )
-from benchmarks.recipes import Finished
-from benchmarks.recipes.accuracy import accuracy_of
-from benchmarks.recipes.settings import TARGET, load_mnist, load_recipe
+from benchmarks.recipes import TrainingResult
+from benchmarks.recipes.accuracy import measure_accuracy
+from benchmarks.recipes.settings import RECIPE, TARGET, load_mnist, load_recipe
 from benchmarks.workload import PLAIN, Workload
 from vit_hk.errors import UserError
 from vit_hk.params import Params
 from vit_hk.training.data import prepare_data
 from vit_hk.training.optimizer import learning_rate_schedule
 
+# Keys of params.yaml's `train` for which this module supports one value only.
 PLAIN_TRAINING = {"optimizer": "adamw", "sam_rho": 0.0, "ema_decay": 0.0, "precision": "float32"}
 
 
-def run(seed: int, limit: float) -> Finished:
-    """Train until the target is passed, the recipe is over, or `limit` seconds have gone.
+def run(seed: int, limit: float) -> TrainingResult:
+    """Train until the target is reached, the recipe ends, or `limit` seconds are over.
 
-    The seconds leave out the looks at the test images.
+    The seconds exclude the evaluations on the test images.
 
     Raises:
-      UserError: the recipe has something that is not written here.
+      UserError: the recipe uses a setting that this module does not implement.
     """
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(seed)
     params, dataset = load_recipe(seed), load_mnist()
     _check(params)
     data, settings = prepare_data(dataset, params), params.train
-    (mean,), (std,) = data.mean, data.std
+    (mean,), (std,) = data.normalization.mean, data.normalization.std
     images, labels = channels_first(data.x_train), torch.from_numpy(data.y_train).long()
     test_images = normalize(channels_first(dataset.x_test), mean, std)
     steps = len(images) // settings.batch_size
     schedule = learning_rate_schedule(settings, steps)
     every_step = np.arange(settings.epochs * steps + 1)
-    rates = np.asarray(schedule(every_step)).tolist()  # all at once, by JAX
+    rates = np.asarray(schedule(every_step)).tolist()  # precomputed, as JAX computes the schedule
 
-    started, looking = time.perf_counter(), 0.0
+    started, evaluation_seconds = time.perf_counter(), 0.0
     model = _model(params)
     optimizer = make_adamw(model, 1.0, settings.weight_decay)
-    rate_of_step = torch.optim.lr_scheduler.LambdaLR(optimizer, rates.__getitem__)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rates.__getitem__)
     accuracy, ended, epoch = 0.0, "recipe", 0
     while epoch < settings.epochs and ended == "recipe":
         for chosen in torch.randperm(len(images))[: steps * settings.batch_size].split(
@@ -65,24 +66,24 @@ def run(seed: int, limit: float) -> Finished:
             if settings.grad_clip:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
             optimizer.step()
-            rate_of_step.step()
+            scheduler.step()
         epoch += 1
-        looked = time.perf_counter()
-        accuracy = accuracy_of(model, test_images, dataset.y_test)
-        looking += time.perf_counter() - looked
+        evaluation_started = time.perf_counter()
+        accuracy = measure_accuracy(model, test_images, dataset.y_test)
+        evaluation_seconds += time.perf_counter() - evaluation_started
         if accuracy >= TARGET:
             ended = "target"
-        elif time.perf_counter() - started - looking > limit:
+        elif time.perf_counter() - started - evaluation_seconds > limit:
             ended = "limit"
-    seconds = time.perf_counter() - started - looking
-    return Finished(seconds, 0.0, epoch, count_parameters(model), accuracy, ended)
+    seconds = time.perf_counter() - started - evaluation_seconds
+    return TrainingResult(seconds, 0.0, epoch, count_parameters(model), accuracy, ended)
 
 
-def random_shift(images: torch.Tensor, largest: int) -> torch.Tensor:
-    """As vit_hk.training.augment.random_shift, for images [B, 1, height, width]."""
+def random_shift(images: torch.Tensor, max_shift: int) -> torch.Tensor:
+    """Shift each image [1, height, width] at random, as vit_hk.training.augment does."""
     count, _, height, width = images.shape
-    padded = functional.pad(images, [largest] * 4)[:, 0]
-    down, right = torch.randint(0, 2 * largest + 1, (2, count, 1))
+    padded = functional.pad(images, [max_shift] * 4)[:, 0]
+    down, right = torch.randint(0, 2 * max_shift + 1, (2, count, 1))
     rows, columns = down + torch.arange(height), right + torch.arange(width)
     which = torch.arange(count)[:, None, None]
     return padded[which, rows[:, :, None], columns[:, None, :]][:, None]
@@ -104,10 +105,15 @@ def _model(params: Params) -> torch.nn.Module:
 
 
 def _check(params: Params) -> None:
+    """Check that this module implements all settings of the recipe."""
     model, train = params.model.model_dump(), params.train.model_dump()
-    odd = [f"model.{key}" for key, value in PLAIN.items() if model[key] != value]
-    odd += [f"train.{key}" for key, value in PLAIN_TRAINING.items() if train[key] != value]
+    supported = {f"model.{key}": (model[key], value) for key, value in PLAIN.items()}
+    supported |= {f"train.{key}": (train[key], value) for key, value in PLAIN_TRAINING.items()}
     augment = params.train.augment.model_dump()
-    odd += [f"train.augment.{key}" for key, value in augment.items() if value and key != "shift"]
-    if odd:
-        raise UserError(f"benchmarks/recipes/timm.py does not know {', '.join(odd)} of the recipe")
+    supported |= {f"train.augment.{k}": (v, 0) for k, v in augment.items() if k != "shift"}
+    for key, (found, allowed) in supported.items():
+        if found != allowed:
+            raise UserError(
+                f"{RECIPE}: {key} is {found}, benchmarks/recipes/timm.py supports only {allowed}; "
+                "change it in this file or in params.yaml"
+            )

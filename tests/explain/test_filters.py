@@ -5,17 +5,19 @@ from sklearn.decomposition import PCA
 from vit_hk.explain.filters import principal_filters
 
 
-def test_components_of_filters_that_are_made_of_two_pictures():
-    # Two pictures of 2 x 2 pixels in 2 channels, at right angles and of length 1.
+def test_components_of_filters_that_mix_two_patterns():
+    # Two orthonormal patterns of 2 x 2 pixels in 2 channels.
     stripe, corner = np.zeros((2, 2, 2)), np.zeros((2, 2, 2))
     stripe[0, :, 0] = [0.6, 0.8]
     corner[1, 1, 1] = -1
-    # Over the 4 filters their amounts have mean 0 and variances as 9 : 1.
-    amounts = np.array([[3.0, 3.0, -3.0, -3.0], [1.0, -1.0, 1.0, -1.0]])
-    filters = amounts[0, :, None] * stripe.ravel() + amounts[1, :, None] * corner.ravel() + 5.0
+    # Over the 4 filters the coefficients have mean 0 and variances 9 and 1.
+    coefficients = np.array([[3.0, 3.0, -3.0, -3.0], [1.0, -1.0, 1.0, -1.0]])
+    filters = (
+        coefficients[0, :, None] * stripe.ravel() + coefficients[1, :, None] * corner.ravel() + 5.0
+    )
     images, shares = principal_filters(filters.T, 2, 2)
     np.testing.assert_allclose(images[0], stripe, atol=1e-12)
-    np.testing.assert_allclose(images[1], -corner, atol=1e-12)  # the largest number is positive
+    np.testing.assert_allclose(images[1], -corner, atol=1e-12)  # the largest element is positive
     np.testing.assert_allclose(shares, [0.9, 0.1])
 
 
@@ -30,14 +32,14 @@ def test_equals_scikit_learn(width):
     np.testing.assert_allclose(np.abs(cosines), 1)
 
 
-def test_no_more_components_than_there_are():
+def test_count_is_limited_to_the_number_of_components():
     weights = np.random.default_rng(0).normal(size=(4, 9))
     images, shares = principal_filters(weights, 2, 28)
     assert images.shape == (4, 2, 2, 1)
     assert shares.sum() == pytest.approx(1)
 
 
-def test_a_single_filter_varies_in_nothing():
+def test_a_single_filter_has_no_variance():
     images, shares = principal_filters(np.ones((4, 1)), 2, 3)
     assert images.shape == (1, 2, 2, 1)
     assert shares.tolist() == [0]

@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
-from vit_hk.explain.methods import METHODS, explain, shares
+from vit_hk.explain.methods import METHODS, attribution_maps, normalize_maps
 
 
 @pytest.mark.parametrize(("pool", "registers"), [("cls", 0), ("cls", 2), ("gap", 0), ("gap", 2)])
-def test_a_map_for_each_method_that_sums_to_no_more_than_its_row(pool, registers):
+def test_each_method_gives_a_map_that_sums_to_at_most_its_row(pool, registers):
     tokens = (pool == "cls") + registers + 6
     random = np.random.default_rng(0)
     attention = random.dirichlet(np.ones(tokens), (3, 4, 2, tokens)).astype(np.float32)
     gradient = random.normal(size=attention.shape).astype(np.float32)
-    maps = explain(attention, gradient, 6, pool, "mean", 0.0)
+    maps = attribution_maps(attention, gradient, 6, pool, "mean", 0.0)
     assert maps.shape == (len(METHODS), 4, 6)
     assert maps.dtype == np.float32
     assert maps.min() >= 0
@@ -18,11 +18,13 @@ def test_a_map_for_each_method_that_sums_to_no_more_than_its_row(pool, registers
         assert maps[METHODS.index(method)].sum(axis=-1).max() <= 1 + 1e-5
 
 
-def test_methods_of_one_layer_by_hand():
+def test_methods_on_one_known_layer():
     # Class token and two patches; one head.
     attention = np.array([[0.2, 0.3, 0.5], [0.1, 0.8, 0.1], [0.6, 0.2, 0.2]])
     gradient = np.array([[1.0, 4.0, -2.0], [9.0, 9.0, 9.0], [9.0, 9.0, 9.0]])
-    maps = explain(attention[None, None, None], gradient[None, None, None], 2, "cls", "mean", 0.0)
+    maps = attribution_maps(
+        attention[None, None, None], gradient[None, None, None], 2, "cls", "mean", 0.0
+    )
     by_name = dict(zip(METHODS, maps[:, 0], strict=True))
     np.testing.assert_allclose(by_name["last_layer"], [0.3, 0.5])
     np.testing.assert_allclose(by_name["rollout"], [0.15, 0.25])
@@ -31,11 +33,11 @@ def test_methods_of_one_layer_by_hand():
     np.testing.assert_allclose(by_name["gradient_rollout"], [0.6 / 1.2, 0.0])
 
 
-def test_only_the_gradient_methods_know_the_class():
+def test_only_the_gradient_methods_depend_on_the_class():
     random = np.random.default_rng(0)
     attention = random.dirichlet(np.ones(5), (2, 3, 2, 5))
     first, second = (
-        explain(attention, random.normal(size=attention.shape), 4, "cls", "mean", 0.0)
+        attribution_maps(attention, random.normal(size=attention.shape), 4, "cls", "mean", 0.0)
         for _ in range(2)
     )
     differs = [(one != other).any() for one, other in zip(first, second, strict=True)]
@@ -44,10 +46,10 @@ def test_only_the_gradient_methods_know_the_class():
     }  # fmt: skip
 
 
-def test_rollout_takes_its_settings():
+def test_rollout_depends_on_its_settings():
     attention = np.random.default_rng(0).dirichlet(np.ones(5), (2, 3, 2, 5))
     plain, fused, discarded = (
-        explain(attention, attention, 4, "cls", fusion, ratio)
+        attribution_maps(attention, attention, 4, "cls", fusion, ratio)
         for fusion, ratio in [("mean", 0.0), ("max", 0.0), ("mean", 0.8)]
     )
     rollout = METHODS.index("rollout")
@@ -55,6 +57,8 @@ def test_rollout_takes_its_settings():
     assert (plain[rollout] != discarded[rollout]).any()
 
 
-def test_shares_sum_to_1_and_keep_their_ratios():
+def test_normalized_maps_sum_to_1_and_keep_their_ratios():
     maps = np.array([[[1.0, 3.0], [0.2, 0.2]], [[0.0, 0.0], [5.0, 0.0]]])
-    np.testing.assert_allclose(shares(maps), [[[0.25, 0.75], [0.5, 0.5]], [[0.0, 0.0], [1.0, 0.0]]])
+    np.testing.assert_allclose(
+        normalize_maps(maps), [[[0.25, 0.75], [0.5, 0.5]], [[0.0, 0.0], [1.0, 0.0]]]
+    )

@@ -13,22 +13,22 @@ def settings(pool: str, position: str) -> ModelSettings:
 
 
 @pytest.mark.parametrize(("pool", "before"), [("cls", 1), ("gap", 0)])
-def test_learned_positions_come_without_the_class_tokens(pool, before):
+def test_learned_positions_exclude_that_of_the_class_token(pool, before):
     table = np.random.default_rng(0).normal(size=(before + 6, 8)).astype(np.float32)
     positions = patch_positions({"vit": {"position": table}}, settings(pool, "learned"), (2, 3))
     np.testing.assert_array_equal(positions, table[before:])
 
 
-def test_fixed_positions_are_most_like_those_of_their_own_row_and_column():
+def test_fixed_positions_are_most_similar_within_a_row_and_column():
     positions = patch_positions({}, settings("cls", "sincos2d"), (4, 5))
     assert positions.shape == (20, 8)
     similarity = cosine_similarity(positions).reshape(4, 5, 4, 5)
-    # Neighbours are more alike than patches two steps away in both directions.
+    # Neighbours in a row or a column are more similar than patches two steps away.
     assert similarity[1, 1, 1, 2] > similarity[1, 1, 3, 3]
     assert similarity[1, 1, 2, 1] > similarity[1, 1, 3, 3]
 
 
-def test_cosines_by_hand():
+def test_cosines_of_known_vectors():
     vectors = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, -3.0], [-1.0, 0.0]])
     half = 0.5**0.5
     np.testing.assert_allclose(
@@ -38,13 +38,13 @@ def test_cosines_by_hand():
     )
 
 
-def test_a_vector_of_zeros_is_like_no_other():
+def test_a_vector_of_zeros_has_cosine_0():
     np.testing.assert_array_equal(
         cosine_similarity(np.array([[0.0, 0.0], [1.0, 0.0]])), [[0, 0], [0, 1]]
     )
 
 
-def test_rounding_leaves_no_cosine_above_1():
+def test_rounding_gives_no_cosine_above_1():
     vectors = np.random.default_rng(0).normal(size=(100, 7)).astype(np.float32)
     similarity = cosine_similarity(vectors)
     assert similarity.max() == 1

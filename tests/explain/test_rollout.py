@@ -24,7 +24,7 @@ ATTENTION = np.array(
         ("min", [[0.6, 0.4], [0.3, 0.7]]),
     ],
 )
-def test_two_layers_by_hand(fusion, expected):
+def test_rollout_of_two_known_layers(fusion, expected):
     (rollout,) = attention_rollout(ATTENTION, "gap", fusion)
     np.testing.assert_allclose(rollout, expected, rtol=1e-12)
 
@@ -32,33 +32,33 @@ def test_two_layers_by_hand(fusion, expected):
 FUSED = np.array([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [0.05, 0.15, 0.8]])[np.newaxis, np.newaxis]
 
 
-def test_the_smallest_weights_go_but_none_towards_the_class_token():
-    # Half of the 6 others: .15, .2 and the first .3; though .05 and .1 are smaller.
-    kept = discard_smallest(FUSED, 0.5, "cls")
-    np.testing.assert_array_equal(kept[0, 0], [[0.5, 0, 0], [0.1, 0.6, 0.3], [0.05, 0, 0.8]])
+def test_the_smallest_weights_are_discarded_except_for_the_class_token():
+    # Half of the 6 candidates: .15, .2 and the first .3. In the first column, .05 and .1 stay.
+    result = discard_smallest(FUSED, 0.5, "cls")
+    np.testing.assert_array_equal(result[0, 0], [[0.5, 0, 0], [0.1, 0.6, 0.3], [0.05, 0, 0.8]])
 
 
-def test_without_a_class_token_every_weight_can_go():
+def test_without_a_class_token_every_weight_is_a_candidate():
     # 3 of 9, rounded down from 3.6: .05, .1 and .15.
-    kept = discard_smallest(FUSED, 0.4, "gap")
-    np.testing.assert_array_equal(kept[0, 0], [[0.5, 0.3, 0.2], [0, 0.6, 0.3], [0, 0, 0.8]])
+    result = discard_smallest(FUSED, 0.4, "gap")
+    np.testing.assert_array_equal(result[0, 0], [[0.5, 0.3, 0.2], [0, 0.6, 0.3], [0, 0, 0.8]])
 
 
-def test_nothing_is_discarded_by_default_and_the_input_stays():
+def test_ratio_0_discards_nothing_and_the_input_is_not_modified():
     before = FUSED.copy()
     np.testing.assert_array_equal(discard_smallest(FUSED, 0.0, "cls"), FUSED)
     discard_smallest(FUSED, 0.9, "cls")
     np.testing.assert_array_equal(FUSED, before)
 
 
-def test_each_image_and_layer_discards_its_own():
+def test_each_image_and_layer_is_discarded_independently():
     random = np.random.default_rng(0)
     fused = random.random((2, 3, 5, 5)) * np.array([1.0, 10.0, 100.0]).reshape(3, 1, 1)
-    kept = discard_smallest(fused, 0.6, "gap")
-    assert ((kept == 0).sum(axis=(-2, -1)) == 15).all()
+    result = discard_smallest(fused, 0.6, "gap")
+    assert ((result == 0).sum(axis=(-2, -1)) == 15).all()
     for place in np.ndindex(2, 3):
         alone = discard_smallest(fused[place][np.newaxis, np.newaxis], 0.6, "gap")
-        np.testing.assert_array_equal(alone[0, 0], kept[place])
+        np.testing.assert_array_equal(alone[0, 0], result[place])
 
 
 @pytest.mark.parametrize("fusion", ["mean", "max", "min"])
@@ -72,7 +72,7 @@ def test_rows_sum_to_1(fusion, ratio):
     np.testing.assert_allclose(rollout.sum(axis=-1), 1, rtol=1e-5)
 
 
-def test_tokens_that_look_only_at_themselves_stay_where_they_are():
+def test_tokens_that_attend_only_to_themselves_give_the_identity():
     identity = np.tile(np.eye(4), (3, 2, 1, 1))
     np.testing.assert_array_equal(roll_out(identity), np.tile(np.eye(4), (2, 1, 1)))
 

@@ -3,7 +3,7 @@ import pytest
 
 from vit_hk.explain.token_shares import token_kinds, token_shares
 
-# Tokens: class, two registers, three patches.
+# Attention among the tokens class, two registers, three patches.
 ROWS = np.array(
     [
         [0.10, 0.20, 0.10, 0.30, 0.20, 0.10],
@@ -17,7 +17,7 @@ ROWS = np.array(
 ATTENTION = ROWS[np.newaxis, np.newaxis, np.newaxis]
 
 
-def test_sum_over_what_is_looked_at_mean_over_what_looks():
+def test_sum_over_key_tokens_and_mean_over_query_tokens():
     shares = token_shares(ATTENTION, 3, "cls")
     assert shares.shape == (1, 1, 1, 3, 3)
     np.testing.assert_allclose(
@@ -39,7 +39,7 @@ def test_order_of_the_tokens(tokens, pool, expected):
     assert token_kinds(tokens, 3, pool).tolist() == expected
 
 
-def test_kinds_that_are_not_there_give_and_get_nothing():
+def test_kinds_without_tokens_have_share_0():
     attention = np.random.default_rng(0).dirichlet(np.ones(4), (2, 3, 5, 4))
     shares = token_shares(attention, 4, "gap")
     assert shares.shape == (2, 3, 5, 3, 3)
@@ -47,7 +47,7 @@ def test_kinds_that_are_not_there_give_and_get_nothing():
     assert np.count_nonzero(shares) == 2 * 3 * 5
 
 
-def test_each_layer_image_and_head_stands_for_itself():
+def test_each_layer_image_and_head_is_independent():
     attention = np.random.default_rng(0).dirichlet(np.ones(6), (2, 3, 4, 6)).astype(np.float32)
     shares = token_shares(attention, 3, "cls")
     assert shares.dtype == np.float32

@@ -1,4 +1,4 @@
-"""Kill a running pipeline at random moments, in all the ways in which one gets killed."""
+"""Kills a running pipeline at random moments, by each signal and process that can be hit."""
 
 import os
 import random
@@ -12,72 +12,72 @@ from pathlib import Path
 import psutil
 from project_clone import Clone
 
-WITHOUT_DVC = {
+KILLS_OF_THE_TRAINER = {
     "trainer killed": signal.SIGKILL,
     "trainer terminated": signal.SIGTERM,
     "Ctrl-C": signal.SIGINT,
 }
-# "dvc alone killed" leaves a trainer behind that nobody waits for.
-WITH_DVC = {
-    **WITHOUT_DVC,
+# "dvc alone killed" leaves an orphaned trainer running.
+KILLS_OF_DVC = {
+    **KILLS_OF_THE_TRAINER,
     "whole group killed": signal.SIGKILL,
     "dvc alone killed": signal.SIGKILL,
 }
 DVC = ["dvc", "repro"]
 TRAINER = [sys.executable, "-m", "stages.train"]
-MEND = ["python", "-m", "vit_hk.dvc_files"]
+REPAIR = ["python", "-m", "vit_hk.dvc.repair"]
 
 
 class Kills:
     """Starts a command again and again in one project, and kills it each time.
 
-    Before dvc, what a killed one left half-written is removed, as `make repro` does.
+    Before each start of dvc, half-written files of DVC are removed, as `make repro` does.
 
     Attributes:
-      done: how often each way has been used on a command that was running.
-      refused: how often the command would not start beside a trainer that had been left behind.
-      mended: how often a file of DVC had been left half-written.
-      printed: all that the command has printed.
+      counts: how often a running command was killed in each way.
+      refused: how often the command did not start beside an orphaned trainer.
+      repaired: how often a half-written file of DVC was removed.
+      printed: the output of all runs of the command.
     """
 
-    def __init__(self, clone: Clone, command: list[str], seed: int, longest: float) -> None:
-        """Kill `command` in `clone` within `longest` seconds, at moments that follow from seed."""
-        self.clone, self.command, self.longest = clone, command, longest
-        self.ways = WITH_DVC if command[0] == "dvc" else WITHOUT_DVC
+    def __init__(self, clone: Clone, command: list[str], seed: int, max_seconds: float) -> None:
+        """Store what to kill, in which clone, and until when; the seed decides the moments."""
+        self.clone, self.command, self.max_seconds = clone, command, max_seconds
+        self.signals = KILLS_OF_DVC if command[0] == "dvc" else KILLS_OF_THE_TRAINER
         self.random = random.Random(seed)  # noqa: S311
-        self.done: Counter[str] = Counter()
-        self.refused = self.mended = 0
+        self.counts: Counter[str] = Counter()
+        self.refused = self.repaired = 0
         self.printed = ""
 
     def run(self, count: int) -> None:
-        """Kill the command `count` times, then let it end well."""
-        while self.done.total() < count:
-            self._round()
-        left = find_trainer(self.clone.folder)
-        if left:
-            _end(left)
-        code, printed = self._until_it_ends(self._start())
+        """Kill the command `count` times, then run it to its end."""
+        while self.counts.total() < count:
+            self._start_and_kill()
+        orphan = find_trainer(self.clone.folder)
+        if orphan:
+            _terminate(orphan)
+        code, printed = self._wait(self._start())
         assert code == 0, printed
 
-    def _round(self) -> None:
-        left = find_trainer(self.clone.folder)
+    def _start_and_kill(self) -> None:
+        orphan = find_trainer(self.clone.folder)
         process = self._start()
         try:
-            process.wait(self.random.uniform(0.0, self.longest))
+            process.wait(self.random.uniform(0.0, self.max_seconds))
         except subprocess.TimeoutExpired:
-            self._hit(process)
-        code, printed = self._until_it_ends(process)
-        # While Python imports, Ctrl-C is its own affair.
+            self._kill(process)
+        code, printed = self._wait(process)
+        # Ctrl-C while Python imports modules ends in its own traceback.
         assert "Traceback" not in printed or "KeyboardInterrupt" in printed, printed
         if code > 0 and "is in use by another training, process" in printed:
             self.refused += 1
-        if left and left.is_running():
-            _end(left)
+        if orphan and orphan.is_running():
+            _terminate(orphan)
 
     def _start(self) -> subprocess.Popen[bytes]:
         if self.command[0] == "dvc":
-            self.mended += len(self.clone.run(*MEND).splitlines())
-        # A file, since a trainer that is left behind would keep a pipe open.
+            self.repaired += len(self.clone.run(*REPAIR).splitlines())
+        # Output goes to a file, since an orphaned trainer would keep a pipe open.
         self.log = self.clone.folder / ".scratch" / "printed"
         self.log.parent.mkdir(exist_ok=True)
         with self.log.open("wb") as log:
@@ -86,17 +86,19 @@ class Kills:
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
-    def _hit(self, process: subprocess.Popen[bytes]) -> None:
-        way = self.random.choice(list(self.ways))
-        if way in ("whole group killed", "Ctrl-C"):
-            os.killpg(process.pid, self.ways[way])
-        elif way == "dvc alone killed":
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        kind = self.random.choice(list(self.signals))
+        if kind in ("whole group killed", "Ctrl-C"):
+            os.killpg(process.pid, self.signals[kind])
+        elif kind == "dvc alone killed":
             process.kill()
         else:
-            (trainer_of(process.pid) or psutil.Process(process.pid)).send_signal(self.ways[way])
-        self.done[way] += 1
+            trainer = find_trainer_of(process.pid) or psutil.Process(process.pid)
+            trainer.send_signal(self.signals[kind])
+        self.counts[kind] += 1
 
-    def _until_it_ends(self, process: subprocess.Popen[bytes]) -> tuple[int, str]:
+    def _wait(self, process: subprocess.Popen[bytes]) -> tuple[int, str]:
+        """Wait for the end of a process and return its exit code and output."""
         code = process.wait(600)
         printed = self.log.read_text("utf-8", errors="replace")
         self.printed += printed
@@ -104,35 +106,35 @@ class Kills:
 
 
 def find_trainer(folder: Path) -> psutil.Process | None:
-    """The process that trains in this project, whoever started it."""
+    """Return the process that trains in this project, whichever process started it."""
     for process in psutil.process_iter():
         try:
-            if _trains(process) and process.cwd() == str(folder.resolve()):
+            if _is_trainer(process) and process.cwd() == str(folder.resolve()):
                 return process
-        except psutil.Error:  # it has ended meanwhile, or is not ours
+        except psutil.Error:  # it has ended meanwhile, or belongs to another user
             continue
     return None
 
 
-def trainer_of(pid: int) -> psutil.Process | None:
-    """The training that this dvc has started, if it has."""
+def find_trainer_of(pid: int) -> psutil.Process | None:
+    """Return the training that this process has started, or None."""
     try:
-        return next(filter(_trains, psutil.Process(pid).children(recursive=True)), None)
+        return next(filter(_is_trainer, psutil.Process(pid).children(recursive=True)), None)
     except psutil.Error:
         return None
 
 
-def _trains(process: psutil.Process) -> bool:
-    return "stages.train" in process.cmdline()  # of a shell, it is part of a longer word
+def _is_trainer(process: psutil.Process) -> bool:
+    return "stages.train" in process.cmdline()  # a shell has it inside a longer argument
 
 
-def _end(process: psutil.Process) -> None:
+def _terminate(process: psutil.Process) -> None:
     process.terminate()
     process.wait(60)
 
 
 def wait_for(folder: Path, pattern: str, seconds: float = 60.0) -> Path:
-    """Wait until something in `folder` matches, and return it."""
+    """Wait until a file below `folder` matches `pattern`, and return it."""
     end = time.monotonic() + seconds
     while not (found := list(folder.glob(pattern))):
         assert time.monotonic() < end, f"{folder}: no {pattern}"

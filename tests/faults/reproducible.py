@@ -1,8 +1,8 @@
-"""`make reproducible`: the same bytes in fresh clones at different paths, and with kills between.
+"""`make reproducible`: the same bytes in fresh clones at different paths, and after kills.
 
     python tests/faults/reproducible.py [SEED]
 
-Runs the whole pipeline of the last commit on the 5,000 real digits of the offline sample.
+It runs the whole pipeline of the last commit on the 5,000 real digits of the offline sample.
 """
 
 import subprocess
@@ -12,31 +12,31 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from chaos import LONGEST, SMALL, check_same
+from chaos import MAX_SECONDS, SMALL, check_same_outputs
 from kills import DVC, Kills
 from project_clone import PROJECT, Clone, outputs
 
-KILLS = 10
+NUM_KILLS = 10
 
 
 def main() -> None:
-    """Print what was compared; fail where a byte differs."""
+    """Run the pipeline in three clones, and fail where an output differs by one byte."""
     seed = int(sys.argv[1]) if len(sys.argv) > 1 else 0
     with tempfile.TemporaryDirectory() as folder:
-        one = fresh_clone(Path(folder) / "one")
-        one.repro()
-        expected = outputs(one.folder)
-        other = fresh_clone(Path(folder) / "another place" / "Projékt zwei")
-        other.repro()
-        say_same(expected, other, "a second clone at another path")
-        killed = fresh_clone(Path(folder) / "killed")
-        kills = Kills(killed, DVC, seed, LONGEST)
-        kills.run(KILLS)
-        say_same(expected, killed, f"a third one after {kills.done.total()} kills, seed {seed}")
+        first = clone_with_small_model(Path(folder) / "first")
+        first.repro()
+        expected = outputs(first.folder)
+        second = clone_with_small_model(Path(folder) / "another place" / "Projékt zwei")
+        second.repro()
+        compare(expected, second, "a second clone at another path")
+        killed = clone_with_small_model(Path(folder) / "killed")
+        kills = Kills(killed, DVC, seed, MAX_SECONDS)
+        kills.run(NUM_KILLS)
+        compare(expected, killed, f"a clone after {kills.counts.total()} kills, seed {seed}")
 
 
-def fresh_clone(folder: Path) -> Clone:
-    """The last commit, with a small model."""
+def clone_with_small_model(folder: Path) -> Clone:
+    """Clone the last commit and set a small model."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["git", "clone", "--quiet", PROJECT, folder], check=True)
     clone = Clone(folder)
@@ -44,9 +44,9 @@ def fresh_clone(folder: Path) -> Clone:
     return clone
 
 
-def say_same(expected: dict[str, bytes], clone: Clone, name: str) -> None:
-    """Compare the outputs and say how many have the same bytes."""
-    check_same(expected, clone.folder)
+def compare(expected: dict[str, bytes], clone: Clone, name: str) -> None:
+    """Compare the outputs and print how many have the same bytes."""
+    check_same_outputs(expected, clone.folder)
     print(f"{name}: {len(expected)} files with the same bytes, dvc.lock among them")
 
 

@@ -14,9 +14,9 @@ TRAIN = [*DVC, "train"]
 
 
 @pytest.fixture(scope="module")
-def whole(reproduced, tmp_path_factory) -> Clone:
-    """A project after a longer training that nothing interrupted. Do not change it."""
-    folder = tmp_path_factory.mktemp("whole") / "project"
+def uninterrupted(reproduced, tmp_path_factory) -> Clone:
+    """Return a project after a longer training without interruption; do not change it."""
+    folder = tmp_path_factory.mktemp("uninterrupted") / "project"
     shutil.copytree(reproduced.folder, folder, symlinks=True)
     clone = Clone(folder)
     clone.set(**LONGER)
@@ -26,8 +26,8 @@ def whole(reproduced, tmp_path_factory) -> Clone:
 
 @pytest.fixture
 def clone(reproduced, tmp_path) -> Clone:
-    """A project at another path with the settings of `whole`, not trained with them yet."""
-    # DVC 3.67 runs no experiment beside the workspace where a path has letters outside ASCII.
+    """Return an untrained project with the settings of `uninterrupted`, at another path."""
+    # DVC 3.67 runs no experiment in a temporary folder if the path has characters outside ASCII.
     folder = tmp_path / "elsewhere"
     shutil.copytree(
         reproduced.folder, folder, symlinks=True, ignore=shutil.ignore_patterns(".scratch")
@@ -38,15 +38,17 @@ def clone(reproduced, tmp_path) -> Clone:
 
 
 @pytest.mark.parametrize(("command", "count"), [(TRAINER, 3), (TRAIN, 3)], ids=["trainer", "dvc"])
-def test_killed_runs_end_with_the_bytes_of_one_never_interrupted(whole, clone, command, count):
-    kills = Kills(clone, command, seed=count, longest=5.0)
+def test_killed_runs_end_with_the_bytes_of_an_uninterrupted_one(
+    uninterrupted, clone, command, count
+):
+    kills = Kills(clone, command, seed=count, max_seconds=5.0)
     kills.run(count)
     clone.repro("train")
-    assert outputs(clone.folder) == outputs(whole.folder)
+    assert outputs(clone.folder) == outputs(uninterrupted.folder)
     assert [path.name for path in clone.folder.glob(".scratch/train/*/*")] == []
 
 
-def test_trainer_that_outlived_its_dvc_and_a_new_one_never_write_together(whole, clone):
+def test_orphaned_trainer_and_a_new_one_never_write_together(uninterrupted, clone):
     clone.set(train__epochs=2000)
     environment = {"cwd": clone.folder, "env": clone.environment}
     first = subprocess.Popen(
@@ -55,20 +57,20 @@ def test_trainer_that_outlived_its_dvc_and_a_new_one_never_write_together(whole,
     wait_for(clone.folder, ".scratch/train/process")
     first.kill()
     first.wait()
-    left = find_trainer(clone.folder)
+    orphan = find_trainer(clone.folder)
     try:
-        for _ in range(2):  # with the same settings, and with others
+        for _ in range(2):  # with the same settings, then with others
             refused = clone.run(*TRAIN, expect=255)
-            assert f"is in use by another training, process {left.pid}; wait" in refused
+            assert f"is in use by another training, process {orphan.pid}; wait" in refused
             assert "Traceback" not in refused
             clone.set(train__epochs=12)
-        assert left.is_running()
+        assert orphan.is_running()
         assert not (clone.folder / "models/vit.safetensors").exists()
     finally:
-        left.send_signal(signal.SIGTERM)
-        left.wait(60)
+        orphan.send_signal(signal.SIGTERM)
+        orphan.wait(60)
     clone.repro("train")
-    assert outputs(clone.folder) == outputs(whole.folder)
+    assert outputs(clone.folder) == outputs(uninterrupted.folder)
 
 
 def test_second_dvc_beside_a_running_one_is_refused(clone):
@@ -84,12 +86,11 @@ def test_second_dvc_beside_a_running_one_is_refused(clone):
         assert "is busy" in second or "Unable to acquire lock" in second
         assert first.poll() is None
     finally:
-        left = find_trainer(clone.folder)
-        left.terminate()
+        find_trainer(clone.folder).terminate()
         first.wait(60)
 
 
-def test_experiments_go_on_from_where_they_were_killed(clone):
+def test_killed_experiment_resumes(clone):
     clone.run("git", "add", "--all")
     clone.run("git", "commit", "--quiet", "--message=settings")
     command = ["dvc", "exp", "run", "--temp", "-S", "train.epochs=30"]
@@ -97,9 +98,8 @@ def test_experiments_go_on_from_where_they_were_killed(clone):
         command, cwd=clone.folder, env=clone.environment, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    # The state lies in the project, not in the copy of it that the experiment runs in.
+    # The state lies in the project, not in the temporary copy that the experiment runs in.
     wait_for(clone.folder, ".scratch/train/*/*.sha256.json")
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
-    printed = clone.run("dvc", "exp", "run", "--temp", "-S", "train.epochs=30")
-    assert "goes on after step" in printed
+    assert "resumed after step" in clone.run(*command)

@@ -1,4 +1,4 @@
-"""Thousands of wrong data sets: the right arrays or one line, and never much memory."""
+"""Thousands of damaged data sets: the right arrays or one line, and never much memory."""
 
 import contextlib
 import struct
@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from mutations import mutations
 from npz_file import U1_HEADER, assert_same, npy, npy_by_hand, small_dataset, write_npz
 
-import vit_hk.dataset
-from vit_hk.dataset import ARRAYS, MAX_CHARACTERS, Dataset, load_dataset, save_dataset
+import vit_hk.data.dataset
+from vit_hk.data.dataset import ARRAYS, MAX_CHARACTERS, Dataset, load_dataset, save_dataset
 from vit_hk.errors import UserError
 
-LITTLE = 3e6  # bytes; a data set of these tests has some hundred
+MAX_PEAK = 3e6  # bytes; the small data set has some hundred
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def small() -> Dataset:
 
 @pytest.fixture(scope="module")
 def large() -> Dataset:
-    """16 MB, beside which Python's own objects count for nothing."""
+    """Return a data set of 16 MB, beside which Python's own objects are negligible."""
     images = np.random.default_rng(0).integers(0, 256, (20_000, 20, 40, 1), dtype=np.uint8)
     labels = np.arange(20_000, dtype=np.int32) % 2
     return Dataset(images, labels, images[:9], labels[:9], "mnist", "made for a test", ("a", "b"))
@@ -42,8 +42,8 @@ def path(tmp_path) -> Path:
     return tmp_path / "dataset.npz"
 
 
-def loaded_or_none(path: Path, one_line: Callable[[Exception], str]) -> Dataset | None:
-    """The data, or None after a UserError of one line that names the file."""
+def load_or_none(path: Path, one_line: Callable[[Exception], str]) -> Dataset | None:
+    """Return the data set, or None after a UserError of one line that names the file."""
     try:
         return load_dataset(path)
     except UserError as error:
@@ -53,8 +53,8 @@ def loaded_or_none(path: Path, one_line: Callable[[Exception], str]) -> Dataset 
     return None
 
 
-def peak(read: Callable[[], object]) -> int:
-    """The most bytes that Python and NumPy held at a time."""
+def peak_memory(read: Callable[[], object]) -> int:
+    """Return the maximum number of bytes that Python and NumPy held at a time."""
     tracemalloc.start()
     try:
         read()
@@ -63,7 +63,7 @@ def peak(read: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-# Bytes of the file.
+# Damage to bytes of the file.
 
 
 @mutations(500)
@@ -71,17 +71,17 @@ def peak(read: Callable[[], object]) -> int:
     edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=4)
 )
 @example(edits=[])
-def test_flipped_bits_give_the_right_data_or_are_refused(small, path, one_line, edits):
+def test_flipped_bits_give_the_same_data_or_are_refused(small, path, one_line, edits):
     save_dataset(small, path)
     raw = bytearray(path.read_bytes())
-    for place, change in edits:
-        raw[int(place * len(raw))] ^= change
+    for position, change in edits:
+        raw[int(position * len(raw))] ^= change
     path.write_bytes(raw)
-    loaded = loaded_or_none(path, one_line)
+    loaded = load_or_none(path, one_line)
     if loaded is None:
         assert edits
     else:
-        # Some fields, such as the time of a member, hold nothing that matters.
+        # Some fields, such as the time of a member, do not affect the arrays.
         assert_same(loaded, small)
 
 
@@ -90,27 +90,27 @@ def test_flipped_bits_give_the_right_data_or_are_refused(small, path, one_line, 
     start=st.floats(0, 1), length=st.integers(0, 400), inserted=st.binary(max_size=30),
     compressed=st.booleans(),
 )  # fmt: skip
-def test_bytes_cut_out_and_put_in_give_the_right_data_or_are_refused(
+def test_deleted_and_inserted_bytes_give_the_same_data_or_are_refused(
     small, path, one_line, start, length, inserted, compressed
 ):
     write_npz(path, small, compression=zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED)
     raw = path.read_bytes()
-    place = int(start * len(raw))
-    path.write_bytes(raw[:place] + inserted + raw[place + length :])
-    loaded = loaded_or_none(path, one_line)
+    position = int(start * len(raw))
+    path.write_bytes(raw[:position] + inserted + raw[position + length :])
+    loaded = load_or_none(path, one_line)
     if loaded is not None:
         assert_same(loaded, small)
 
 
-def test_name_of_60_000_letters_is_not_quoted_in_full(small, path, one_line):
+def test_name_of_60_000_characters_is_not_quoted_in_full(small, path, one_line):
     write_npz(path, small, more=(("more", bytes(2**17)),))
     raw = bytearray(path.read_bytes())
     struct.pack_into("<H", raw, 26, 60_000)  # length of the first member's name
     path.write_bytes(raw)
-    assert loaded_or_none(path, one_line) is None
+    assert load_or_none(path, one_line) is None
 
 
-# One array of the file, with right checksums, so that its header and data are what decides.
+# One array of the file with valid checksums, so that its header and data are checked.
 
 
 @mutations(200)
@@ -120,7 +120,7 @@ def test_name_of_60_000_letters_is_not_quoted_in_full(small, path, one_line):
 )
 def test_random_array_is_refused(small, path, one_line, content):
     write_npz(path, small, {"y_train": content})
-    assert loaded_or_none(path, one_line) is None
+    assert load_or_none(path, one_line) is None
 
 
 SIZES = st.integers(-2, 6) | st.sampled_from([10**5, 2**31, 2**32, 2**63 - 1, 2**64, 10**30])
@@ -133,27 +133,27 @@ SIZES = st.integers(-2, 6) | st.sampled_from([10**5, 2**31, 2**32, 2**63 - 1, 2*
     held=st.integers(0, 64),
     compressed=st.booleans(),
 )
-def test_any_declared_shape_is_right_or_refused_before_memory_is_taken(
+def test_any_declared_shape_is_valid_or_refused_before_memory_is_allocated(
     small, path, one_line, shape, descr, held, compressed
 ):
     header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}}}"
-    packing = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
-    write_npz(path, small, {"x_train": npy_by_hand(header, bytes(held))}, compression=packing)
+    compression = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    write_npz(path, small, {"x_train": npy_by_hand(header, bytes(held))}, compression=compression)
 
     def read() -> None:
-        loaded = loaded_or_none(path, one_line)
-        # The only right one: the count of labels, the size of the test images, 24 bytes.
-        right = descr == "|u1" and held == 24 and shape in ((4, 3, 2), (4, 3, 2, 1))
-        assert (loaded is not None) == right
+        loaded = load_or_none(path, one_line)
+        # The only valid one: as many as the labels, of the size of the test images, 24 bytes.
+        valid = descr == "|u1" and held == 24 and shape in ((4, 3, 2), (4, 3, 2, 1))
+        assert (loaded is not None) == valid
 
-    assert peak(read) < LITTLE
-
-
-# Whole arrays.
+    assert peak_memory(read) < MAX_PEAK
 
 
-def is_right(arrays: dict[str, np.ndarray]) -> bool:
-    """The schema once more, put as simply as can be."""
+# Other arrays.
+
+
+def is_valid(arrays: dict[str, np.ndarray]) -> bool:
+    """Check the schema independently of the code, as simply as possible."""
     if set(ARRAYS) - set(arrays):
         return False
     for name, axes in (("name", 0), ("source", 0), ("class_names", 1)):
@@ -183,15 +183,16 @@ NEW_VALUES = st.sampled_from(
         "x" * MAX_CHARACTERS, "x" * (MAX_CHARACTERS + 1), "é", "\x1b[2J",
     ]
 )  # fmt: skip
+AXES = st.sampled_from(["add", "flatten", "transpose", "fortran", "none"])
 DTYPES = st.sampled_from(
     ["u1", "i1", ">u2", "<i4", ">i8", "u8", "f2", "f4", "f8", "c8", "?", "U3", "S3"]
 )
 CHANGES = st.lists(
     st.one_of(
         st.tuples(st.just("drop"), st.none()),
-        st.tuples(st.just("type"), DTYPES),
+        st.tuples(st.just("dtype"), DTYPES),
         st.tuples(st.just("count"), st.integers(0, 6)),
-        st.tuples(st.just("axes"), st.sampled_from(["add", "flatten", "turn", "fortran", "none"])),
+        st.tuples(st.just("axes"), AXES),
         st.tuples(st.just("value"), NEW_VALUES),
         st.tuples(st.just("all"), NEW_VALUES),
     ),
@@ -200,29 +201,29 @@ CHANGES = st.lists(
 )
 
 
-def changed(array: np.ndarray, kind: str, how: object) -> np.ndarray | None:
-    match kind, how:
+def changed(array: np.ndarray, kind: str, to: object) -> np.ndarray | None:
+    match kind, to:
         case "drop", _:
             return None
-        case "type", _:
-            return array.astype(how)
+        case "dtype", _:
+            return array.astype(to)
         case "count", _:
-            return np.resize(array, (how, *array.shape[1:]))
+            return np.resize(array, (to, *array.shape[1:]))
         case "axes", "add":
             return array[..., np.newaxis]
         case "axes", "flatten":
             return array.ravel()
-        case "axes", "turn":
+        case "axes", "transpose":
             return array.T
         case "axes", "fortran":
             return np.asfortranarray(array)
         case "axes", _:
             return array.ravel()[:1].reshape(())
-        case "value", _:  # one place, in a type that can hold both
+        case "value", _:  # the last one, in a dtype that holds both
             values = array.ravel().tolist()
-            return np.array([*values[:-1], how]).reshape(array.shape) if values else array
+            return np.array([*values[:-1], to]).reshape(array.shape) if values else array
         case _:
-            return np.full(array.shape, how)
+            return np.full(array.shape, to)
 
 
 @mutations(600)
@@ -230,54 +231,55 @@ def changed(array: np.ndarray, kind: str, how: object) -> np.ndarray | None:
     names=st.lists(st.sampled_from(ARRAYS), min_size=1, max_size=2), changes=CHANGES,
     compressed=st.booleans(),
 )  # fmt: skip
-def test_changed_arrays_are_loaded_exactly_where_they_are_right(
+def test_changed_arrays_are_loaded_exactly_if_they_are_valid(
     small, path, one_line, names, changes, compressed
 ):
     arrays: dict[str, np.ndarray | None] = {n: np.array(getattr(small, n)) for n in ARRAYS}
-    for name, (kind, how) in zip(names, changes, strict=False):
+    for name, (kind, to) in zip(names, changes, strict=False):
         if arrays[name] is not None:
             with warnings.catch_warnings(), contextlib.suppress(ValueError, OverflowError):
-                warnings.simplefilter("ignore")  # NumPy's, of a cast that loses something
-                arrays[name] = changed(arrays[name], kind, how)
-    packing = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
-    write_npz(path, small, arrays, compression=packing)
-    loaded = loaded_or_none(path, one_line)
-    kept = {name: array for name, array in arrays.items() if array is not None}
-    assert (loaded is not None) == is_right(kept)
+                warnings.simplefilter("ignore")  # NumPy warns of casts that lose digits
+                arrays[name] = changed(arrays[name], kind, to)
+    compression = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    write_npz(path, small, arrays, compression=compression)
+    loaded = load_or_none(path, one_line)
+    written = {name: array for name, array in arrays.items() if array is not None}
+    assert (loaded is not None) == is_valid(written)
     if loaded is not None:
-        wanted = {n: a.reshape((*a.shape, 1)[:4]) if n[0] == "x" else a for n, a in kept.items()}
-        wanted |= {n: kept[n].astype(np.int32) for n in ("y_train", "y_test")}
-        texts = {n: str(kept[n]) for n in ("name", "source")}
-        names_of_classes = tuple(kept["class_names"].tolist())
-        assert_same(loaded, Dataset(**(wanted | texts | {"class_names": names_of_classes})))
+        images = {n: written[n].reshape((*written[n].shape, 1)[:4]) for n in ("x_train", "x_test")}
+        labels = {n: written[n].astype(np.int32) for n in ("y_train", "y_test")}
+        texts = {n: str(written[n]) for n in ("name", "source")}
+        class_names = tuple(written["class_names"].tolist())
+        assert_same(loaded, Dataset(**images, **labels, **texts, class_names=class_names))
 
 
 @mutations(50)
 @given(
     name=st.sampled_from(ARRAYS),
-    again=st.sampled_from(ARRAYS),
+    source=st.sampled_from(ARRAYS),
     suffix=st.sampled_from(["", ".npy"]),
 )
-def test_array_that_is_there_twice_is_refused(small, path, one_line, name, again, suffix):
-    # Readers differ in which of the two they take.
-    write_npz(path, small, more=((name + suffix, npy(np.array(getattr(small, again)))),))
-    assert loaded_or_none(path, one_line) is None
+def test_duplicate_array_is_refused(small, path, one_line, name, source, suffix):
+    # Other readers of NPZ files differ in which of the two they return.
+    write_npz(path, small, more=((name + suffix, npy(np.array(getattr(small, source)))),))
+    assert load_or_none(path, one_line) is None
 
 
 # Memory.
 
 
-@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_reading_takes_less_than_twice_the_size(large, path, packing, order):
-    write_npz(path, large, {"x_train": np.array(large.x_train, order=order)}, compression=packing)
+def test_reading_takes_less_than_twice_the_size(large, path, compression, order):
+    changes = {"x_train": np.array(large.x_train, order=order)}
+    write_npz(path, large, changes, compression=compression)
     size = large.x_train.nbytes + large.y_train.nbytes
-    assert peak(lambda: load_dataset(path)) < 1.5 * size
+    assert peak_memory(lambda: load_dataset(path)) < 1.5 * size
 
 
 @pytest.fixture
 def refused(path, one_line) -> Callable[[], tuple[str, int]]:
-    """The message about the file, and the most bytes that were held until it came."""
+    """Return a function that loads the file, and returns the message and the peak memory."""
 
     def read() -> tuple[str, int]:
         messages: list[str] = []
@@ -287,60 +289,60 @@ def refused(path, one_line) -> Callable[[], tuple[str, int]]:
                 load_dataset(path)
             messages.append(one_line(caught.value))
 
-        most = peak(load)
-        return messages[0], most
+        memory = peak_memory(load)
+        return messages[0], memory
 
     return read
 
 
-def test_zip_bomb_takes_no_memory(small, path, refused):
-    # 64 MiB of zeros in 64 KiB, behind a header that asks for 24 bytes.
+def test_zip_bomb_is_not_decompressed(small, path, refused):
+    # 64 MiB of zeros in 64 KiB, with a header that claims 24 bytes.
     content = npy_by_hand(U1_HEADER.format("(4, 3, 2, 1)"), bytes(2**26))
     write_npz(path, small, {"x_train": content}, compression=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 2**17
-    message, most = refused()
+    message, memory = refused()
     assert "x_train claims 24 bytes of data, its part of the file 67,108,864" in message
-    assert most < LITTLE
+    assert memory < MAX_PEAK
 
 
-def test_honest_bomb_over_the_limit_takes_no_memory(small, path, refused, monkeypatch):
-    monkeypatch.setattr(vit_hk.dataset, "MAX_BYTES", 2**25)
+def test_array_over_the_limit_is_not_decompressed(small, path, refused, monkeypatch):
+    monkeypatch.setattr(vit_hk.data.dataset, "MAX_BYTES", 2**25)
     content = npy_by_hand(U1_HEADER.format(f"({2**16}, 32, 32)"), bytes(2**26))
     write_npz(path, small, {"x_train": content}, compression=zipfile.ZIP_DEFLATED)
-    message, most = refused()
+    message, memory = refused()
     assert f"at most {2**25:,} are allowed" in message
-    assert most < LITTLE
+    assert memory < MAX_PEAK
 
 
 @pytest.mark.parametrize("version", [(2, 0), (3, 0)])
-def test_header_of_16_mebibytes_takes_no_memory(small, path, refused, version):
+def test_header_of_16_mebibytes_is_not_read(small, path, refused, version):
     content = npy_by_hand(b" " * 2**24, version=version)
     write_npz(path, small, {"x_train": content}, compression=zipfile.ZIP_DEFLATED)
-    message, most = refused()
+    message, memory = refused()
     assert f"x_train has .npy version {version}; allowed: 1.0" in message
-    assert most < LITTLE
+    assert memory < MAX_PEAK
 
 
-def test_millions_of_class_names_take_no_memory(large, path, refused):
-    # Four bytes each in the file, and many times that as texts.
+def test_millions_of_class_names_are_refused_in_little_memory(large, path, refused):
+    # Four bytes each in the file, and many times that as Python strings.
     write_npz(path, large, {"class_names": np.full(2_000_000, "a")})
-    message, most = refused()
+    message, memory = refused()
     assert "class_names is <U1 [2000000]; allowed: at most 10,000 texts" in message
-    assert most < 2 * path.stat().st_size
+    assert memory < 2 * path.stat().st_size
 
 
-def test_millions_of_wrong_labels_take_little_more_than_themselves(small, path, refused):
+def test_millions_of_wrong_labels_are_refused_in_little_memory(small, path, refused):
     images = np.zeros((2_000_000, 2, 1), np.uint8)
     changes = {"x_train": images, "y_train": np.full(2_000_000, 9, np.int8)}
     write_npz(path, small, changes)
-    message, most = refused()
+    message, memory = refused()
     assert "(2,000,000 are wrong)" in message
-    assert most < 2 * path.stat().st_size
+    assert memory < 2 * path.stat().st_size
 
 
-LITTLE_MEMORY = """
+LOAD_IN_32_MIB = """
 import resource, sys
-from vit_hk.dataset import load_dataset
+from vit_hk.data.dataset import load_dataset
 from vit_hk.errors import one_line_errors
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + 2**25, held + 2**25))
@@ -349,11 +351,11 @@ with one_line_errors():
 """
 
 
-def test_data_set_that_does_not_fit_into_memory_ends_in_one_line(small, path, project):
+def test_data_set_that_does_not_fit_into_memory_is_reported_in_one_line(small, path, project):
     content = npy_by_hand(U1_HEADER.format(f"(4, {2**12}, {2**12})"), bytes(2**26))
     write_npz(path, small, {"x_train": content}, compression=zipfile.ZIP_DEFLATED)
     run = subprocess.run(
-        [sys.executable, "-c", LITTLE_MEMORY, path],
+        [sys.executable, "-c", LOAD_IN_32_MIB, path],
         cwd=project, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 1

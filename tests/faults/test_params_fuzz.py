@@ -1,4 +1,4 @@
-"""Anything at all as params.yaml: valid settings, or one line; never a traceback, never long."""
+"""Arbitrary content in params.yaml: valid settings or one short line, never a traceback."""
 
 import copy
 import tracemalloc
@@ -41,7 +41,7 @@ class _WithoutAliases(yaml.SafeDumper):
 
 @pytest.fixture
 def read(tmp_path, one_line) -> Callable[[str | bytes], Params | str]:
-    """What becomes of a file with this content: settings, or the message about it."""
+    """Return a function that loads content as a file, and returns settings or the message."""
     path = tmp_path / "params.yaml"
 
     def load(content: str | bytes) -> Params | str:
@@ -62,13 +62,14 @@ def dump(tree: Any, **options: Any) -> str:
 
 
 def mappings(tree: dict) -> list[dict]:
+    """Return a mapping and all mappings inside it."""
     return [tree] + [
         m for value in tree.values() if isinstance(value, dict) for m in mappings(value)
     ]
 
 
 def paths(tree: dict[str, Any], above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Of all keys, sections too."""
+    """Return the paths of all keys, those of sections included."""
     found = []
     for name, value in tree.items():
         found.append((*above, name))
@@ -77,30 +78,31 @@ def paths(tree: dict[str, Any], above: tuple[str, ...] = ()) -> list[tuple[str, 
 
 
 def section_of(tree: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """Return the mapping that holds the last key of a path."""
     for name in path[:-1]:
         tree = tree[name]
     return tree
 
 
 @mutations(400)
-@given(place=st.integers(0, 999), value=VALUES)
-def test_any_value_is_taken_as_it_stands_or_its_key_is_named(read, tree, place, value):
-    changed = copy.deepcopy(tree)  # hypothesis gives one fixture to all examples
-    path = paths(changed)[place % len(paths(changed))]
+@given(number=st.integers(0, 999), value=VALUES)
+def test_any_value_is_loaded_unchanged_or_its_key_is_named(read, tree, number, value):
+    changed = copy.deepcopy(tree)  # Hypothesis gives the same fixture to all examples
+    path = paths(changed)[number % len(paths(changed))]
     section_of(changed, path)[path[-1]] = value
     loaded = read(dump(changed))
     if isinstance(loaded, str):
-        # A wrong key within the value is told by its line.
+        # A wrong key inside the value is reported by its line.
         assert path[-1] in loaded or "is not valid YAML at line " in loaded
     else:
         assert loaded.model_dump() == changed
 
 
 @mutations(200)
-@given(place=st.integers(0, 99), key=KEYS, value=SCALARS)
-def test_any_new_key_is_refused_and_named(read, tree, place, key, value):
+@given(number=st.integers(0, 99), key=KEYS, value=SCALARS)
+def test_any_unknown_key_is_refused_and_named(read, tree, number, key, value):
     changed = copy.deepcopy(tree)
-    section = mappings(changed)[place % len(mappings(changed))]
+    section = mappings(changed)[number % len(mappings(changed))]
     if key in section:
         return
     section[key] = value
@@ -114,14 +116,14 @@ def test_any_new_key_is_refused_and_named(read, tree, place, key, value):
 @given(changes=CHANGES)
 def test_any_change_of_the_tree_is_valid_or_refused(read, tree, changes):
     tree = copy.deepcopy(tree)
-    for action, place, key, value in changes:
-        section = mappings(tree)[place % len(mappings(tree))]
+    for action, number, key, value in changes:
+        section = mappings(tree)[number % len(mappings(tree))]
         if action == "put":
             section[key] = value
         elif section:
-            del section[list(section)[place % len(section)]]
+            del section[list(section)[number % len(section)]]
     loaded = read(dump(tree))
-    # Nothing is taken for something else on its way.
+    # No value is converted silently.
     assert isinstance(loaded, str) or loaded.model_dump() == tree
 
 
@@ -133,7 +135,7 @@ def test_any_change_of_the_tree_is_valid_or_refused(read, tree, changes):
     ),
 )
 def test_any_structure_in_flow_style_is_valid_or_refused(read, tree, value, path):
-    # The other way to write YAML.
+    # Flow style writes mappings and lists with braces and brackets.
     changed = copy.deepcopy(tree)
     section_of(changed, path)[path[-1]] = "PLACE"
     text = dump([value], default_flow_style=True, width=10**6).strip()[1:-1]
@@ -149,10 +151,10 @@ def test_any_bytes_are_refused(read, content):
 
 
 @mutations(150)
-@given(places=st.lists(st.tuples(st.integers(0, 10_000), FRAGMENTS), min_size=1, max_size=3))
-def test_any_damage_to_the_text_is_valid_or_refused(read, tree, places):
+@given(edits=st.lists(st.tuples(st.integers(0, 10_000), FRAGMENTS), min_size=1, max_size=3))
+def test_any_damage_to_the_text_is_valid_or_refused(read, tree, edits):
     text = yaml.safe_dump(tree)
-    for position, fragment in places:
+    for position, fragment in edits:
         start = position % len(text)
         text = text[:start] + fragment + text[start + len(fragment) // 2 :]
     read(text)
@@ -171,7 +173,7 @@ def test_numbers_that_are_not_finite_are_refused_everywhere(read, tree, value):
         assert path[-1] in message
 
 
-# Files made to harm.
+# Malicious files.
 
 
 def refused_in_little_memory(read: Callable[[str], Params | str], content: str) -> str:
@@ -185,13 +187,13 @@ def refused_in_little_memory(read: Callable[[str], Params | str], content: str) 
     return message
 
 
-def test_alias_bomb_takes_neither_time_nor_memory(read):
+def test_alias_bomb_is_refused_in_little_memory(read):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     assert "aliases are not allowed" in refused_in_little_memory(read, "\n".join(lines))
 
 
-def test_ten_megabytes_are_refused_before_they_are_parsed(tmp_path, one_line):
+def test_file_of_ten_megabytes_is_refused_before_it_is_parsed(tmp_path, one_line):
     path = tmp_path / "params.yaml"
     path.write_text("seed: 1\n" * 1_250_000)
     tracemalloc.start()
@@ -204,7 +206,7 @@ def test_ten_megabytes_are_refused_before_they_are_parsed(tmp_path, one_line):
     assert f"more than {MAX_BYTES:,} bytes" in one_line(caught.value)
 
 
-def test_key_that_stands_ten_thousand_times_is_refused(read):
+def test_key_that_is_repeated_ten_thousand_times_is_refused(read):
     assert "key 'seed' stands twice" in refused_in_little_memory(read, "seed: 1\n" * 12_000)
 
 
@@ -230,7 +232,7 @@ def test_deep_nesting_is_refused(read, text):
         "!<tag:%0a> 3",
     ],
 )
-def test_tags_are_refused_and_run_nothing(read, tmp_path, value):
+def test_tags_are_refused_and_run_no_code(read, tmp_path, value):
     mark = tmp_path / "mark"
     message = read(f"seed: {value.replace('MARK', str(mark))}")
     assert "is not valid YAML at line 1, column 7: tags are not allowed" in message

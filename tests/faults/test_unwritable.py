@@ -1,4 +1,4 @@
-"""Full disks and folders without rights: the file of before stays, and no half of a new one."""
+"""Full disks and read-only folders: the existing file stays, and no half of a new one is left."""
 
 import os
 import tempfile
@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 from small_disk import disk_of
 
 from vit_hk.atomic import check_writable, replacing
-from vit_hk.dataset import save_dataset
+from vit_hk.data.dataset import save_dataset
 from vit_hk.errors import UserError
 from vit_hk.figures.saving import save_figure
 from vit_hk.params import ModelSettings
 from vit_hk.timing import record_timing
-from vit_hk.weights import WeightsInfo, save_weights
+from vit_hk.weights import save_weights
+from vit_hk.weights_metadata import WeightsInfo
 
 NOISE = np.random.default_rng(0).random((100, 100)).astype(np.float32)
 INFO = WeightsInfo(
@@ -45,7 +46,7 @@ def write_arrays(path: Path) -> None:
         np.savez(file, a=NOISE)
 
 
-def draw(path: Path) -> None:
+def write_figure(path: Path) -> None:
     figure = Figure()
     figure.figimage(NOISE)
     save_figure(figure, path)
@@ -53,10 +54,10 @@ def draw(path: Path) -> None:
 
 @pytest.mark.parametrize("size", [0, 4096])
 @pytest.mark.parametrize(
-    "kind", ["metrics.json", "table.csv", "attention.npz", "dataset.npz", "weights", "picture.png"]
+    "name", ["metrics.json", "table.csv", "attention.npz", "dataset.npz", "weights", "figure.png"]
 )
-def test_full_disk_ends_in_one_line_and_keeps_the_old_file(
-    tmp_path, tiny_dataset, one_line, kind, size
+def test_full_disk_is_reported_in_one_line_and_keeps_the_old_file(
+    tmp_path, tiny_dataset, one_line, name, size
 ):
     write: dict[str, Callable[[Path], None]] = {
         "metrics.json": write_text,
@@ -64,23 +65,23 @@ def test_full_disk_ends_in_one_line_and_keeps_the_old_file(
         "attention.npz": write_arrays,
         "dataset.npz": lambda path: save_dataset(tiny_dataset, path),
         "weights": lambda path: save_weights(path, {"vit": {"w": NOISE}}, INFO),
-        "picture.png": draw,
+        "figure.png": write_figure,
     }
-    target = tmp_path / kind
+    target = tmp_path / name
     target.write_text("old")
     with disk_of(size), pytest.raises(UserError) as caught:
-        write[kind](target)
+        write[name](target)
     assert one_line(caught.value) == (
         f"{target} could not be written: File too large; make room or rights there"
     )
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
-    # With room again, the same call works.
-    write[kind](target)
+    # With free space, the same call succeeds.
+    write[name](target)
     assert target.stat().st_size > size
 
 
-def test_full_disk_keeps_the_record_of_other_stages(tmp_path):
+def test_full_disk_keeps_the_timing_of_other_stages(tmp_path):
     path = tmp_path / "timing.json"
     record_timing(path, "train", {"seconds": 1.0})
     before = path.read_bytes()
@@ -89,46 +90,46 @@ def test_full_disk_keeps_the_record_of_other_stages(tmp_path):
     assert path.read_bytes() == before
 
 
-def nothing_is_made(folder: Path) -> bool:
+def holds_only_results(folder: Path) -> bool:
     return sorted(path.name for path in folder.rglob("*")) == ["results"]
 
 
 @pytest.fixture
 def results(tmp_path) -> Path:
-    """A file where the folder of results should be; the superuser, too, is refused here."""
+    """Return a file in place of the folder of results, where the superuser is refused as well."""
     path = tmp_path / "results"
     path.write_text("")
     return path
 
 
-def test_check_makes_nothing(tmp_path):
+def test_check_creates_nothing(tmp_path):
     check_writable(tmp_path / "results" / "attention" / "a.png", tmp_path / "metrics.json")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_check_keeps_what_is_there(tmp_path):
+def test_check_keeps_an_existing_file(tmp_path):
     (tmp_path / "metrics.json").write_text("old")
     check_writable(tmp_path / "metrics.json")
     assert (tmp_path / "metrics.json").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_file_in_place_of_a_folder_is_found_before(results, one_line):
+def test_check_finds_a_file_in_place_of_a_folder(results, one_line):
     for target in (results / "metrics.json", results / "attention" / "a.png"):
         with pytest.raises(UserError) as caught:
             check_writable(target)
         assert one_line(caught.value).startswith(f"{target} could not be written: Not a directory")
-    assert nothing_is_made(results.parent)
+    assert holds_only_results(results.parent)
 
 
-def test_folder_in_place_of_a_file_is_found_before(tmp_path, one_line):
+def test_check_finds_a_folder_in_place_of_a_file(tmp_path, one_line):
     (tmp_path / "results").mkdir()
     with pytest.raises(UserError) as caught:
         check_writable(tmp_path / "results")
     assert "results could not be written: Is a directory" in one_line(caught.value)
 
 
-def test_link_to_nowhere_is_found_before(tmp_path, one_line):
+def test_check_finds_a_broken_link(tmp_path, one_line):
     (tmp_path / "results").symlink_to(tmp_path / "gone")
     with pytest.raises(UserError) as caught:
         check_writable(tmp_path / "results" / "metrics.json")
@@ -137,9 +138,9 @@ def test_link_to_nowhere_is_found_before(tmp_path, one_line):
 
 @pytest.fixture
 def read_only() -> Iterator[Path]:
-    """A folder without the right to write, and a user to whom rights apply."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    """Return a read-only folder; if the superuser runs the test, it continues as another user."""
+    with tempfile.TemporaryDirectory() as created:
+        folder = Path(created)
         (folder / "metrics.json").write_text("old")
         folder.chmod(0o555)
         superuser = os.geteuid() == 0
@@ -154,7 +155,9 @@ def read_only() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "new.json", "deeper/new.json"])
-def test_read_only_folder_is_found_before_and_while_writing(read_only, one_line, name):
+def test_read_only_folder_gives_the_same_message_before_and_while_writing(
+    read_only, one_line, name
+):
     target = read_only / name
     with pytest.raises(UserError) as before:
         check_writable(target)

@@ -1,4 +1,4 @@
-"""A thousand wrong weights files: the right weights or one line, and never much memory."""
+"""A thousand damaged weights files: the right weights or one line, and never much memory."""
 
 import json
 import os
@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mutations import mutations
 
-from vit_hk.dataset import Dataset
+from vit_hk.data.dataset import Dataset
 from vit_hk.errors import UserError
 from vit_hk.model.vit import make_model
 from vit_hk.params import ModelSettings
-from vit_hk.weights import MAX_HEADER, WeightsInfo, load_weights, save_weights
+from vit_hk.weights import MAX_HEADER, load_weights, save_weights
+from vit_hk.weights_metadata import WeightsInfo
 
 SHAPE = (4, 4, 2)
 CLASSES = ("a", "b", "c")
@@ -47,8 +48,8 @@ def weights() -> Weights:
 
 
 @pytest.fixture(scope="module")
-def whole(weights, tmp_path_factory) -> bytes:
-    """A right file."""
+def valid(weights, tmp_path_factory) -> bytes:
+    """Return the content of a valid file."""
     path = tmp_path_factory.mktemp("weights") / "vit.safetensors"
     save_weights(path, weights, INFO)
     return path.read_bytes()
@@ -56,17 +57,18 @@ def whole(weights, tmp_path_factory) -> bytes:
 
 @pytest.fixture
 def load(tmp_path, one_line) -> Callable[[bytes], Weights | str]:
-    """What becomes of a file with this content: weights, or the message about it."""
+    """Return a function that loads content as a file, and returns weights or the message."""
     path = tmp_path / "vit.safetensors"
 
     def read(content: bytes) -> Weights | str:
         path.write_bytes(content)
-        return loaded_or_message(path, one_line)
+        return load_or_message(path, one_line)
 
     return read
 
 
-def loaded_or_message(path: Path, one_line: Callable[[Exception], str]) -> Weights | str:
+def load_or_message(path: Path, one_line: Callable[[Exception], str]) -> Weights | str:
+    """Return the weights, or the message of a UserError that names the file."""
     try:
         loaded, info = load_weights(path, MODEL, DATA)
     except UserError as error:
@@ -87,37 +89,39 @@ def same(left: Weights | str, right: Weights) -> bool:
     )
 
 
-def split(whole: bytes) -> tuple[dict[str, Any], bytes]:
-    (length,) = struct.unpack("<Q", whole[:8])
-    return json.loads(whole[8 : 8 + length]), whole[8 + length :]
+def split(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the header and the data of a safetensors file."""
+    (length,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
 
 
-def join(header: object, body: bytes) -> bytes:
+def join(header: object, data: bytes) -> bytes:
+    """Return a safetensors file with a header, which may be raw bytes, and data."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + body
+    return struct.pack("<Q", len(text)) + text + data
 
 
 @mutations(400)
 @given(edits=st.lists(st.tuples(st.integers(0), st.integers(1, 255)), min_size=1, max_size=3))
-def test_flipped_bits_of_the_header_are_refused_or_keep_the_shapes(load, weights, whole, edits):
-    raw = bytearray(whole)
+def test_flipped_bits_of_the_header_are_refused_or_keep_the_shapes(load, weights, valid, edits):
+    raw = bytearray(valid)
     (length,) = struct.unpack("<Q", raw[:8])
-    for place, change in edits:
-        raw[place % (8 + length)] ^= change
+    for position, change in edits:
+        raw[position % (8 + length)] ^= change
     loaded = load(bytes(raw))
     if not isinstance(loaded, str):
-        # A mean, or a tensor's place in the file: the numbers carry no checksum.
+        # Changed is a mean or the position of a tensor in the file: the data has no checksum.
         assert jax.tree.map(np.shape, loaded) == jax.tree.map(np.shape, weights)
 
 
 @mutations(150)
-@given(place=st.integers(0), change=st.integers(1, 255))
-def test_flipped_bits_of_the_numbers_are_read_as_they_stand_or_not_finite(
-    load, whole, place, change
+@given(position=st.integers(0), change=st.integers(1, 255))
+def test_flipped_bits_of_the_data_are_loaded_or_refused_as_not_finite(
+    load, valid, position, change
 ):
-    header, body = split(whole)
-    changed = bytearray(body)
-    changed[place % len(body)] ^= change
+    header, data = split(valid)
+    changed = bytearray(data)
+    changed[position % len(data)] ^= change
     loaded = load(join(header, bytes(changed)))
     if isinstance(loaded, str):
         assert "has numbers that are not finite" in loaded
@@ -131,13 +135,13 @@ def test_flipped_bits_of_the_numbers_are_read_as_they_stand_or_not_finite(
 
 @mutations(200)
 @given(start=st.floats(0, 1), length=st.integers(0, 400), inserted=st.binary(max_size=30))
-def test_bytes_cut_out_and_put_in_are_refused(load, weights, whole, start, length, inserted):
-    place = int(start * len(whole))
-    content = whole[:place] + inserted + whole[place + length :]
+def test_deleted_and_inserted_bytes_are_refused(load, weights, valid, start, length, inserted):
+    position = int(start * len(valid))
+    content = valid[:position] + inserted + valid[position + length :]
     loaded = load(content)
-    if len(content) != len(whole):
+    if len(content) != len(valid):
         assert isinstance(loaded, str)
-    elif content == whole:
+    elif content == valid:
         assert same(loaded, weights)
 
 
@@ -153,15 +157,15 @@ ENTRIES = st.fixed_dictionaries(
 
 
 @mutations(250)
-@given(name=st.integers(0, 99), entry=ENTRIES, rename=st.none() | st.text(max_size=9))
-def test_any_entry_of_a_tensor_is_right_or_refused(load, weights, whole, name, entry, rename):
-    header, body = split(whole)
+@given(number=st.integers(0, 99), entry=ENTRIES, rename=st.none() | st.text(max_size=9))
+def test_any_entry_of_a_tensor_is_valid_or_refused(load, weights, valid, number, entry, rename):
+    header, data = split(valid)
     names = [key for key in header if key != "__metadata__"]
-    chosen = names[name % len(names)]
+    chosen = names[number % len(names)]
     changed = {**header, chosen: header[chosen] | entry}
     if rename is not None:
         changed[rename] = changed.pop(chosen)
-    loaded = load(join(changed, body))
+    loaded = load(join(changed, data))
     assert same(loaded, weights) == (changed == header)
 
 
@@ -177,11 +181,11 @@ KEYS = st.sampled_from(sorted(WeightsInfo.model_fields))
 
 @mutations(250)
 @given(key=KEYS | st.text(max_size=9), value=JSON)
-def test_any_description_is_right_or_refused(load, weights, whole, key, value):
-    header, body = split(whole)
-    described = json.loads(header["__metadata__"]["vit_hk"]) | {key: value}
-    header["__metadata__"]["vit_hk"] = json.dumps(described)
-    loaded = load(join(header, body))
+def test_any_metadata_is_valid_or_refused(load, weights, valid, key, value):
+    header, data = split(valid)
+    metadata = json.loads(header["__metadata__"]["vit_hk"]) | {key: value}
+    header["__metadata__"]["vit_hk"] = json.dumps(metadata)
+    loaded = load(join(header, data))
     assert isinstance(loaded, str) or same(loaded, weights)
     if key not in WeightsInfo.model_fields:
         assert isinstance(loaded, str)
@@ -193,10 +197,10 @@ def test_any_description_is_right_or_refused(load, weights, whole, key, value):
      "9" * 9000, '{"seed": 1e999}', "nonsense", '{"version": ' + "9" * 5000 + "}"],
     ids=lambda text: text[:9],
 )  # fmt: skip
-def test_description_that_is_none_is_refused(load, whole, text):
-    header, body = split(whole)
+def test_invalid_metadata_is_refused(load, valid, text):
+    header, data = split(valid)
     header["__metadata__"]["vit_hk"] = text
-    assert "no valid vit_hk in its metadata: " in load(join(header, body))
+    assert "no valid vit_hk in its metadata: " in load(join(header, data))
 
 
 @pytest.mark.parametrize(
@@ -205,63 +209,63 @@ def test_description_that_is_none_is_refused(load, whole, text):
      b'{"__metadata__": {"vit_hk": 3}}', b'{"a": {"dtype": "F32"}}', b'{"a": ' * 900, b" " * 99],
     ids=lambda text: ascii(text[:12]),
 )  # fmt: skip
-def test_header_that_is_none_is_refused(load, whole, header):
-    assert "is not a weights file of this project" in load(join(header, split(whole)[1]))
+def test_invalid_header_is_refused(load, valid, header):
+    assert "is not a weights file of this project" in load(join(header, split(valid)[1]))
 
 
 class Trap:
-    """Leaves a mark when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def __reduce__(self) -> tuple:
-        return Path.touch, (self.mark,)
+        return Path.touch, (self.path,)
 
 
-def test_pickled_weights_are_refused_and_never_run(load, tmp_path):
-    # What files of weights often are elsewhere.
-    assert "is not a weights file" in load(pickle.dumps(Trap(tmp_path / "mark")))
-    assert not (tmp_path / "mark").exists()
+def test_pickled_weights_are_refused_and_run_no_code(load, tmp_path):
+    # Weights are often pickled, for example by torch.save.
+    assert "is not a weights file" in load(pickle.dumps(Trap(tmp_path / "created")))
+    assert not (tmp_path / "created").exists()
 
 
 @pytest.mark.parametrize("claimed", [MAX_HEADER + 1, 10**8, 2**40, 2**64 - 1])
-def test_huge_header_is_refused_before_memory_is_taken(tmp_path, one_line, claimed):
+def test_huge_header_is_refused_before_memory_is_allocated(tmp_path, one_line, claimed):
     path = tmp_path / "vit.safetensors"
     with path.open("wb") as file:
         file.write(struct.pack("<Q", claimed) + b"{")
-        file.truncate(2**33)  # takes no room on the disk
-    message, most = traced(lambda: loaded_or_message(path, one_line))
+        file.truncate(2**33)  # a sparse file, which takes no space on the disk
+    message, memory = measure_memory(lambda: load_or_message(path, one_line))
     assert f"its header claims {claimed:,} bytes" in message
-    assert most < 1e6
+    assert memory < 1e6
 
 
-def test_tensor_of_gigabytes_is_refused_before_memory_is_taken(tmp_path, one_line, whole):
-    header, body = split(whole)
+def test_tensor_of_gigabytes_is_refused_before_memory_is_allocated(tmp_path, one_line, valid):
+    header, data = split(valid)
     size = 2**33
     header["vit/more/w"] = {
-        "dtype": "F32", "shape": [size // 4], "data_offsets": [len(body), len(body) + size],
+        "dtype": "F32", "shape": [size // 4], "data_offsets": [len(data), len(data) + size],
     }  # fmt: skip
     path = tmp_path / "vit.safetensors"
-    content = join(header, body)
+    content = join(header, data)
     path.write_bytes(content)
     os.truncate(path, len(content) + size)
-    message, most = traced(lambda: loaded_or_message(path, one_line))
-    assert "tensor 'vit/more/w' is float32 [2147483648], its own settings want none" in message
-    assert most < 5e6
+    message, memory = measure_memory(lambda: load_or_message(path, one_line))
+    assert "tensor 'vit/more/w' is float32 [2147483648], its own settings require none" in message
+    assert memory < 5e6
 
 
 def test_reading_takes_less_than_twice_the_size(tmp_path, one_line, monkeypatch, weights):
-    # What is compared with the model is tested above; here only the reading of 16 MB counts.
+    # The comparison with the model is tested above; this measures the reading of 16 MB only.
     monkeypatch.setattr("vit_hk.weights._check_shapes", lambda *_: None)
     big = {**weights, "vit/head": {"w": np.zeros((2000, 2000), np.float32)}}
     save_weights(tmp_path / "vit.safetensors", big, INFO)
-    _, most = traced(lambda: loaded_or_message(tmp_path / "vit.safetensors", one_line))
-    assert most < 2 * 16e6
+    _, memory = measure_memory(lambda: load_or_message(tmp_path / "vit.safetensors", one_line))
+    assert memory < 2 * 16e6
 
 
-def traced(read: Callable[[], Any]) -> tuple[Any, int]:
-    """What is read, and the most bytes that Python and NumPy held at a time."""
+def measure_memory(read: Callable[[], Any]) -> tuple[Any, int]:
+    """Return a result, and the peak of the memory that Python and NumPy held meanwhile."""
     tracemalloc.start()
     try:
         return read(), tracemalloc.get_traced_memory()[1]

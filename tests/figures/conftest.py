@@ -9,7 +9,7 @@ from matplotlib.transforms import Bbox
 
 @pytest.fixture
 def boxes() -> Callable[[Figure, Iterable[Text]], list[Bbox]]:
-    """Where texts stand on a finished figure, after a check that they lie on it."""
+    """Return the bounding boxes of texts on a drawn figure; assert that all lie inside of it."""
 
     def measure(figure: Figure, texts: Iterable[Text]) -> list[Bbox]:
         canvas = FigureCanvasAgg(figure)
@@ -28,6 +28,8 @@ def boxes() -> Callable[[Figure, Iterable[Text]], list[Bbox]]:
 
 @pytest.fixture
 def assert_apart() -> Callable[[list[Bbox]], None]:
+    """Assert that no two bounding boxes overlap."""
+
     def check(boxes: list[Bbox]) -> None:
         for number, box in enumerate(boxes):
             assert not any(box.overlaps(other) for other in boxes[:number])

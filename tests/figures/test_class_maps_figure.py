@@ -12,7 +12,7 @@ def make(count: int, channels: int = 1, rows: int = 2, columns: int = 3):
     return images, maps.reshape(3, count, rows, columns), titles
 
 
-def heat(figure) -> list:
+def heatmaps(figure) -> list:
     return [image for axes in figure.axes for image in axes.images if image.get_array().ndim == 2]
 
 
@@ -23,7 +23,7 @@ def texts(figure) -> list[str]:
 @pytest.mark.parametrize(("count", "channels"), [(1, 1), (5, 3), (8, 2)])
 def test_each_row_shows_its_maps_on_the_scale_of_their_kind(count, channels):
     images, maps, titles = make(count, channels)
-    tiles = heat(draw_class_maps(images, *maps, titles))
+    tiles = heatmaps(draw_class_maps(images, *maps, titles))
     expected = []
     for number in range(count):
         wrong = titles[number][0] != titles[number][1]
@@ -35,27 +35,27 @@ def test_each_row_shows_its_maps_on_the_scale_of_their_kind(count, channels):
         assert (tile.norm.vmin, tile.norm.vmax) == (0.0, largest)
 
 
-def test_rows_are_named_and_right_ones_need_no_second_map():
+def test_rows_are_labelled_and_correct_ones_show_one_relevance_map():
     shown = texts(draw_class_maps(*make(2)[:1], *make(2)[1], make(2)[2]))
-    assert shown == ["is dog,\ntaken for cat", "is cat", "the same"]
+    assert shown == ["true dog,\npredicted cat", "true cat", "same class"]
 
 
 @pytest.mark.parametrize(("count", "blocks"), [(6, 1), (7, 2), (12, 2)])
-def test_columns_are_headed_in_each_block(count, blocks):
+def test_each_block_has_column_headings(count, blocks):
     images, maps, titles = make(count)
     figure = draw_class_maps(images, *maps, titles)
     headings = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert headings == list(HEADINGS) * blocks
 
 
-def test_each_kind_has_a_colour_bar_with_its_scale_and_the_unit():
+def test_each_kind_of_map_has_a_colour_bar_with_its_scale_and_unit():
     images, maps, titles = make(3)
     bars = draw_class_maps(images, *maps, titles).axes[-2:]
     for bar, kind, largest in zip(
         bars, ("relevance", "rollout"), (maps[1:].max(), maps[0].max()), strict=True
     ):
         assert bar.get_xlim() == (0.0, pytest.approx(largest))
-        assert bar.get_xlabel().startswith(f"{kind}: share")
+        assert bar.get_xlabel().startswith(f"{kind}, as a share of the map's sum")
         assert "0.167" in bar.get_xlabel()
 
 
@@ -65,7 +65,7 @@ def test_each_kind_has_a_colour_bar_with_its_scale_and_the_unit():
 def test_no_text_is_cut_off_or_overlaps_another(count, rows, columns, boxes, assert_apart):
     images, maps, titles = make(count, rows=rows, columns=columns)
     figure = draw_class_maps(images, *maps, titles)
-    every = [figure._suptitle, *(bar.xaxis.label for bar in figure.axes[-2:])]
+    labels = [figure._suptitle, *(bar.xaxis.label for bar in figure.axes[-2:])]
     for axes in figure.axes:
-        every += [axes.title, *axes.texts]
-    assert_apart(boxes(figure, every))
+        labels += [axes.title, *axes.texts]
+    assert_apart(boxes(figure, labels))

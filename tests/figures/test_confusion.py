@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from vit_hk.figures.confusion import draw_confusion
 
@@ -10,7 +11,7 @@ def labels(ticks: list) -> list[str]:
     return [text.get_text() for text in ticks]
 
 
-def test_confusion_colours_are_shares_of_the_actual_class():
+def test_colours_are_shares_of_the_true_class():
     mesh = draw_confusion(COUNTS, NAMES).axes[0].collections[0]
     np.testing.assert_allclose(
         mesh.get_array().reshape(3, 3), [[80, 20, 0], [0, 100, 0], [0, 0, 0]]
@@ -18,19 +19,19 @@ def test_confusion_colours_are_shares_of_the_actual_class():
     assert mesh.get_clim() == (0, 100)
 
 
-def test_confusion_numbers_are_counts_in_their_cells():
+def test_numbers_are_counts_in_their_cells():
     axes = draw_confusion(COUNTS, NAMES).axes[0]
     written = {text.get_position(): text.get_text() for text in axes.texts if text.get_text()}
-    # The cell of column c and row r has its middle at (c + 0.5, r + 0.5), row 0 on top.
+    # The center of the cell in column c and row r is (c + 0.5, r + 0.5); row 0 is on top.
     assert written == {(0.5, 0.5): "8", (1.5, 0.5): "2", (1.5, 1.5): "5"}
     bottom, top = axes.get_ylim()
     assert bottom > top
 
 
-def test_confusion_names_axes_and_mistakes():
+def test_axes_and_the_number_of_mistakes_are_labelled():
     figure = draw_confusion(COUNTS, NAMES)
     axes = figure.axes[0]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "actual class")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
     assert labels(axes.get_xticklabels()) == NAMES
     assert labels(axes.get_yticklabels()) == NAMES
     np.testing.assert_array_equal(axes.get_yticks(), [0.5, 1.5, 2.5])
@@ -38,14 +39,23 @@ def test_confusion_names_axes_and_mistakes():
     assert "%" in figure.axes[1].get_ylabel()
 
 
-def test_confusion_of_100_classes_stays_of_a_size_that_fits_into_memory(boxes, assert_apart):
+def test_figure_of_100_classes_has_a_bounded_size(boxes, assert_apart):
     names = [f"class {n}" for n in range(100)]
     figure = draw_confusion(np.eye(100, dtype=int), names)
     axes = figure.axes[0]
     width, height = figure.get_size_inches()
     assert width <= 25
     assert height <= 25
-    # Numbers of a tenth of an inch would be noise; the names still fit.
+    # Numbers in cells of a tenth of an inch are not legible; the names still fit.
     assert not axes.texts
     assert labels(axes.get_xticklabels()) == names
     assert_apart(boxes(figure, [*axes.get_yticklabels(), *axes.get_xticklabels()]))
+
+
+@pytest.mark.filterwarnings("error")
+def test_long_names_are_cut(boxes, assert_apart):
+    names = [f"{n} {'x' * 200}" for n in range(10)]
+    figure = draw_confusion(np.eye(10, dtype=int), names)
+    ticks = figure.axes[0].get_yticklabels()
+    assert {len(text.get_text()) for text in ticks} == {40}
+    assert_apart(boxes(figure, ticks))

@@ -18,7 +18,7 @@ def history(epochs: int) -> pd.DataFrame:
     )
 
 
-def test_curves_show_the_history():
+def test_lines_are_the_columns_of_the_history():
     loss, accuracy, rate = draw_curves(history(4)).axes
     training, validation = loss.lines
     assert [text.get_text() for text in loss.get_legend().get_texts()] == ["training", "validation"]
@@ -30,7 +30,7 @@ def test_curves_show_the_history():
         np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 4])
 
 
-def test_title_tells_the_final_accuracy():
+def test_title_states_the_final_accuracy():
     assert "87.50 %" in draw_curves(history(4)).axes[1].get_title()
 
 
@@ -43,7 +43,7 @@ def test_axes_are_labelled_with_units():
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 10, 300])
-def test_epochs_are_whole_numbers(epochs):
+def test_epoch_ticks_are_integers(epochs):
     figure = draw_curves(history(epochs))
     for axes in figure.axes:
         ticks = axes.get_xticks()

@@ -9,7 +9,7 @@ METHODS = ("last_layer", "rollout", "gradient_rollout", "relevance", "random", "
 
 @pytest.fixture
 def table() -> pd.DataFrame:
-    """Straight lines: of method n, insertion rises to 1 - n/10 and deletion stays at 0."""
+    """Straight lines: the insertion of method n rises to 1 - n / 10, each deletion stays at 0."""
     shares = np.linspace(0, 1, 5)
     rows = [
         {"method": method, "share": share, "deletion": 0.0, "insertion": share * (1 - n / 10)}
@@ -34,7 +34,7 @@ def test_curves_are_in_percent(table):
     assert "(%)" in deletion.get_ylabel()
 
 
-def test_legend_starts_with_the_best_and_tells_the_areas(table):
+def test_legend_lists_scores_and_the_best_one_first(table):
     legend = draw_faithfulness(table, 500).axes[-1].get_legend()
     texts = [text.get_text() for text in legend.get_texts()]
     # Half of 1, 0.9, 0.8, …
@@ -43,7 +43,7 @@ def test_legend_starts_with_the_best_and_tells_the_areas(table):
     assert texts[-1] == "+0.25  brightest patch first"
 
 
-def test_each_line_of_the_legend_is_that_of_its_method(table):
+def test_each_entry_of_the_legend_has_the_colour_of_its_method(table):
     figure = draw_faithfulness(table, 500)
     insertion, legend = figure.axes[1], figure.axes[2].get_legend()
     drawn = {line.get_color(): line.get_ydata()[-1] for line in insertion.lines}

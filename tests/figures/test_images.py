@@ -1,22 +1,22 @@
 import numpy as np
 
-from vit_hk.figures.images import displayable
+from vit_hk.figures.images import to_rgb
 
 
-def test_colour_images_stay_as_they_are():
+def test_three_channels_are_unchanged():
     image = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(displayable(image), image)
+    np.testing.assert_array_equal(to_rgb(image), image)
 
 
 def test_one_channel_becomes_grey():
     image = np.random.default_rng(0).integers(0, 256, (4, 5, 1), dtype=np.uint8)
-    shown = displayable(image)
-    assert shown.shape == (4, 5, 3)
-    assert shown.dtype == np.uint8
+    rgb = to_rgb(image)
+    assert rgb.shape == (4, 5, 3)
+    assert rgb.dtype == np.uint8
     for channel in range(3):
-        np.testing.assert_array_equal(shown[..., channel], image[..., 0])
+        np.testing.assert_array_equal(rgb[..., channel], image[..., 0])
 
 
-def test_other_numbers_of_channels_show_their_mean():
+def test_other_numbers_of_channels_become_their_mean():
     image = np.array([[[10, 20], [255, 255]]], np.uint8)
-    np.testing.assert_array_equal(displayable(image), [[[15] * 3, [255] * 3]])
+    np.testing.assert_array_equal(to_rgb(image), [[[15] * 3, [255] * 3]])

@@ -18,13 +18,13 @@ def mistakes(count: int, channels: int = 1) -> tuple[Figure, np.ndarray]:
 
 
 @pytest.mark.parametrize(("count", "channels"), [(1, 1), (6, 3), (7, 2), (24, 3)])
-def test_each_mistake_tells_both_classes(count, channels):
+def test_title_of_each_mistake_states_both_classes(count, channels):
     figure, images = mistakes(count, channels)
     shown = [axes for axes in figure.axes if axes.images]
     assert len(shown) == count
     for n, (axes, image) in enumerate(zip(shown, images, strict=True)):
         title = axes.get_title()
-        assert f"is Ankle boot {n}\n" in title
+        assert f"true Ankle boot {n}\n" in title
         assert f"predicted T-shirt/top {n}" in title
         assert f"test image {100 * n}" in title
         assert f"{100 * np.linspace(0.99, 0.5, count)[n]:.0f} %" in title
@@ -38,7 +38,7 @@ def test_titles_of_mistakes_do_not_overlap(boxes, assert_apart):
     assert_apart(boxes(figure, [axes.title for axes in figure.axes if axes.images]))
 
 
-def test_no_mistakes_are_said_in_words():
+def test_without_mistakes_the_title_says_so():
     figure, _ = mistakes(0)
     assert figure.get_suptitle() == "No mistakes on the test images"
     assert not any(axes.images for axes in figure.axes)

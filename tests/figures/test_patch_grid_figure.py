@@ -11,22 +11,22 @@ def make(rows: int = 2, columns: int = 3, image: np.ndarray | None = None):
     return tiles, figure
 
 
-def heat(axes) -> list:
+def heatmaps(axes) -> list:
     return [image for image in axes.images if image.get_array().ndim == 2]
 
 
-def test_tiles_stand_where_their_patches_are():
+def test_each_tile_lies_at_the_position_of_its_patch():
     tiles, figure = make()
     axes = figure.axes[0]
-    middles = []
-    for place, tile in zip(np.ndindex(2, 3), heat(axes), strict=True):
+    centers = []
+    for place, tile in zip(np.ndindex(2, 3), heatmaps(axes), strict=True):
         np.testing.assert_array_equal(tile.get_array(), tiles[place])
         assert (tile.norm.vmin, tile.norm.vmax) == (-1.0, 1.0)
         left, right, bottom, top = tile.get_extent()
         assert (bottom - top) / (right - left) == pytest.approx(2 / 3)
-        middles.append(((left + right) / 2, (bottom + top) / 2))
+        centers.append(((left + right) / 2, (bottom + top) / 2))
     ticks = [(x, y) for y in axes.get_yticks() for x in axes.get_xticks()]
-    np.testing.assert_allclose(middles, ticks)
+    np.testing.assert_allclose(centers, ticks)
     assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first row is on top
     assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "2", "3"]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["1", "2"]
@@ -36,7 +36,7 @@ def test_frame_marks_the_patch_on_its_own_tile():
     _, figure = make()
     axes = figure.axes[0]
     frames = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
-    for (row, column), frame, tile in zip(np.ndindex(2, 3), frames, heat(axes), strict=True):
+    for (row, column), frame, tile in zip(np.ndindex(2, 3), frames, heatmaps(axes), strict=True):
         left, right, bottom, top = tile.get_extent()
         assert frame.get_x() == pytest.approx(left + (right - left) * column / 3)
         assert frame.get_y() == pytest.approx(top + (bottom - top) * row / 2)
@@ -49,13 +49,13 @@ def test_image_lies_below_each_tile():
     axes = make(image=image)[1].axes[0]
     pixels = [drawn for drawn in axes.images if drawn.get_array().ndim == 3]
     assert len(pixels) == 6
-    for below, above in zip(pixels, heat(axes), strict=True):
+    for below, above in zip(pixels, heatmaps(axes), strict=True):
         np.testing.assert_array_equal(below.get_array(), image)
         assert below.get_extent() == above.get_extent()
         assert above.get_alpha() < 1
 
 
-def test_colour_bar_has_the_scale_and_the_unit():
+def test_colour_bar_has_scale_and_unit():
     bar = make()[1].axes[-1]
     assert bar.get_xlim() == (-1.0, 1.0)
     assert bar.get_xlabel() == "cosine"

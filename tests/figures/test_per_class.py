@@ -23,7 +23,7 @@ def test_bars_are_precision_and_recall():
     assert axes.get_ylim() == (0, 100)
 
 
-def test_axis_that_does_not_start_at_0_says_so():
+def test_label_states_where_an_axis_starts_that_does_not_start_at_0():
     axes = draw_per_class(table(["a", "b"], [0.95, 1.0], [0.99, 0.97])).axes[0]
     bottom, top = axes.get_ylim()
     assert 0 < bottom < 95
@@ -39,8 +39,17 @@ def test_equal_scores_can_be_drawn(score):
     assert top == 100
 
 
-def test_bars_of_100_classes_stay_of_a_size_that_fits_into_memory(boxes, assert_apart):
+def test_figure_of_100_classes_has_a_bounded_size(boxes, assert_apart):
     names = [f"class {n}" for n in range(100)]
     figure = draw_per_class(table(names, [0.9] * 100, [0.9] * 100))
     assert max(figure.get_size_inches()) <= 45
     assert_apart(boxes(figure, figure.axes[0].get_xticklabels()))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("length", [5, 20, 200])
+def test_names_of_any_length_fit(length, boxes, assert_apart):
+    names = [f"{'x' * length} {n}" for n in range(10)]
+    axes = (figure := draw_per_class(table(names, [0.9] * 10, [0.9] * 10))).axes[0]
+    assert_apart(boxes(figure, [*axes.get_xticklabels(), axes.xaxis.label, axes.title]))
+    assert axes.bbox.height > 200  # pixels

@@ -12,8 +12,8 @@ def make(count: int, height: int = 8, width: int = 12):
 
 
 def test_each_tile_shows_its_image_and_map():
-    images, maps, classes, is_there = make(3)
-    figure = draw_right_wrong(images, maps, classes, is_there)
+    images, maps, classes, exists = make(3)
+    figure = draw_right_wrong(images, maps, classes, exists)
     tiles = [axes for axes in figure.axes if axes.images and axes.get_title()]
     assert len(tiles) == 12
     for place, axes in zip(np.ndindex(3, 4), tiles, strict=True):
@@ -23,26 +23,26 @@ def test_each_tile_shows_its_image_and_map():
         assert (weights.norm.vmin, weights.norm.vmax) == (0.0, maps.max())
 
 
-def test_titles_tell_which_class_is_spoken_for():
-    images, maps, classes, is_there = make(1)
-    titles = [axes.get_title() for axes in draw_right_wrong(images, maps, classes, is_there).axes]
+def test_titles_state_the_class_that_relevance_is_for():
+    images, maps, classes, exists = make(1)
+    titles = [axes.get_title() for axes in draw_right_wrong(images, maps, classes, exists).axes]
     assert titles[:4] == [
-        "a dog that is recognized",
-        "a dog taken for cat:\nwhat speaks for dog",
-        "the same image:\nwhat speaks for cat",
-        "a cat that is recognized",
+        "true dog, predicted dog:\nrelevance for dog",
+        "true dog, predicted cat:\nrelevance for dog",
+        "same image:\nrelevance for cat",
+        "true cat, predicted cat:\nrelevance for cat",
     ]
 
 
-def test_example_that_is_not_there_stays_blank():
-    images, maps, classes, is_there = make(1)
-    is_there[0, 3] = False
-    axes = draw_right_wrong(images, maps, classes, is_there).axes
+def test_tile_of_a_missing_example_is_empty():
+    images, maps, classes, exists = make(1)
+    exists[0, 3] = False
+    axes = draw_right_wrong(images, maps, classes, exists).axes
     assert [len(tile.images) for tile in axes[:4]] == [2, 2, 2, 0]
     assert axes[3].get_title() == ""
 
 
-def test_without_mistakes_the_sheet_says_so():
+def test_without_mistakes_the_title_says_so():
     assert "No mistakes" in draw_right_wrong(*make(0)).get_suptitle()
 
 

@@ -45,7 +45,7 @@ def test_same_figure_gives_the_same_bytes(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_file_is_a_png_with_something_on_it(tmp_path, name):
+def test_file_is_a_png_that_is_not_blank(tmp_path, name):
     save_figure(FIGURES[name](), tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         image.load()
@@ -54,7 +54,7 @@ def test_file_is_a_png_with_something_on_it(tmp_path, name):
 
 
 def test_neither_display_nor_home_folder_is_needed(tmp_path, project):
-    # As in a container: env -i, with nothing but where to find programs.
+    # As in a container: an environment with PATH and nothing else.
     code = (
         "import sys, numpy as np\n"
         "from vit_hk.figures.sheet import draw_sheet\n"
@@ -76,7 +76,7 @@ def test_neither_display_nor_home_folder_is_needed(tmp_path, project):
             image.load()
 
 
-def test_earlier_figure_stays_when_the_new_one_fails(tmp_path, monkeypatch):
+def test_failed_save_keeps_the_earlier_file(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     path.write_bytes(b"old")
 

@@ -6,13 +6,13 @@ from matplotlib.figure import Figure
 from vit_hk.figures.saving import save_figure
 from vit_hk.figures.sheet import draw_sheet
 
-READER = "the class token"
+QUERY = "the class token"
 
 
 def make(
     layers: int = 2, heads: int = 3, rows: int = 2, columns: int = 4, channels: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """An image of 4 x 4 pixels a patch, and weights that sum to 1 over its patches."""
+    """Return an image with 4 x 4 pixels a patch, and weights that sum to 1 over its patches."""
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (4 * rows, 4 * columns, channels), dtype=np.uint8)
     maps = random.dirichlet(np.ones(rows * columns), (layers, heads))
@@ -24,32 +24,32 @@ def panels(figure: Figure) -> dict[str, object]:
 
 
 def colors_of_patches(axes, layers: int, heads: int, rows: int, columns: int) -> np.ndarray:
-    """[layers, heads, rows, columns, 3]: what is drawn where a patch of a tile has its middle.
+    """Return the colour drawn at the center of each patch, [layers, heads, rows, columns, 3].
 
-    Tiles stand where their ticks are; a patch has 4 x 4 pixels.
+    Tiles are centered at their ticks; a patch has 4 x 4 pixels.
     """
     (picture,) = axes.images
     pixels = picture.get_array()
-    middle = 4 * (np.arange(max(rows, columns)) + 0.5)  # of a patch, in its tile
+    center = 4 * (np.arange(max(rows, columns)) + 0.5)  # of each patch, in pixels of its tile
     found = np.zeros((layers, heads, rows, columns, 3))
     for layer, head, row, column in np.ndindex(found.shape[:4]):
-        y = axes.get_yticks()[layer] + middle[row] - 2 * rows
-        x = axes.get_xticks()[head] + middle[column] - 2 * columns
+        y = axes.get_yticks()[layer] + center[row] - 2 * rows
+        x = axes.get_xticks()[head] + center[column] - 2 * columns
         found[layer, head, row, column] = pixels[int(y), int(x)]
     return found
 
 
 def test_each_tile_shows_its_layer_and_head_on_one_colour_scale():
     image, maps = make()
-    axes = panels(draw_sheet(image, maps, "title", READER))["attention alone"]
+    axes = panels(draw_sheet(image, maps, "title", QUERY))["attention alone"]
     expected = colormaps["viridis"](maps / maps.max())[..., :3]
     np.testing.assert_allclose(colors_of_patches(axes, *maps.shape), expected)
 
 
 def test_weights_lie_over_the_pixels_of_the_image():
     image, maps = make(channels=3)
-    axes = panels(draw_sheet(image, maps, "title", READER))["attention over the image"]
-    # Of a patch whose middle lies between pixels, the upper left of them.
+    axes = panels(draw_sheet(image, maps, "title", QUERY))["attention over the image"]
+    # The center of a patch lies between four pixels; the upper left one is compared.
     pixels = image[1::4, 1::4] / 255
     expected = 0.65 * colormaps["viridis"](maps / maps.max())[..., :3] + 0.35 * pixels
     np.testing.assert_allclose(colors_of_patches(axes, *maps.shape), expected)
@@ -57,15 +57,15 @@ def test_weights_lie_over_the_pixels_of_the_image():
 
 def test_colour_bar_has_the_scale_of_the_tiles():
     image, maps = make()
-    bar = draw_sheet(image, maps, "title", READER).axes[-1]
+    bar = draw_sheet(image, maps, "title", QUERY).axes[-1]
     assert bar.get_xlim() == (0.0, pytest.approx(maps.max()))
-    assert READER in bar.get_xlabel()
+    assert QUERY in bar.get_xlabel()
     assert "0.125" in bar.get_xlabel()  # 1 / 8 patches
 
 
 def test_layers_go_down_and_heads_to_the_right():
     image, maps = make()
-    axes = panels(draw_sheet(image, maps, "title", READER))["attention alone"]
+    axes = panels(draw_sheet(image, maps, "title", QUERY))["attention alone"]
     (x_first, x_last), (y_first, y_last) = axes.get_xlim(), axes.get_ylim()
     assert x_first < x_last
     assert y_first > y_last
@@ -76,9 +76,9 @@ def test_layers_go_down_and_heads_to_the_right():
 
 
 @pytest.mark.parametrize("name", ["attention alone", "attention over the image"])
-def test_tiles_are_apart_and_keep_the_shape_of_the_image(name):
+def test_tiles_have_a_gap_and_the_aspect_of_the_image(name):
     image, maps = make(layers=2, heads=2, rows=2, columns=4)
-    axes = panels(draw_sheet(image, maps, "title", READER))[name]
+    axes = panels(draw_sheet(image, maps, "title", QUERY))[name]
     assert axes.get_aspect() == 1
     (picture,) = axes.images
     white = (picture.get_array() == 1).all(axis=-1)
@@ -88,7 +88,7 @@ def test_tiles_are_apart_and_keep_the_shape_of_the_image(name):
 
 def test_patch_borders_lie_between_the_patches():
     image, maps = make(rows=2, columns=4)
-    axes = panels(draw_sheet(image, maps, "title", READER))["the image\nand its patches"]
+    axes = panels(draw_sheet(image, maps, "title", QUERY))["image with\npatch borders"]
     across = sorted(line.get_ydata()[0] for line in axes.lines if line.get_ydata()[0] != 0)
     down = sorted(line.get_xdata()[0] for line in axes.lines if line.get_xdata()[0] != 0)
     # Pixel n covers n - 0.5 to n + 0.5; a patch has 4 pixels.
@@ -96,10 +96,10 @@ def test_patch_borders_lie_between_the_patches():
     assert down == [3.5, 7.5, 11.5]
 
 
-def test_title_stands_above():
+def test_title_is_the_given_one():
     image, maps = make()
-    title = "Test image 5: predicted 3 (98 % sure), is 5: WRONG"
-    assert draw_sheet(image, maps, title, READER).get_suptitle() == title
+    title = "Test image 5: true 5, predicted 3 (98 %), wrong"
+    assert draw_sheet(image, maps, title, QUERY).get_suptitle() == title
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_title_stands_above():
 )
 def test_no_text_is_cut_off_or_overlaps_another(shape, boxes, assert_apart):
     image, maps = make(**shape)
-    figure = draw_sheet(image, maps, "Test image 5: predicted 3 (98 % sure), is 5", READER)
+    figure = draw_sheet(image, maps, "Test image 5: true 5, predicted 3 (98 %)", QUERY)
     texts = [figure._suptitle]
     for axes in figure.axes:
         texts += [axes.title, axes.xaxis.label, *axes.get_xticklabels(), *axes.get_yticklabels()]
@@ -127,13 +127,13 @@ def test_no_text_is_cut_off_or_overlaps_another(shape, boxes, assert_apart):
 def test_maps_of_zeros_can_be_drawn(tmp_path):
     # All attention may go to class and register tokens.
     image, maps = make()
-    save_figure(draw_sheet(image, 0 * maps, "title", READER), tmp_path / "sheet.png")
+    save_figure(draw_sheet(image, 0 * maps, "title", QUERY), tmp_path / "sheet.png")
 
 
-def test_colours_are_told_apart_in_grey():
-    # Equal steps of the weight are steps of the same sign in brightness.
+def test_colours_differ_in_grey_too():
+    # A larger weight has a higher luminance.
     image, _ = make(layers=1, heads=1, rows=1, columns=20)
     maps = np.linspace(0, 1, 20).reshape(1, 1, 1, 20)
-    axes = panels(draw_sheet(image, maps, "title", READER))["attention alone"]
+    axes = panels(draw_sheet(image, maps, "title", QUERY))["attention alone"]
     colors = colors_of_patches(axes, *maps.shape)[0, 0, 0]
     assert (np.diff(colors @ [0.2126, 0.7152, 0.0722]) > 0).all()

@@ -3,7 +3,7 @@ import pytest
 
 from vit_hk.figures.snapshots import draw_snapshots
 
-READER = "the class token"
+QUERY = "the class token"
 
 
 def make(count: int = 3, steps: int = 2, rows: int = 2, columns: int = 3, channels: int = 1):
@@ -14,7 +14,7 @@ def make(count: int = 3, steps: int = 2, rows: int = 2, columns: int = 3, channe
     labels = [f"class {n}" for n in range(count)]
     guesses = [[f"guess {s}{n}" for n in range(count)] for s in range(steps)]
     epochs = [2**n for n in range(steps)]
-    return maps, draw_snapshots(images, maps, epochs, labels, guesses, READER)
+    return maps, draw_snapshots(images, maps, epochs, labels, guesses, QUERY)
 
 
 def test_rows_are_images_and_columns_epochs_on_one_scale():
@@ -26,15 +26,15 @@ def test_rows_are_images_and_columns_epochs_on_one_scale():
             np.testing.assert_array_equal(weights.get_array(), maps[step, image])
             assert (weights.norm.vmin, weights.norm.vmax) == (0.0, maps.max())
             assert grid[image, step + 1].get_title().endswith(f"guess {step}{image}")
-        assert grid[image, 0].get_title() == f"is class {image}"
+        assert grid[image, 0].get_title() == f"true class {image}"
     assert grid[0, 2].get_title().startswith("after epoch 2\n")
 
 
-def test_colour_bar_has_the_scale_and_the_reader():
+def test_colour_bar_has_the_scale_and_names_the_query():
     maps, figure = make()
     bar = figure.axes[-1]
     assert bar.get_xlim() == (0.0, pytest.approx(maps.max()))
-    assert READER in bar.get_xlabel()
+    assert QUERY in bar.get_xlabel()
 
 
 @pytest.mark.parametrize(

@@ -11,17 +11,17 @@ SHARES = np.array(
 )
 
 
-def test_bars_stack_up_to_the_whole():
+def test_bars_of_each_query_are_stacked():
     figure = draw_token_shares(SHARES, np.array([1, 3, 16]), 128)
     assert len(figure.axes) == 3
-    for reader, axes in enumerate(figure.axes):
+    for query, axes in enumerate(figure.axes):
         heights = np.array([[bar.get_height() for bar in bars] for bars in axes.containers])
         bottoms = np.array([[bar.get_y() for bar in bars] for bars in axes.containers])
-        np.testing.assert_allclose(heights, 100 * SHARES[:, reader].T)
+        np.testing.assert_allclose(heights, 100 * SHARES[:, query].T)
         np.testing.assert_allclose(bottoms[1:], np.cumsum(heights, axis=0)[:-1])
 
 
-def test_dashed_lines_show_even_attention():
+def test_dashed_lines_show_uniform_attention():
     figure = draw_token_shares(SHARES, np.array([1, 3, 16]), 128)
     lines = [line.get_ydata()[0] for line in figure.axes[0].lines]
     np.testing.assert_allclose(lines, [5, 20])
@@ -30,12 +30,12 @@ def test_dashed_lines_show_even_attention():
 @pytest.mark.parametrize(
     ("counts", "titles"),
     [
-        ([1, 0, 16], ["where the class token looks", "where a patch looks"]),
-        ([0, 2, 16], ["where a register looks", "where a patch looks"]),
-        ([0, 0, 16], ["where a patch looks"]),
+        ([1, 0, 16], ["query: the class token", "query: a patch"]),
+        ([0, 2, 16], ["query: a register", "query: a patch"]),
+        ([0, 0, 16], ["query: a patch"]),
     ],
 )
-def test_only_kinds_that_are_there_are_shown(counts, titles, boxes, assert_apart):
+def test_kinds_of_tokens_that_the_model_lacks_are_left_out(counts, titles, boxes, assert_apart):
     figure = draw_token_shares(SHARES, np.array(counts), 128)
     assert [axes.get_title() for axes in figure.axes] == titles
     assert all(len(axes.containers) == len(titles) for axes in figure.axes)

@@ -1,15 +1,15 @@
 import pytest
 
 from vit_hk.kernels import compiler
-from vit_hk.kernels.compiler import Processor
+from vit_hk.kernels.compiler import SimdTarget
 
-# SSE, AVX2 and AVX-512. LLVM makes several registers of one that this processor does not have.
-PROCESSORS = [Processor(4, 16), Processor(8, 16), Processor(16, 32)]
+# SSE, AVX2 and AVX-512. If this processor has shorter vectors, LLVM splits the longer ones.
+SIMD_TARGETS = [SimdTarget(4, 16), SimdTarget(8, 16), SimdTarget(16, 32)]
 
 
-@pytest.fixture(params=PROCESSORS, ids=lambda processor: f"{processor.lanes}_lanes")
-def processor(request, monkeypatch):
-    for user in ("compiler", "attention"):
-        monkeypatch.setattr(f"vit_hk.kernels.{user}.processor", lambda: request.param)
-    assert compiler.processor() == request.param
+@pytest.fixture(params=SIMD_TARGETS, ids=lambda target: f"{target.lanes}_lanes")
+def simd_target(request, monkeypatch):
+    for module in ("compiler", "attention"):
+        monkeypatch.setattr(f"vit_hk.kernels.{module}.simd_target", lambda: request.param)
+    assert compiler.simd_target() == request.param
     return request.param

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import haiku as hk
 import jax
@@ -7,7 +8,7 @@ import pytest
 
 from vit_hk.params import ModelSettings
 
-# Small, and no two sizes alike where they need not be, so that swapped axes show.
+# Small, and with different sizes where possible, so that a swap of axes is noticed.
 SMALL = {
     "patch_size": 2,
     "stem": "linear",
@@ -26,13 +27,13 @@ SMALL = {
 
 @pytest.fixture(scope="session")
 def settings() -> Callable[..., ModelSettings]:
-    """Settings of a small model, with changes."""
+    """Return a function that makes the settings of a small model, with changes."""
     return lambda **changes: ModelSettings(**{**SMALL, **changes})
 
 
 @pytest.fixture(scope="session")
 def default_architecture() -> ModelSettings:
-    """What params.yaml ships with; written out so that trying other settings breaks no test."""
+    """Return the architecture of params.yaml, written out so that editing it breaks no test."""
     return ModelSettings(
         patch_size=7,
         stem="linear",
@@ -51,20 +52,16 @@ def default_architecture() -> ModelSettings:
 
 @pytest.fixture(scope="session")
 def random_params() -> Callable[..., hk.Params]:
-    """Parameters of a model where nothing is left at 0 or 1, as the initialisation leaves it."""
+    """Return a function that draws random parameters, also those that are initialized to 0 or 1."""
 
-    def make(transformed: hk.Transformed, *arguments: object, deviation: float = 0.4) -> hk.Params:
-        generator = np.random.default_rng(1)
-        key = jax.random.key(0)
-        shapes = jax.eval_shape(lambda: transformed.init(key, *arguments))
-        return {
-            module: {
-                name: (deviation * generator.normal(size=x.shape) + (name == "scale")).astype(
-                    np.float32
-                )
-                for name, x in leaves.items()
-            }
-            for module, leaves in shapes.items()
-        }
+    def draw(transformed: hk.Transformed, *arguments: object, std: float = 0.4) -> hk.Params:
+        random = np.random.default_rng(1)
+        shapes = jax.eval_shape(lambda: transformed.init(jax.random.key(0), *arguments))
 
-    return make
+        def draw_one(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+            mean = 1.0 if path[-1].key == "scale" else 0.0
+            return random.normal(mean, std, leaf.shape).astype(np.float32)
+
+        return jax.tree_util.tree_map_with_path(draw_one, shapes)
+
+    return draw

@@ -1,4 +1,4 @@
-"""What a function computes, operation by operation."""
+"""The operations that a function consists of, as JAX traces it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ import jax
 
 
 def operations(function: Any, *arguments: Any) -> list[Any]:
-    """All operations of a function, those inside loops and other functions included."""
+    """Return all operations of a function, those inside loops and called functions included."""
     return list(_walk(jax.make_jaxpr(function)(*arguments).jaxpr))
 
 

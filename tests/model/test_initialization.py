@@ -2,23 +2,30 @@ import jax
 import numpy as np
 import pytest
 
-from vit_hk.model.vit import make_model
+from vit_hk.model.vit import init_params
 
 WIDTH, MLP, PATCH, CHANNELS = 64, 192, 4, 3
 
 
 @pytest.fixture(scope="module")
 def params(settings):
-    """Large enough that a sampled deviation is within a few per cent of the true one."""
+    """Return parameters so many that a sample's standard deviation is within a few percent."""
     s = settings(
         hidden_size=WIDTH, mlp_dim=MLP, patch_size=PATCH, num_heads=4, registers=40, qk_norm=True
     )
-    model, images = make_model(s, 10), np.zeros((1, 32, 32, CHANNELS), np.float32)
-    init = jax.jit(lambda key: model.init(key, images, is_training=False))
-    return jax.tree.map(np.asarray, init(jax.random.key(3)))
+    return jax.tree.map(np.asarray, init_params(s, (32, 32, CHANNELS), 10, seed=3))
 
 
-def test_head_starts_at_zero(params):
+def test_parameters_depend_on_the_seed(settings):
+    first, second, other = (
+        init_params(settings(), (4, 6, 1), 4, seed)["vit/block_0/attention/qkv"]["w"]
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, second)
+    assert np.abs(first - other).max() > 0.1
+
+
+def test_head_is_zero(params):
     assert not params["vit/head"]["w"].any()
     assert not params["vit/head"]["b"].any()
 
@@ -48,23 +55,23 @@ def test_feed_forward_is_glorot_uniform(params, layer):
 
 def test_patch_embedding_is_lecun_normal(params):
     weights = params["vit/patches/linear"]["w"]
-    deviation = (PATCH * PATCH * CHANNELS) ** -0.5
-    assert weights.std() == pytest.approx(deviation, rel=0.05)
-    assert np.abs(weights).max() < 2.3 * deviation  # cut at 2 deviations of the uncut normal
+    std = (PATCH * PATCH * CHANNELS) ** -0.5
+    assert weights.std() == pytest.approx(std, rel=0.05)
+    assert np.abs(weights).max() < 2.3 * std  # a normal distribution truncated at 2 sigma
 
 
 @pytest.mark.parametrize("name", ["position", "registers"])
-def test_positions_and_registers_are_normal_with_deviation_002(params, name):
+def test_positions_and_registers_are_normal_with_std_002(params, name):
     assert params["vit"][name].std() == pytest.approx(0.02, rel=0.05)
     assert abs(params["vit"][name].mean()) < 0.002
 
 
-def test_class_token_starts_at_zero(params):
+def test_class_token_is_zero(params):
     assert not params["vit"]["class_token"].any()
 
 
-def test_biases_start_at_zero_and_those_of_the_feed_forward_next_to_it(params):
-    biases = {module: leaves["b"] for module, leaves in params.items() if "b" in leaves}
+def test_biases_are_zero_and_tiny_in_the_feed_forward_layer(params):
+    biases = {module: arrays["b"] for module, arrays in params.items() if "b" in arrays}
     assert len(biases) == 2 + 2 * 4  # patches, head; qkv, out, in, out of two blocks
     for module, bias in biases.items():
         if "/mlp/" in module:
@@ -73,14 +80,14 @@ def test_biases_start_at_zero_and_those_of_the_feed_forward_next_to_it(params):
             assert not bias.any()
 
 
-def test_norms_start_as_plain_normalization(params):
-    norms = [leaves for leaves in params.values() if "scale" in leaves]
-    assert len(norms) == 1 + 2 * 4  # the last one; two and those of queries and keys a block
-    for leaves in norms:
-        assert (leaves["scale"] == 1).all()
-        assert not leaves["offset"].any()
+def test_layer_norms_have_scale_one_and_offset_zero(params):
+    norms = [arrays for arrays in params.values() if "scale" in arrays]
+    assert len(norms) == 1 + 2 * 4  # the last one; in each block two, and those of q and k
+    for arrays in norms:
+        assert (arrays["scale"] == 1).all()
+        assert not arrays["offset"].any()
 
 
-def test_blocks_start_with_different_weights(params):
+def test_blocks_have_different_weights(params):
     first, second = (params[f"vit/block_{i}/attention/qkv"]["w"] for i in (0, 1))
     assert np.abs(first - second).max() > 0.1

@@ -6,15 +6,15 @@ import pytest
 from vit_hk.model.patches import sincos2d_positions, split_patches
 
 
-def test_patches_go_row_by_row_and_keep_row_column_channel_order():
+def test_patches_are_ordered_by_row_and_flattened_as_row_column_channel():
     images = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
     patches = split_patches(images, 2)
     assert patches.shape == (2, 6, 12)
     for image in range(2):
         for row in range(2):
             for column in range(3):
-                cut = images[image, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
-                np.testing.assert_array_equal(patches[image, row * 3 + column], cut.ravel())
+                patch = images[image, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+                np.testing.assert_array_equal(patches[image, row * 3 + column], patch.ravel())
 
 
 @pytest.mark.parametrize(("rows", "columns", "width"), [(2, 3, 8), (3, 1, 4), (5, 7, 64)])
@@ -37,13 +37,13 @@ def test_sincos_positions_equal_nested_loops(rows, columns, width):
                 np.testing.assert_allclose(vector[i::quarter], expected, atol=1e-7)
 
 
-def test_sincos_positions_of_a_grid_by_hand():
-    # Width 4 has the one frequency 1: sin(column), cos(column), sin(row), cos(row).
+def test_sincos_positions_of_three_columns_equal_literal_values():
+    # A width of 4 has the single frequency 1: sin(column), cos(column), sin(row), cos(row).
     expected = [[0, 1, 0, 1], [0.841471, 0.540302, 0, 1], [0.909297, -0.416147, 0, 1]]
     np.testing.assert_allclose(sincos2d_positions(1, 3, 4), expected, atol=1e-6)
 
 
-def test_sincos_positions_are_all_different():
+def test_sincos_positions_are_distinct():
     positions = sincos2d_positions(8, 8, 16)
     distance = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
     assert distance[~np.eye(64, dtype=bool)].min() > 0.1

@@ -1,4 +1,4 @@
-"""Dropout and stochastic depth, seen through weights that make each branch constant."""
+"""Dropout and drop path, tested with parameters that make each residual branch constant."""
 
 import haiku as hk
 import jax
@@ -10,12 +10,12 @@ from vit_hk.model.vit import make_model
 
 
 def call(function, *arguments, key=0):
-    """Run a function that draws Haiku's random keys and has no parameters."""
+    """Call a function that draws random keys of Haiku and has no parameters."""
     return np.asarray(hk.transform(function).apply({}, jax.random.key(key), *arguments))
 
 
 def shares(x, *values):
-    """Which part of x equals each of the values; nothing else may occur."""
+    """Return the share of x that equals each value; x must contain no other values."""
     counts = [np.isclose(x, value, atol=1e-5).mean() for value in values]
     assert sum(counts) == pytest.approx(1.0)
     return counts
@@ -31,28 +31,28 @@ def zeros_like(transformed, *arguments):
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
 
 
-def constant_branches(**regularizers):
-    """A block both of whose branches are 1 everywhere, as a function of key and batch size."""
-    tokens, width = 3, 8
+def block_with_constant_branches(**regularizers):
+    """Return a function that gives what both branches, each 1 everywhere, add to the tokens."""
+    num_tokens, width = 3, 8
 
     def forward(x, is_training):
-        return Block(2, 12, **regularizers, name="block")(x, tokens, is_training)[0]
+        return Block(2, 12, **regularizers, name="block")(x, num_tokens, is_training)[0]
 
     transformed = hk.transform(forward)
 
     def run(batch, is_training):
-        x = np.random.default_rng(0).normal(size=(batch * tokens, width)).astype(np.float32)
+        x = np.random.default_rng(0).normal(size=(batch * num_tokens, width)).astype(np.float32)
         params = zeros_like(transformed, x, False)
         for module in ("block/attention/out", "block/mlp/out"):
             params[module]["b"] += 1
         key = jax.random.key(5) if is_training else None
         output = jax.jit(lambda p, x: transformed.apply(p, key, x, is_training))(params, x)
-        return (np.asarray(output) - x).reshape(batch, tokens, width)
+        return (np.asarray(output) - x).reshape(batch, num_tokens, width)
 
     return run
 
 
-def test_dropout_zeroes_its_share_and_keeps_the_mean():
+def test_dropout_zeroes_elements_at_its_rate_and_keeps_the_mean():
     x = np.full((200, 100), 3.0, np.float32)
     dropped = call(lambda x: dropout(x, 0.2, is_training=True), x)
     zeros, kept = shares(dropped, 0.0, 3.0 / 0.8)
@@ -62,9 +62,9 @@ def test_dropout_zeroes_its_share_and_keeps_the_mean():
 
 
 def test_dropout_acts_on_both_branches_of_a_block():
-    run = constant_branches(dropout=0.5)
+    run = block_with_constant_branches(dropout=0.5)
     np.testing.assert_allclose(run(4, is_training=False), 2.0, atol=1e-5)
-    # Each branch gives 0 or 2, number by number and independently.
+    # Each branch adds 0 or 2, independently for each element.
     added = run(200, is_training=True)
     assert shares(added, 0.0, 2.0, 4.0) == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
 
@@ -89,40 +89,40 @@ def test_dropout_acts_on_the_embedded_tokens_but_not_on_attention(settings):
     params = zeros_like(model, images, False)
     params["vit"]["position"] += 1
     params["vit/norm"]["scale"] += 1
-    # A token of equal numbers is 0 after the last norm; with some dropped it has two values.
+    # The last LayerNorm maps a constant token to 0, and a token with zeroed elements to two values.
     assert not np.asarray(infer(model, params, images).features).any()
     train = jax.jit(lambda key: model.apply(params, key, images, is_training=True))
-    first, again, other = (train(jax.random.key(seed)) for seed in (0, 0, 1))
+    first, repeated, other = (train(jax.random.key(seed)) for seed in (0, 0, 1))
     features = np.asarray(first.features)
     for token in features:
         assert len(np.unique(token.round(4))) == 2
-    assert len(np.unique(features > 0, axis=0)) == 3  # each image its own
-    np.testing.assert_array_equal(features, again.features)
+    assert len(np.unique(features > 0, axis=0)) == 3  # each image has its own mask
+    np.testing.assert_array_equal(features, repeated.features)
     assert (features != other.features).any()
-    # Scores are all 0 here, so that each of the 5 tokens gets the same weight.
+    # All scores are 0, so each of the 5 tokens has the same weight, without dropout.
     np.testing.assert_allclose(first.attention, 1 / 5, rtol=1e-6)
 
 
-def test_outside_training_there_is_no_randomness_at_all(settings, random_params):
+def test_inference_uses_no_random_numbers(settings, random_params):
     images = np.random.default_rng(0).normal(size=(3, 4, 4, 1)).astype(np.float32)
     plain, random = (make_model(settings(dropout=rate, drop_path=rate), 5) for rate in (0.0, 0.5))
     params = random_params(plain, images, False)
-    # Without a random key Haiku would raise where one is drawn.
-    expected = infer(plain, params, images)
-    for actual, same in zip(infer(random, params, images), expected, strict=True):
-        np.testing.assert_array_equal(actual, same)
+    # No random key is passed, so Haiku raises where one is drawn.
+    outputs = infer(random, params, images), infer(plain, params, images)
+    for actual, expected in zip(*outputs, strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
-def test_with_rates_of_zero_training_draws_no_random_key(settings):
+def test_training_with_rates_of_zero_draws_no_random_key(settings):
     model, images = make_model(settings(), 5), np.ones((2, 4, 4, 1), np.float32)
     params = zeros_like(model, images, False)
     jax.eval_shape(lambda: model.apply(params, None, images, is_training=True))
 
 
-def test_drop_path_drops_all_tokens_of_an_image_or_none():
-    batch, tokens, width = 1000, 3, 4
-    branch = np.arange(1, batch * tokens * width + 1, dtype=np.float32).reshape(-1, width)
-    dropped = call(lambda x: drop_path(x, 0.25, tokens, is_training=True), branch)
+def test_drop_path_zeroes_all_tokens_of_an_image_or_none():
+    batch, num_tokens, width = 1000, 3, 4
+    branch = np.arange(1, batch * num_tokens * width + 1, dtype=np.float32).reshape(-1, width)
+    dropped = call(lambda x: drop_path(x, 0.25, num_tokens, is_training=True), branch)
     ratio = (dropped / branch).reshape(batch, -1)
     kept = ratio[:, 0] != 0
     assert (ratio[~kept] == 0.0).all()
@@ -130,28 +130,28 @@ def test_drop_path_drops_all_tokens_of_an_image_or_none():
     assert kept.mean() == pytest.approx(0.75, abs=0.05)
 
 
-def test_drop_path_drops_the_two_branches_of_a_block_independently():
-    run = constant_branches(drop_path=0.5)
+def test_drop_path_acts_on_the_two_branches_of_a_block_independently():
+    run = block_with_constant_branches(drop_path=0.5)
     np.testing.assert_allclose(run(4, is_training=False), 2.0, atol=1e-5)
     added = run(1000, is_training=True)
     assert np.ptp(added.reshape(1000, -1), axis=1).max() < 1e-5
     assert shares(added, 0.0, 2.0, 4.0) == pytest.approx([0.25, 0.5, 0.25], abs=0.05)
 
 
-@pytest.mark.parametrize("layers", [1, 3])
-def test_drop_path_rate_grows_linearly_from_zero_with_depth(settings, layers):
-    last, batch = 0.6, 1000
-    s = settings(num_layers=layers, drop_path=last)
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_drop_path_rate_grows_linearly_from_zero_with_depth(settings, num_layers):
+    last_rate, batch = 0.6, 1000
+    s = settings(num_layers=num_layers, drop_path=last_rate)
     model, images = make_model(s, 5), np.zeros((batch, 2, 2, 1), np.float32)
     params = zeros_like(model, images, False)
     params["vit/norm"]["scale"] += 1
-    for index in range(layers):  # block i adds 1 to number i of a token, and nothing else
+    for index in range(num_layers):  # block i adds 1 to element i of a token, and nothing else
         params[f"vit/block_{index}/attention/out"]["b"][index] += 1
     features = jax.jit(lambda key: model.apply(params, key, images, True).features)
     x = np.asarray(features(jax.random.key(0)))
-    # The last norm shifts and scales a token; number 7 is 0 and number 0 is 1 before it, as
-    # the first block is never dropped.
-    added = (x[:, :layers] - x[:, 7:]) / (x[:, :1] - x[:, 7:])
-    for index, rate in enumerate(np.linspace(0, last, layers)):
+    # The last LayerNorm shifts and scales a token. Before it element 7 is 0, and element 0 is 1,
+    # since the first block is never dropped.
+    added = (x[:, :num_layers] - x[:, 7:]) / (x[:, :1] - x[:, 7:])
+    for index, rate in enumerate(np.linspace(0, last_rate, num_layers)):
         dropped, _ = shares(added[:, index], 0.0, 1 / (1 - rate))
         assert dropped == pytest.approx(rate, abs=0.05)

@@ -1,3 +1,5 @@
+"""`dvc exp`, `dvc metrics diff` and `dvc plots diff` on a reproduced project."""
+
 import csv
 import io
 import json
@@ -8,8 +10,8 @@ from project_clone import Clone
 
 
 @pytest.fixture(scope="module")
-def experiment(reproduced, tmp_path_factory):
-    """A project after an experiment with a wider feed-forward layer, named wide."""
+def experiment(reproduced, tmp_path_factory) -> Clone:
+    """Return a project after an experiment named wide, with a wider feed-forward layer."""
     folder = tmp_path_factory.mktemp("experiment") / "mein Projékt"
     clone = Clone(shutil.copytree(reproduced.folder, folder, symlinks=True))
     printed = clone.run("dvc", "exp", "run", "--name", "wide", "-S", "model.mlp_dim=16")
@@ -17,14 +19,14 @@ def experiment(reproduced, tmp_path_factory):
     return clone
 
 
-def shown(clone) -> dict[str, dict[str, str]]:
-    """The rows of dvc exp show, by the name of the experiment or branch."""
+def experiment_table(clone: Clone) -> dict[str, dict[str, str]]:
+    """Return the rows of dvc exp show by the name of the experiment or branch."""
     rows = csv.DictReader(io.StringIO(clone.run("dvc", "exp", "show", "--csv")))
     return {row["Experiment"] or row["rev"]: row for row in rows}
 
 
-def test_experiment_shows_its_setting_and_both_accuracies(experiment):
-    rows = shown(experiment)
+def test_table_shows_the_setting_and_both_accuracies(experiment):
+    rows = experiment_table(experiment)
     assert rows["wide"]["model.mlp_dim"] == "16"
     assert rows["main"]["model.mlp_dim"] == "8"
     assert float(rows["wide"]["test.accuracy"]) > 0
@@ -37,20 +39,22 @@ def test_metrics_and_plots_diff_compare_with_the_last_commit(experiment):
     assert loss["old"] != loss["new"]
     experiment.run("dvc", "plots", "diff", "HEAD", "--out", "compare")
     page = (experiment.folder / "compare" / "index.html").read_text("utf-8")
-    for title in ("Loss", "Validation accuracy", "Confusion matrix", "F1 of each class"):
+    for title in (
+        "Loss", "Validation accuracy", "Confusion matrix of the test images", "F1 of each class",
+    ):  # fmt: skip
         assert title in page
-    pictures = [path.name for path in (experiment.folder / "compare" / "static").iterdir()]
-    assert any("overview.png" in name for name in pictures)
-    assert any("mistakes.png" in name for name in pictures)
+    images = [path.name for path in (experiment.folder / "compare" / "static").iterdir()]
+    assert any("overview.png" in name for name in images)
+    assert any("mistakes.png" in name for name in images)
 
 
-def test_queued_experiments_run_and_leave_the_workspace_alone(reproduced, tmp_path):
+def test_queued_experiments_leave_the_workspace_unchanged(reproduced, tmp_path):
     # DVC 3.67's queue writes the path of the project as ASCII.
     queue = Clone(shutil.copytree(reproduced.folder, tmp_path / "my project", symlinks=True))
     for name, setting in (("one", "num_images=1"), ("right", "num_wrong=0")):
         queue.run("dvc", "exp", "run", "--queue", "--name", name, "-S", f"attention.{setting}")
     queue.run("dvc", "exp", "run", "--run-all", "--jobs", "1")
-    rows = shown(queue)
+    rows = experiment_table(queue)
     assert rows["one"]["attention.num_images"] == "1"
     assert rows["right"]["attention.num_wrong"] == "0"
     assert float(rows["right"]["test.accuracy"]) > 0

@@ -1,44 +1,45 @@
-"""dvc plots without a network: each plot is drawn, nothing is fetched."""
+"""`dvc plots` without a network: each plot is drawn, and nothing is loaded from the web."""
 
 from pathlib import Path
 
 import pytest
 import yaml
+from browser import OpenedPage
 
 PROJECT = Path(__file__).parents[2]
-# Marks of a plot: its lines, or the cells and bars.
+# The marks of a plot: its lines, cells or bars.
 MARKS = "svg.marks .mark-line path[d], svg.marks .mark-rect path[d]"
 
 
 @pytest.fixture(scope="module")
-def wanted() -> tuple[int, int]:
-    """How many plots and how many pictures dvc.yaml asks for."""
+def counts() -> tuple[int, int]:
+    """Return the number of Vega plots and the number of images that dvc.yaml lists."""
     plots = yaml.safe_load((PROJECT / "dvc.yaml").read_text("utf-8"))["plots"]
     return sum(isinstance(plot, dict) for plot in plots), sum(isinstance(p, str) for p in plots)
 
 
-def assert_drawn(opened, plots: int, pictures: int) -> None:
+def check_page(opened: OpenedPage, num_plots: int, num_images: int) -> None:
     page = opened.page
-    drawn = page.locator(".vega-embed")
-    drawn.nth(plots - 1).locator(MARKS).first.wait_for(state="attached")
-    assert drawn.count() == plots
-    for number in range(plots):
-        assert drawn.nth(number).locator(MARKS).count() > 0
+    plots = page.locator(".vega-embed")
+    plots.nth(num_plots - 1).locator(MARKS).first.wait_for(state="attached")
+    assert plots.count() == num_plots
+    for number in range(num_plots):
+        assert plots.nth(number).locator(MARKS).count() > 0
     images = page.locator("img")
-    assert images.count() == pictures
+    assert images.count() == num_images
     assert images.evaluate_all("all => all.every(image => image.naturalWidth > 0)")
-    # DVC's own plots make Vega warn.
+    # DVC's own plots cause warnings of Vega.
     assert [problem for problem in opened.problems if not problem.startswith("warning: ")] == []
     assert opened.requests == []
     page.close()
 
 
-def test_show(clone, open_file, wanted):
+def test_show(clone, open_file, counts):
     clone.run("dvc", "plots", "show", "--out", "shown")
-    assert_drawn(open_file(clone.folder / "shown" / "index.html"), *wanted)
+    check_page(open_file(clone.folder / "shown" / "index.html"), *counts)
 
 
-def test_diff(clone, open_file, wanted):
+def test_diff(clone, open_file, counts):
     history = clone.folder / "results" / "history.csv"
     text = history.read_text("utf-8")
     history.unlink()  # it may be a link into the cache
@@ -46,11 +47,11 @@ def test_diff(clone, open_file, wanted):
     clone.run("dvc", "plots", "diff", "HEAD", "--out", "compared")
     opened = open_file(clone.folder / "compared" / "index.html")
     assert "HEAD" in opened.page.locator(".vega-embed").first.inner_text()
-    plots, pictures = wanted
-    assert_drawn(opened, plots, 2 * pictures)
+    num_plots, num_images = counts
+    check_page(opened, num_plots, 2 * num_images)
 
 
-def test_without_the_page_dvc_draws_with_its_own(clone):
+def test_without_the_offline_page_dvc_writes_its_own(clone):
     # As in a clone where make did not run.
     (clone.folder / ".dvc" / "plots_page.html").unlink()
     clone.run("dvc", "config", "--local", "--unset", "plots.html_template")

@@ -1,68 +1,75 @@
+"""Real runs of `dvc repro` with a tiny model."""
+
 import json
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 from project_clone import outputs
 
+STAGES = ["download", "train", "evaluate", "attention", "report"]
+FILES = (
+    "data/dataset.npz", "models/vit.safetensors", "results/history.csv", "results/snapshots.npz",
+    "results/metrics.json", "results/per_class.csv", "results/predictions.csv",
+    "results/faithfulness.csv", "results/timing.json", "results/attention/attention.npz",
+    "results/attention/class_maps.png", "results/attention/overview.png",
+    "results/attention/image_01.png", "results/attention/image_02.png",
+    "results/figures/confusion.png", "results/figures/curves.png",
+    "results/figures/faithfulness.png", "results/figures/mistakes.png",
+    "results/figures/per_class.png", "results/figures/snapshots.png", "results/report.html",
+    "dvc.lock",
+)  # fmt: skip
 
-def test_first_run_makes_every_promised_file(reproduced):
-    for name in (
-        "data/dataset.npz", "models/vit.safetensors", "results/history.csv", "results/curves.png",
-        "results/metrics.json", "results/per_class.csv", "results/confusion.csv",
-        "results/confusion.png", "results/per_class.png", "results/mistakes.png",
-        "results/faithfulness.csv", "results/faithfulness.png", "results/snapshots.npz",
-        "results/snapshots.png", "results/attention/class_maps.png",
-        "results/timing.json", "results/attention/attention.npz", "results/attention/overview.png",
-        "results/attention/image_01.png", "results/attention/image_02.png", "dvc.lock",
-        "results/report.html",
-    ):  # fmt: skip
-        assert (reproduced.folder / name).stat().st_size > 0, name
+
+@pytest.mark.parametrize("name", FILES)
+def test_first_run_writes_file(reproduced, name):
+    assert (reproduced.folder / name).stat().st_size > 0
 
 
-def test_numbers_are_in_git_and_large_files_are_not(reproduced):
+def test_tables_of_numbers_are_in_git_and_large_files_are_not(reproduced):
     tracked = reproduced.run("git", "ls-files").splitlines()
     for name in (
-        "metrics.json", "per_class.csv", "confusion.csv", "faithfulness.csv", "timing.json",
+        "metrics.json", "per_class.csv", "predictions.csv", "faithfulness.csv", "timing.json",
     ):  # fmt: skip
         assert f"results/{name}" in tracked
     assert "results/report.html" not in tracked
     assert not [name for name in tracked if name.endswith((".npz", ".safetensors", ".png", ".gz"))]
 
 
-def test_metrics_and_report_say_that_the_sample_is_not_full_mnist(reproduced):
+def test_metrics_and_report_name_the_offline_sample(reproduced):
     metrics = json.loads(reproduced.read("results/metrics.json"))
     assert "sample" in metrics["source"]
     assert metrics["test"]["examples"] == 1000
     assert "<strong>Not full MNIST.</strong>" in reproduced.read("results/report.html").decode()
 
 
-def test_confusion_table_holds_every_test_image_once(reproduced):
-    table = pd.read_csv(reproduced.folder / "results/confusion.csv")
+def test_predictions_hold_each_test_image_once(reproduced):
+    table = pd.read_csv(reproduced.folder / "results/predictions.csv")
     metrics = json.loads(reproduced.read("results/metrics.json"))
-    assert len(table) == 1000
+    assert table["index"].tolist() == list(range(1000))
     assert (table["actual"] != table["predicted"]).sum() == metrics["test"]["error_count"]
     labels = np.load(reproduced.folder / "data/dataset.npz")["y_test"]
     assert (table["actual"] == labels).all()
 
 
-def test_nothing_changed_runs_nothing(clone):
+def test_unchanged_project_runs_no_stage(clone):
     assert clone.repro() == []
     assert clone.run("git", "status", "--porcelain") == ""
 
 
-def test_forced_runs_at_another_path_give_the_same_bytes(reproduced, clone):
-    assert clone.repro("--force") == ["download", "train", "evaluate", "attention", "report"]
+def test_forced_run_at_another_path_gives_the_same_bytes(reproduced, clone):
+    assert clone.repro("--force") == STAGES
     assert outputs(clone.folder) == outputs(reproduced.folder)
 
 
-def test_attention_settings_rerun_only_attention_and_report(clone):
+def test_attention_settings_run_only_attention_and_report(clone):
     clone.set(attention__num_images=3)
     assert clone.repro() == ["attention", "report"]
     assert (clone.folder / "results/attention/image_03.png").exists()
 
 
-def test_train_settings_download_nothing_and_old_ones_come_from_the_cache(clone):
+def test_train_settings_do_not_download_and_old_results_come_from_the_cache(clone):
     before = clone.read("models/vit.safetensors")
     old = yaml.safe_load(clone.read("params.yaml"))["train"]["learning_rate"]
     clone.set(train__learning_rate=2 * old)
@@ -73,7 +80,7 @@ def test_train_settings_download_nothing_and_old_ones_come_from_the_cache(clone)
     assert clone.read("models/vit.safetensors") == before
 
 
-def test_a_mistake_in_the_settings_ends_in_one_line_and_leaves_the_results(clone):
+def test_wrong_setting_ends_in_one_line_and_keeps_the_results(clone):
     before = clone.read("dvc.lock"), clone.read("results/metrics.json")
     clone.set(model__num_heads=3)
     printed = clone.run("dvc", "repro", expect=255)

@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_results import make_results
+from synthetic_results import write_results
 
 
 @pytest.fixture(scope="session")
 def make_report(tmp_path_factory) -> Callable[..., Path]:
-    """Write results as `make_results` does and a report about them; give the folder."""
+    """Write synthetic results, run the stage `report` on them, and return the project folder."""
     stage = importlib.import_module("stages.report")
 
-    def make(settings: dict[str, Any], **how: Any) -> Path:
-        folder = make_results(tmp_path_factory.mktemp("report"), settings, **how)
+    def make(settings: dict[str, Any], **options: Any) -> Path:
+        folder = write_results(tmp_path_factory.mktemp("report"), settings, **options)
         before = Path.cwd()
         os.chdir(folder)
         try:

@@ -1,17 +1,17 @@
-"""The page stays small, and says what it leaves out."""
+"""The page has a bounded size, and names what it leaves out."""
 
 import re
 from pathlib import Path
 
 import pytest
-from made_results import png
+from synthetic_results import noise_png
 
-LIMIT = 5_000_000  # bytes
+MAX_BYTES = 5_000_000
 
 
 def text_of(folder: Path) -> str:
     page = (folder / "results" / "report.html").read_bytes()
-    assert len(page) < LIMIT
+    assert len(page) < MAX_BYTES
     return " ".join(re.sub(r"<[^>]*>", " ", page.decode()).split())
 
 
@@ -22,9 +22,9 @@ def model(tree) -> dict:
 
 
 def test_a_large_model_on_small_patches(make_report, model):
-    text = text_of(make_report(model, image_shape=(28, 28, 1), num_explained=12))
+    text = text_of(make_report(model, image_shape=(28, 28, 1), num_images=12))
     # 12 layers, 4 heads, 50 x 49 shares of 2 bytes in base64: 313,600 characters an image.
-    assert "of 6 of the 12 images above; there, only the class token looks" in text
+    assert "for 6 of the 12 images above, where the query token is always the class token" in text
 
 
 def test_a_bad_model_on_large_colour_images(make_report, model):
@@ -32,23 +32,23 @@ def test_a_bad_model_on_large_colour_images(make_report, model):
     text = text_of(
         make_report(
             model, image_shape=(64, 64, 3), class_names=names, num_test=3000, wrong=1.0,
-            num_explained=30, figure=png(300),
+            num_images=30, figure=noise_png(300),
         )
     )  # fmt: skip
     assert re.search(r"pictures of 2,9\d\d of 3,000 mistakes", text)
     assert re.search(r"Left out to keep this page small: \d+ of 30 images", text)
-    assert "Left out to keep this page small: results/snapshots.png" in text
+    assert "Left out to keep this page small: results/attention/filters.png" in text
 
 
 def test_hundreds_of_classes_with_long_names(make_report, tree):
     names = tuple(f"{'x' * 190} {n}" for n in range(400))
     text = text_of(make_report(tree, class_names=names, num_test=1200, wrong=1.0))
-    assert "There are 400 classes, too many for a matrix" in text
+    assert "There are 400 classes, too many for a confusion matrix" in text
     assert "200 of 400 classes" in text
     assert "x" * 41 not in text
 
 
-def test_nothing_is_said_to_be_left_out_of_a_small_report(make_report, tree):
+def test_a_small_report_leaves_nothing_out(make_report, tree):
     text = text_of(make_report(tree))
     assert "Left out" not in text
 
@@ -56,4 +56,4 @@ def test_nothing_is_said_to_be_left_out_of_a_small_report(make_report, tree):
 def test_no_mistakes_at_all(make_report, tree):
     text = text_of(make_report(tree, wrong=0.0))
     assert "100.00 % of 60 test images" in text
-    assert "taken for" not in text.split("Confusion matrix")[1].split("Classes")[0]
+    assert "predicted" not in text.split("Confusion matrix")[1].split("Classes")[0]

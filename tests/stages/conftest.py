@@ -1,4 +1,4 @@
-"""A small project in which the stages run, as programs or in this process."""
+"""A small project in which stages run, as programs or in this process."""
 
 import json
 import os
@@ -12,88 +12,89 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from folder_content import folder_content
 from settings_file import change_settings
 
-from vit_hk.dataset import Dataset, save_dataset
+from vit_hk.data.dataset import Dataset, save_dataset
 
 STAGES = ("train", "evaluate", "attention", "report")
+CODE = ("stages", "vit_hk")
+# Compiling takes most of the time, and the compiled code runs only for a moment.
+FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
-class Ended(NamedTuple):
-    """How a stage ended."""
+class StageRun(NamedTuple):
+    """The exit code of a stage and what it printed."""
 
     code: int
     out: str
     err: str
 
 
-# Compiling takes most of the time, and code that runs for a moment need not be fast.
-FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-
-
-def run_program(stage: str, folder: Path, **environment: str) -> Ended:
+def run_program(stage: str, folder: Path, **environment: str) -> StageRun:
     inherited = {name: value for name, value in os.environ.items() if name != "DVC_ROOT"}
     inherited["XLA_FLAGS"] = FAST_COMPILATION
     run = subprocess.run(
         [sys.executable, "-m", f"stages.{stage}"],
         cwd=folder, env=inherited | environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    return Ended(run.returncode, run.stdout, run.stderr)
+    return StageRun(run.returncode, run.stdout, run.stderr)
 
 
 @pytest.fixture(scope="session")
-def program() -> Callable[..., Ended]:
-    """Run a stage as dvc does: python -m stages.NAME in the project's folder."""
+def program() -> Callable[..., StageRun]:
+    """Return a function that runs a stage as DVC does: python -m stages.NAME."""
     return run_program
 
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory, project, tiny_dataset: Dataset) -> Callable[[dict[str, Any]], Path]:
-    """Make a project with these settings and the tiny data, and nothing trained."""
+    """Return a function that creates an untrained project with the tiny data set."""
 
-    def make(settings: dict[str, Any]) -> Path:
+    def create(settings: dict[str, Any]) -> Path:
         folder = tmp_path_factory.mktemp("project")
-        for package in ("stages", "vit_hk"):
+        for name in (*CODE, "recipes"):
             shutil.copytree(
-                project / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
+                project / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
             )
+        shutil.copy(project / "dvc.yaml", folder)
         (folder / "params.yaml").write_text(yaml.safe_dump(settings), "utf-8")
         save_dataset(tiny_dataset, folder / "data" / "dataset.npz")
         return folder
 
-    return make
+    return create
 
 
 @pytest.fixture(scope="session")
-def finished(shared, start, settings_of_tests) -> tuple[Path, dict[str, Ended]]:
-    """A project after train, evaluate and attention, and what they printed. Do not change it."""
+def finished(shared, start, settings_of_tests) -> tuple[Path, dict[str, StageRun]]:
+    """Return a project after all STAGES, and their runs; do not change it."""
 
-    def make(folder: Path) -> None:
+    def create(folder: Path) -> None:
         start(settings_of_tests).rename(folder)
-        ended = {stage: run_program(stage, folder) for stage in STAGES}
-        record(folder).write_text(json.dumps(ended))
+        runs = {stage: run_program(stage, folder) for stage in STAGES}
+        record(folder).write_text(json.dumps(runs))
 
     def record(folder: Path) -> Path:
         return folder.with_suffix(".json")
 
-    folder = shared("finished", make)
-    ended = json.loads(record(folder).read_text())
-    return folder, {stage: Ended(*values) for stage, values in ended.items()}
+    folder = shared("finished", create)
+    runs = json.loads(record(folder).read_text())
+    return folder, {stage: StageRun(*values) for stage, values in runs.items()}
 
 
 @pytest.fixture
 def copy(finished, tmp_path) -> Path:
-    """A copy of the finished project, free to be changed."""
+    """Return a copy of the finished project without its code, which a test may change."""
     folder = tmp_path / "project"
-    shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("stages", "vit_hk"))
+    shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns(*CODE))
     return folder
 
 
 @pytest.fixture
-def here(monkeypatch, capfd) -> Callable[..., Ended]:
-    """Run a stage in this process, where JAX is imported already."""
+def here(monkeypatch, capfd) -> Callable[..., StageRun]:
+    """Return a function that runs a stage in this process, where JAX is imported already."""
 
-    def run(stage: str, folder: Path, **environment: str) -> Ended:
+    def run(stage: str, folder: Path, **environment: str) -> StageRun:
         monkeypatch.chdir(folder)
         monkeypatch.delenv("DVC_ROOT", raising=False)
         for name, value in environment.items():
@@ -103,36 +104,28 @@ def here(monkeypatch, capfd) -> Callable[..., Ended]:
         code = 0
         try:
             runpy.run_module(f"stages.{stage}", run_name="__main__")
-        except SystemExit as end:
-            code = end.code
-        return Ended(code, *capfd.readouterr())
+        except SystemExit as exit_:
+            code = exit_.code
+        return StageRun(code, *capfd.readouterr())
 
     return run
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not {"__pycache__", ".scratch"} & {*path.parts}
-    }
-
-
 @pytest.fixture
 def refused() -> Callable[..., str]:
-    """Run a stage that must refuse; give its one line.
+    """Return a function that runs a stage, which must fail, and returns its one error line.
 
-    All files must be as before: nothing new, nothing changed, nothing gone.
+    It checks that no file was created, changed or deleted.
     """
 
-    def check(run: Callable[..., Ended], stage: str, folder: Path) -> str:
-        before = content(folder)
+    def check(run: Callable[..., StageRun], stage: str, folder: Path) -> str:
+        before = folder_content(folder)
         ended = run(stage, folder)
         lines = ended.err.splitlines()
         assert ended.code == 1
         assert len(lines) == 1, ended.err
         assert lines[0].startswith("error: ")
-        assert content(folder) == before
+        assert folder_content(folder) == before
         return lines[0]
 
     return check
@@ -140,7 +133,7 @@ def refused() -> Callable[..., str]:
 
 @pytest.fixture
 def edit(copy) -> Callable[..., None]:
-    """Set dotted keys (with __ for the dot) in params.yaml of the copy."""
+    """Return a function that sets keys in params.yaml of the copy; `a__b` stands for a.b."""
 
     def change(**values: Any) -> None:
         change_settings(copy / "params.yaml", values)

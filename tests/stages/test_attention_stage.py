@@ -1,9 +1,15 @@
-import importlib
-
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+
+from stages import attention_figures
+from vit_hk.explain.attention_arrays import AttentionArrays
+from vit_hk.params import load_params
+from vit_hk.weights import load_weights
+from vit_hk.weights_metadata import WeightsInfo
+
+PNG_SIGNATURE = b"\x89PNG"
 
 
 @pytest.fixture(scope="module")
@@ -12,11 +18,11 @@ def arrays(finished) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def test_attention_ends_well(finished):
+def test_attention_succeeds(finished):
     ended = finished[1]["attention"]
     assert ended.code == 0, ended.err
     assert ended.err == ""
-    assert "attention of 3 test images" in ended.out
+    assert ended.out == "results/attention: attention of 3 test images\n"
 
 
 def test_rows_of_the_attention_sum_to_1(arrays):
@@ -34,9 +40,11 @@ def test_images_and_labels_are_those_of_the_test_set(arrays, tiny_dataset):
 
 
 def test_predictions_are_those_of_the_evaluation(finished, arrays, tiny_dataset):
-    table = pd.read_csv(finished[0] / "results" / "confusion.csv")
+    table = pd.read_csv(finished[0] / "results" / "predictions.csv")
     predicted = [tiny_dataset.class_names[n] for n in arrays["probabilities"].argmax(axis=-1)]
-    assert predicted == table["predicted"].iloc[arrays["indices"]].tolist()
+    rows = table.iloc[arrays["indices"]]
+    assert predicted == rows["predicted"].tolist()
+    np.testing.assert_allclose(arrays["probabilities"].max(axis=-1), rows["probability"], atol=1e-5)
     np.testing.assert_allclose(arrays["probabilities"].sum(axis=-1), 1, atol=1e-5)
 
 
@@ -47,10 +55,10 @@ def test_mistakes_come_first(arrays):
 
 def test_each_image_has_a_sheet(finished):
     folder = finished[0] / "results" / "attention"
-    pictures = sorted(path.name for path in folder.glob("*.png"))
-    assert {"image_01.png", "image_02.png", "image_03.png", "overview.png"} <= set(pictures)
-    assert "image_04.png" not in pictures
-    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    figures = sorted(path.name for path in folder.glob("*.png"))
+    assert {"image_01.png", "image_02.png", "image_03.png", "overview.png"} <= set(figures)
+    assert "image_04.png" not in figures
+    assert all((folder / name).read_bytes().startswith(PNG_SIGNATURE) for name in figures)
 
 
 def test_maps_of_all_methods_for_the_predicted_and_the_true_class(arrays):
@@ -60,16 +68,16 @@ def test_maps_of_all_methods_for_the_predicted_and_the_true_class(arrays):
         assert arrays[name].shape == (4, 3, 6)
         assert arrays[name].dtype == np.float32
         assert arrays[name].min() >= 0
-    # The mean over the heads, and over the patches that are pooled, which stand behind 2 registers.
+    # The mean over heads, and over the patch tokens that are pooled, which follow 2 registers.
     last = arrays["attention"][-1, :, :, 2:, 2:].mean(axis=(1, 2))
     np.testing.assert_allclose(arrays["maps"][0], last, rtol=1e-5)
     right = arrays["probabilities"].argmax(axis=-1) == arrays["labels"]
     same = (arrays["maps"] == arrays["maps_true"]).all(axis=-1)  # [M, B]
-    # The same class is asked for where the model is right; two methods know no class anyway.
+    # Both classes are equal where the prediction is right; two methods do not depend on a class.
     assert same.tolist() == [[True] * 3, [True] * 3, right.tolist(), right.tolist()]
 
 
-def test_table_of_heads_has_a_row_for_each(finished):
+def test_table_of_heads_has_a_row_for_each_head(finished):
     heads = pd.read_csv(finished[0] / "results" / "attention" / "heads.csv")
     assert heads[["layer", "head"]].to_numpy().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
     # Patches of 4 pixels in 2 rows of 3: the corners are 4 * sqrt(1 + 4) apart.
@@ -77,35 +85,64 @@ def test_table_of_heads_has_a_row_for_each(finished):
     assert heads["entropy_nats"].between(0, np.log(8) + 1e-6).all()
 
 
-def test_the_same_pictures_are_there_whatever_the_model(finished):
-    folder = finished[0] / "results" / "attention"
-    for name in (
-        "class_maps", "right_wrong", "any_patch", "distance", "entropy", "token_shares",
-        "positions", "filters",
-    ):  # fmt: skip
-        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG"), name
+@pytest.mark.parametrize(
+    "name",
+    ["class_maps", "right_wrong", "any_patch", "distance", "entropy", "token_shares", "positions",
+     "filters"],
+)  # fmt: skip
+def test_figure_is_drawn(finished, name):
+    path = finished[0] / "results" / "attention" / f"{name}.png"
+    assert path.read_bytes().startswith(PNG_SIGNATURE)
 
 
-def test_of_a_convolutional_stem_the_first_kernels_are_drawn(finished, monkeypatch):
-    stage = importlib.import_module("stages.attention")
-    params = stage.load_params(finished[0] / "params.yaml")
-    dataset = stage.load_dataset(finished[0] / "data" / "dataset.npz")
-    weights, info = stage.load_weights(
-        finished[0] / "models/vit.safetensors", params.model, dataset
-    )
-    drawn: dict[str, Figure] = {}
+@pytest.fixture
+def info(finished, tiny_dataset) -> WeightsInfo:
+    params = load_params(finished[0] / "params.yaml")
+    return load_weights(finished[0] / "models" / "vit.safetensors", params.model, tiny_dataset)[1]
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> dict[str, Figure]:
+    """Collect the figures by file name instead of writing files."""
+    figures: dict[str, Figure] = {}
     monkeypatch.setattr(
-        stage, "save_figure", lambda figure, path: drawn.update({path.name: figure})
+        attention_figures, "save_figure", lambda figure, path: figures.update({path.name: figure})
     )
+    return figures
+
+
+def test_first_kernels_of_a_convolutional_stem_are_drawn(info, drawn):
     kernels = np.random.default_rng(0).normal(size=(3, 3, 2, 8))
-    weights["vit/patches/conv_0"] = {"w": kernels.reshape(18, 8)}
-    model = info.model.model_copy(update={"stem": "conv"})
-    stage.draw_weights(weights, info.model_copy(update={"model": model}))
+    weights = {"vit/patches/conv_0": {"w": kernels.reshape(18, 8)}}
+    conv = info.model_copy(update={"model": info.model.model_copy(update={"stem": "conv"})})
+    attention_figures.draw_weights(weights, conv)
     shown = drawn["filters.png"].axes[1].images[0].get_array()
     np.testing.assert_array_equal(shown, np.hstack([kernels[:, :, 0, 1], kernels[:, :, 1, 1]]))
 
 
-def test_chosen_images_are_taken_in_their_order_even_without_a_mistake(
+def test_titles_name_prediction_and_true_class(info, drawn, tiny_dataset):
+    indices = np.array([0, 16])  # both of the class left
+    maps = np.full((4, 2, 6), 1 / 6)
+    arrays = AttentionArrays(
+        attention=np.full((2, 2, 2, 8, 8), 1 / 8),
+        indices=indices,
+        images=tiny_dataset.x_test[indices],
+        labels=tiny_dataset.y_test[indices],
+        probabilities=np.array([[0.9, 0.05, 0.05], [0.0, 0.25, 0.75]]),
+        methods=np.array(["last_layer", "rollout", "gradient_rollout", "relevance"]),
+        maps=maps,
+        maps_true=maps,
+    )
+    attention_figures.draw_images(arrays, tiny_dataset, info)
+    assert set(drawn) == {
+        "image_01.png", "image_02.png", "overview.png", "class_maps.png", "any_patch.png",
+    }  # fmt: skip
+    right, wrong = (drawn[f"image_0{n}.png"].get_suptitle() for n in (1, 2))
+    assert right == "Test image 0: true left, predicted left (90 %)"
+    assert wrong == "Test image 16: true left, predicted right (75 %): WRONG"
+
+
+def test_chosen_images_keep_their_order_even_without_a_mistake(
     here, copy, edit, arrays, tiny_dataset
 ):
     right = arrays["probabilities"].argmax(axis=-1) == arrays["labels"]
@@ -118,23 +155,7 @@ def test_chosen_images_are_taken_in_their_order_even_without_a_mistake(
         np.testing.assert_array_equal(file["images"], tiny_dataset.x_test[chosen])
 
 
-def test_titles_tell_prediction_and_class(monkeypatch, tiny_dataset):
-    stage = importlib.import_module("stages.attention")
-    drawn: dict[str, Figure] = {}
-    monkeypatch.setattr(
-        stage, "save_figure", lambda figure, path: drawn.update({path.name: figure})
-    )
-    chosen = np.array([0, 16])  # of the classes left and left
-    probabilities = np.array([[0.9, 0.05, 0.05], [0.0, 0.25, 0.75]])
-    maps = np.full((2, 2, 2, 2, 3), 1 / 6)
-    stage.draw(tiny_dataset, chosen, maps, probabilities, "gap")
-    assert set(drawn) == {"image_01.png", "image_02.png", "overview.png"}
-    right, wrong = (drawn[f"image_0{n}.png"].get_suptitle() for n in (1, 2))
-    assert right == "Test image 0: predicted left (90 % sure), is left: right"
-    assert wrong == "Test image 16: predicted right (75 % sure), is left: WRONG"
-
-
-def test_missing_image_is_refused_before_jax_is_started(here, refused, copy, edit, monkeypatch):
+def test_missing_test_image_is_refused_before_jax_starts(here, refused, copy, edit, monkeypatch):
     def fail() -> None:
         raise AssertionError("JAX was started")
 

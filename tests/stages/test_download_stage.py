@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from mirror_server import closed_port
 
-import vit_hk.sources
-from vit_hk.checksums import PINS, Pin
-from vit_hk.dataset import load_dataset
+from vit_hk.data.dataset import load_dataset
+from vit_hk.data.sources.checksums import PINS, Pin
+from vit_hk.data.sources.torchvision_sets import import_torchvision_datasets
 
 NAMES = (
     "train-images-idx3-ubyte.gz",
@@ -23,7 +23,7 @@ NAMES = (
 
 @pytest.fixture
 def raw_files(monkeypatch) -> Callable[[Path], np.ndarray]:
-    """Put small raw files of MNIST into a folder; the hosts are out of reach."""
+    """Return a function that writes small raw files of MNIST; no host can be reached."""
     arrays = [
         np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3), np.arange(5, dtype=np.uint8),
         np.zeros((2, 4, 3), np.uint8), np.array([9, 8], np.uint8),
@@ -32,7 +32,7 @@ def raw_files(monkeypatch) -> Callable[[Path], np.ndarray]:
         gzip.compress(struct.pack(f">BBBB{a.ndim}I", 0, 0, 8, a.ndim, *a.shape) + a.tobytes())
         for a in arrays
     ]
-    cls = vit_hk.sources.import_torchvision_datasets().MNIST
+    cls = import_torchvision_datasets().MNIST
     md5s = [hashlib.md5(content).hexdigest() for content in contents]  # noqa: S324
     monkeypatch.setattr(cls, "mirrors", [closed_port()])
     monkeypatch.setattr(cls, "resources", list(zip(NAMES, md5s, strict=True)))
@@ -41,16 +41,16 @@ def raw_files(monkeypatch) -> Callable[[Path], np.ndarray]:
     monkeypatch.setattr(time, "sleep", lambda _: None)
     monkeypatch.setenv("no_proxy", "*")
 
-    def put(folder: Path) -> np.ndarray:
+    def write(folder: Path) -> np.ndarray:
         folder.mkdir(parents=True)
         for name, content in zip(NAMES, contents, strict=True):
             (folder / name).write_bytes(content)
         return arrays[0]
 
-    return put
+    return write
 
 
-def test_data_set_is_written(here, copy, raw_files):
+def test_data_set_is_written_from_raw_files(here, copy, raw_files):
     images = raw_files(copy / "data" / "raw" / "MNIST" / "raw")
     ended = here("download", copy)
     assert ended.code == 0, ended.err
@@ -63,7 +63,7 @@ def test_data_set_is_written(here, copy, raw_files):
 
 
 def test_experiments_share_the_downloads_of_the_project(here, copy, raw_files, tmp_path):
-    # dvc runs an experiment in a folder of its own and names the project in DVC_ROOT.
+    # DVC runs an experiment in a temporary folder and names the project in DVC_ROOT.
     images = raw_files(tmp_path / "shared" / "data" / "raw" / "MNIST" / "raw")
     ended = here("download", copy, DVC_ROOT=str(tmp_path / "shared"))
     assert ended.code == 0, ended.err
@@ -79,7 +79,7 @@ def test_wrong_setting_is_named(here, refused, copy, edit):
 
 
 @pytest.mark.usefixtures("raw_files")
-def test_unreachable_host_keeps_the_earlier_data_set(here, refused, copy, edit):
+def test_unreachable_host_keeps_the_existing_data_set(here, refused, copy, edit):
     edit(data__offline="fail")
     line = refused(here, "download", copy)
     assert "mnist could not be fetched, no host delivers train-images-idx3-ubyte.gz" in line

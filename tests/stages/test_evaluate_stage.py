@@ -17,10 +17,10 @@ def metrics(finished) -> dict:
 
 @pytest.fixture(scope="module")
 def predictions(finished) -> pd.DataFrame:
-    return pd.read_csv(finished[0] / "results" / "confusion.csv")
+    return pd.read_csv(finished[0] / "results" / "predictions.csv")
 
 
-def test_evaluation_ends_well(finished):
+def test_evaluation_succeeds(finished):
     ended = finished[1]["evaluate"]
     assert ended.code == 0, ended.err
     assert ended.err == ""
@@ -52,18 +52,21 @@ def test_metrics_have_exactly_these_keys(metrics):
     assert len(numbers(metrics)) <= 16
 
 
-def test_each_image_is_counted_once(metrics, predictions, tiny_dataset):
+def test_each_test_image_has_one_row_in_order(metrics, predictions, tiny_dataset):
     assert metrics["test"]["examples"] == len(predictions) == len(tiny_dataset.y_test) == 18
     assert metrics["validation"]["examples"] == 12
+    assert predictions["index"].tolist() == list(range(18))
     assert predictions["actual"].tolist() == [NAMES[label] for label in tiny_dataset.y_test]
     assert set(predictions["predicted"]) <= set(NAMES)
+    # The highest of three probabilities.
+    assert predictions["probability"].between(0.333, 1).all()
 
 
 def test_metrics_agree_with_the_predictions(metrics, predictions):
     wrong = (predictions["actual"] != predictions["predicted"]).sum()
     assert metrics["test"]["error_count"] == wrong
     assert metrics["test"]["accuracy"] == pytest.approx(1 - wrong / 18, abs=1e-6)
-    # Three labels are wrong on purpose.
+    # Three test labels are wrong on purpose.
     assert 3 <= wrong <= 6
 
 
@@ -73,7 +76,7 @@ def test_validation_agrees_with_the_last_epoch_of_training(finished, metrics):
     assert metrics["validation"]["loss"] == pytest.approx(last["validation_loss"], rel=1e-4)
 
 
-def test_table_agrees_with_scikit_learn(finished, predictions):
+def test_table_of_classes_agrees_with_scikit_learn(finished, predictions):
     table = pd.read_csv(finished[0] / "results" / "per_class.csv")
     expected = precision_recall_fscore_support(
         predictions["actual"], predictions["predicted"], labels=NAMES, zero_division=0
@@ -85,7 +88,7 @@ def test_table_agrees_with_scikit_learn(finished, predictions):
 
 def test_faithfulness_is_the_area_between_the_curves(finished, metrics):
     table = pd.read_csv(finished[0] / "results" / "faithfulness.csv")
-    # 2 x 3 patches can be taken away in 6 steps.
+    # 2 x 3 patches are deleted in 6 steps.
     shares = table["share"].to_numpy().reshape(6, 7)
     np.testing.assert_allclose(shares, np.tile(np.arange(7) / 6, (6, 1)), atol=1e-6)
     for method, curve in table.groupby("method"):
@@ -95,22 +98,27 @@ def test_faithfulness_is_the_area_between_the_curves(finished, metrics):
 
 def test_all_curves_start_and_end_at_the_same_images(finished):
     curves = pd.read_csv(finished[0] / "results" / "faithfulness.csv")
-    ends = curves[curves["share"].isin([0, 1])]
-    whole = pd.concat([ends[ends["share"] == 0]["deletion"], ends[ends["share"] == 1]["insertion"]])
-    empty = pd.concat([ends[ends["share"] == 1]["deletion"], ends[ends["share"] == 0]["insertion"]])
+    first, last = curves[curves["share"] == 0], curves[curves["share"] == 1]
+    whole = pd.concat([first["deletion"], last["insertion"]])
+    empty = pd.concat([last["deletion"], first["insertion"]])
     assert len(whole) == len(empty) == 12
     assert np.ptp(whole) < 1e-5
     assert np.ptp(empty) < 1e-5
     assert whole.iloc[0] > empty.iloc[0]
 
 
-def test_figures_are_drawn(finished):
-    for name in ("confusion", "per_class", "mistakes", "faithfulness"):
-        path = finished[0] / "results" / f"{name}.png"
-        assert path.read_bytes().startswith(b"\x89PNG")
+def test_results_do_not_depend_on_the_images_that_are_drawn(here, copy, edit):
+    # Of the section attention, dvc.yaml lists only head_fusion and discard_ratio for this stage.
+    names = ("metrics.json", "per_class.csv", "predictions.csv", "faithfulness.csv")
+    files = [copy / "results" / name for name in names]
+    before = [path.read_bytes() for path in files]
+    edit(attention__num_images=1, attention__num_wrong=0, attention__images=[3])
+    ended = here("evaluate", copy)
+    assert ended.code == 0, ended.err
+    assert [path.read_bytes() for path in files] == before
 
 
-def test_other_architecture_ends_the_program_in_one_line(program, refused, finished, start):
+def test_other_architecture_is_refused_in_one_line(program, refused, finished, start):
     tree = yaml.safe_load((finished[0] / "params.yaml").read_text())
     tree["model"]["num_layers"] = 3
     folder = start(tree)

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from vit_hk.report.gallery import FIGURES
+from vit_hk.report.gallery import GALLERY
 
 STAGE = "report"
 
@@ -13,44 +13,48 @@ def page(finished) -> str:
     return (finished[0] / "results" / "report.html").read_text("utf-8")
 
 
-def test_report_ends_well(finished, page):
-    ended = finished[1][STAGE]
-    assert ended.code == 0, ended.err
-    assert ended.err == ""
-    assert ended.out == f"results/report.html: {len(page.encode()):,} bytes\n"
+def test_report_succeeds(finished, page):
+    run = finished[1][STAGE]
+    assert run.code == 0, run.err
+    assert run.err == ""
+    assert run.out == f"results/report.html: {len(page.encode()):,} bytes\n"
 
 
 def test_same_results_give_the_same_bytes(here, copy, page):
+    figures = {path.name: path.read_bytes() for path in (copy / "results" / "figures").iterdir()}
     assert here(STAGE, copy).code == 0
     assert (copy / "results" / "report.html").read_text("utf-8") == page
+    for path in (copy / "results" / "figures").iterdir():
+        assert path.read_bytes() == figures.pop(path.name)
+    assert figures == {}
 
 
-def test_nothing_of_this_machine_is_in_the_page(finished, page):
+def test_page_holds_no_path_of_this_machine(finished, page):
     assert str(finished[0]) not in page
     assert finished[0].name not in page
 
 
-def test_nothing_is_fetched(page):
+def test_page_loads_nothing_from_a_network(page):
     assert "http:" not in page
     assert "https:" not in page
     assert "default-src 'none'" in page
 
 
-def test_accuracy_and_changed_settings_stand_on_top(finished, page):
+def test_header_states_accuracy_and_changed_settings(finished, page):
     metrics = json.loads((finished[0] / "results" / "metrics.json").read_text("utf-8"))["test"]
     top = page.split("<main>")[0]
     assert f"{100 * metrics['accuracy']:.2f} % of 18 test images" in " ".join(top.split())
-    assert "<code>model.pool</code> <strong>gap</strong> <span>shipped: cls</span>" in top
-    assert "model.dropout" not in top  # as shipped
+    assert "<code>model.pool</code> <strong>gap</strong> <span>default: cls</span>" in top
+    assert "model.dropout" not in top  # has its default value
     assert "model.pool=gap" in page.split("<title>")[1].split("</title>")[0]
 
 
-def test_number_of_parameters_is_that_of_training(finished, page):
-    said = finished[1]["train"].out.split(" parameters")[0].splitlines()[-1]
-    assert f"{said} parameters," in page
+def test_number_of_parameters_is_the_one_that_training_prints(finished, page):
+    printed = finished[1]["train"].out.split(" parameters")[0].splitlines()[-1]
+    assert f"{printed} parameters," in page
 
 
-def test_the_sample_is_named_loudly_and_other_data_is_not(here, copy, page):
+def test_page_warns_of_the_offline_sample_and_of_no_other_data(here, copy, page):
     assert "Not full MNIST" not in page
     path = copy / "data" / "dataset.npz"
     with np.load(path) as file:
@@ -58,48 +62,48 @@ def test_the_sample_is_named_loudly_and_other_data_is_not(here, copy, page):
     arrays["source"] = np.array("offline sample of 5,000 digits")
     np.savez(path, **arrays)
     weights = copy / "models" / "vit.safetensors"
-    # The source stands in a header that starts with its length.
+    # The source is in the header, whose length is in the first eight bytes.
     content = weights.read_bytes().replace(b"made for a test", b"offline sample of 5,000 digits")
     length = int.from_bytes(content[:8], "little") + len("offline sample of 5,000 digits") - 15
     weights.write_bytes(length.to_bytes(8, "little") + content[8:])
-    ended = here(STAGE, copy)
-    assert ended.code == 0, ended.err
+    run = here(STAGE, copy)
+    assert run.code == 0, run.err
     top = (copy / "results" / "report.html").read_text("utf-8").split("<h1>")[0]
     assert "<strong>Not full MNIST.</strong>" in top
 
 
-READ = {
+INPUTS = {
     "data/dataset.npz": "download",
     "models/vit.safetensors": "train",
     "results/history.csv": "train",
-    "results/snapshots.png": "train",
+    "results/snapshots.npz": "train",
     "results/metrics.json": "evaluate",
     "results/per_class.csv": "evaluate",
-    "results/confusion.csv": "evaluate",
-    "results/faithfulness.png": "evaluate",
+    "results/predictions.csv": "evaluate",
+    "results/faithfulness.csv": "evaluate",
     "results/attention/attention.npz": "attention",
     "results/attention/distance.png": "attention",
 }
 
 
-@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("name", INPUTS)
 def test_missing_file_is_named_with_the_stage_that_makes_it(here, refused, copy, name):
     (copy / name).unlink()
     line = refused(here, STAGE, copy)
-    assert f"{name} is not there; make it with: dvc repro {READ[name]}" in line
+    assert f"{name} is not there; make it with: dvc repro {INPUTS[name]}" in line
 
 
-@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("name", INPUTS)
 @pytest.mark.parametrize("content", [b"", b"\0\xff,"], ids=["empty", "garbage"])
 def test_damaged_file_is_named(here, refused, copy, name, content):
     (copy / name).write_bytes(content)
     line = refused(here, STAGE, copy)
     assert name in line
-    assert READ[name] in line
+    assert INPUTS[name] in line
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in READ if not name.endswith(("png", "history.csv"))]
+    "name", [name for name in INPUTS if not name.endswith(("png", "history.csv"))]
 )
 def test_half_a_file_is_named(here, refused, copy, name):
     content = (copy / name).read_bytes()
@@ -113,12 +117,21 @@ def test_classes_of_other_data_are_refused(here, refused, copy):
     assert "results/per_class.csv is damaged (not the classes" in refused(here, STAGE, copy)
 
 
-def test_each_figure_is_in_the_page_but_those_that_the_page_draws_itself(finished):
+def test_gallery_has_each_figure_that_the_page_does_not_show_in_another_form(finished):
     results = finished[0] / "results"
-    drawn = {path.relative_to(finished[0]) for path in results.rglob("*.png")}
-    own = {"curves.png", "confusion.png", "per_class.png", "mistakes.png", "overview.png"}
-    sheets = {path for path in drawn if path.name.startswith("image_") or path.name in own}
-    assert {figure.path for figure in FIGURES} == drawn - sheets
+    drawn = {
+        (stage, path.name)
+        for stage, folder in (("attention", "attention"), ("report", "figures"))
+        for path in (results / folder).glob("*.png")
+    }
+    # As charts, tables or in the explorer.
+    other_form = {"curves.png", "confusion.png", "per_class.png", "mistakes.png", "overview.png"}
+    expected = {
+        (stage, name)
+        for stage, name in drawn
+        if name not in other_form and not name.startswith("image_")
+    }
+    assert {(figure.stage, figure.name) for figure in GALLERY} == expected
 
 
 def test_other_settings_than_those_of_the_weights_are_refused(here, refused, copy, edit):
@@ -135,7 +148,7 @@ def test_attention_of_other_images_is_refused(here, refused, copy):
     assert "its images are not those of the data set" in refused(here, STAGE, copy)
 
 
-def test_the_record_of_speed_changes_nothing(here, copy, page):
+def test_page_does_not_depend_on_the_timing(here, copy, page):
     (copy / "results" / "timing.json").unlink()
     assert here(STAGE, copy).code == 0
     assert (copy / "results" / "report.html").read_text("utf-8") == page

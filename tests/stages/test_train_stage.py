@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import content
 from filelock import FileLock
+from folder_content import folder_content
 
 from vit_hk.errors import UserError
 from vit_hk.params import ModelSettings
@@ -16,7 +16,7 @@ from vit_hk.training.loop import NotFiniteError, StoppedError
 from vit_hk.weights import load_weights
 
 
-def test_training_ends_well_and_says_what_it_does(finished):
+def test_training_succeeds_and_prints_its_size(finished):
     ended = finished[1]["train"]
     assert ended.code == 0, ended.err
     lines = ended.out.splitlines()
@@ -43,7 +43,7 @@ def test_model_learns(finished):
     assert history["validation_accuracy"].iloc[-1] > 0.8
 
 
-def test_weights_describe_themselves(finished, tiny_dataset, settings_of_tests):
+def test_weights_file_describes_model_data_and_classes(finished, tiny_dataset, settings_of_tests):
     settings = ModelSettings(**settings_of_tests["model"])
     params, info = load_weights(finished[0] / "models" / "vit.safetensors", settings, tiny_dataset)
     assert info.model == settings
@@ -59,13 +59,25 @@ def test_timing_is_recorded(finished):
     timing = json.loads((finished[0] / "results" / "timing.json").read_text())
     assert set(timing) == {"train", "evaluate"}
     assert set(timing["train"]) == {"compile_seconds", "train_seconds", "images_per_second"}
-    # Rounded to hundredths, 18 images may take 0.00 seconds.
+    # Not the seconds of evaluate: rounded, 18 images may take 0.000 of them.
     assert timing["train"]["train_seconds"] > 0
     assert all(figures["images_per_second"] > 0 for figures in timing.values())
 
 
-def test_curves_are_drawn(finished):
-    assert (finished[0] / "results" / "curves.png").read_bytes().startswith(b"\x89PNG")
+def test_snapshots_record_how_attention_forms(finished, tiny_dataset):
+    with np.load(finished[0] / "results" / "snapshots.npz") as file:
+        arrays = dict(file)
+    # Those of snapshot_epochs, [1, 2, 50], that were reached, and the last epoch.
+    assert arrays["epochs"].tolist() == [1, 2, 40]
+    assert arrays["labels"].tolist() == [0, 1, 2]
+    assert arrays["images"].shape == (3, *tiny_dataset.image_shape)
+    # Epochs, layers, images, heads, patches.
+    assert arrays["attention"].shape == (3, 2, 3, 2, 6)
+    assert (arrays["attention"].sum(axis=-1) <= 1 + 1e-5).all()
+    assert arrays["probabilities"].shape == (3, 3, 3)
+    # The probability of the true class grows.
+    true = arrays["probabilities"][:, [0, 1, 2], [0, 1, 2]].mean(axis=1)
+    assert true[0] < true[-1]
 
 
 def test_misspelt_setting_is_named(here, refused, copy, edit):
@@ -74,30 +86,13 @@ def test_misspelt_setting_is_named(here, refused, copy, edit):
     assert line.startswith("error: params.yaml: train.epoch is not a setting; did you mean ")
 
 
-def test_snapshots_show_how_attention_forms(finished, tiny_dataset):
-    with np.load(finished[0] / "results" / "snapshots.npz") as file:
-        arrays = dict(file)
-    # Those of [1, 2, 50] that there were, and the last.
-    assert arrays["epochs"].tolist() == [1, 2, 40]
-    assert arrays["labels"].tolist() == [0, 1, 2]
-    assert arrays["images"].shape == (3, *tiny_dataset.image_shape)
-    # Epochs, layers, images, heads, patches.
-    assert arrays["attention"].shape == (3, 2, 3, 2, 6)
-    assert (arrays["attention"].sum(axis=-1) <= 1 + 1e-5).all()
-    assert arrays["probabilities"].shape == (3, 3, 3)
-    # The model gets surer of the true class.
-    true = arrays["probabilities"][:, [0, 1, 2], [0, 1, 2]].mean(axis=1)
-    assert true[0] < true[-1]
-    assert (finished[0] / "results" / "snapshots.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_missing_gpu_ends_the_program_in_one_line(program, refused, start, tree):
-    tree["train"]["platform"] = "gpu"
+def test_missing_gpu_is_reported_in_one_line(program, refused, start, tree):
+    tree["platform"] = "gpu"
     # An empty list hides a GPU, so that the test holds on a machine with one.
     line = refused(
         lambda stage, folder: program(stage, folder, CUDA_VISIBLE_DEVICES=""), "train", start(tree)
     )
-    assert "train.platform is gpu, but JAX sees only cpu" in line
+    assert "params.yaml: platform is gpu, but JAX sees only cpu" in line
 
 
 def test_missing_settings_are_named(here, refused, copy):
@@ -117,7 +112,7 @@ def test_damaged_data_set_is_named(here, refused, copy):
     assert "data/dataset.npz is damaged" in refused(here, "train", copy)
 
 
-def test_batch_larger_than_the_split_is_refused(here, refused, copy, edit):
+def test_batch_larger_than_the_training_split_is_refused(here, refused, copy, edit):
     edit(train__batch_size=37)
     line = refused(here, "train", copy)
     assert "train.batch_size is 37, the training split has 36 images; allowed: 1 to 36" in line
@@ -135,7 +130,9 @@ def test_shift_as_large_as_the_images_is_refused(here, refused, copy, edit):
     assert "train.augment.shift is 8, images are 8 x 12 pixels; allowed: 0 to 7" in line
 
 
-def test_wrong_data_is_refused_before_jax_is_started(here, copy, edit, monkeypatch):
+def test_settings_that_do_not_fit_the_data_are_refused_before_jax_starts(
+    here, copy, edit, monkeypatch
+):
     def fail() -> None:
         raise AssertionError("JAX was started")
 
@@ -144,19 +141,19 @@ def test_wrong_data_is_refused_before_jax_is_started(here, copy, edit, monkeypat
     assert "train.batch_size is 37" in here("train", copy).err
 
 
-def test_training_that_blows_up_keeps_the_last_good_weights(
+def test_diverged_training_saves_the_last_finite_weights(
     here, copy, monkeypatch, tiny_dataset, settings_of_tests
 ):
     outputs = [copy / "models" / "vit.safetensors", copy / "results" / "history.csv"]
     before = [path.read_bytes() for path in outputs]
     settings = ModelSettings(**settings_of_tests["model"])
-    good, _ = load_weights(outputs[0], settings, tiny_dataset)
+    finite, _ = load_weights(outputs[0], settings, tiny_dataset)
 
-    def blow_up(*_: object) -> None:
-        raise NotFiniteError(1234, 0.05, good)
+    def diverge(*_: object) -> None:
+        raise NotFiniteError(1234, 0.05, finite)
 
-    # That the loop notices is tested there; a real one would be compiled for seconds.
-    monkeypatch.setattr("vit_hk.training.loop.train", blow_up)
+    # The loop's own test shows that it raises this; a real one would compile for seconds.
+    monkeypatch.setattr("vit_hk.training.loop.train", diverge)
     ended = here("train", copy)
     assert ended.code == 1
     (line,) = ended.err.splitlines()
@@ -166,16 +163,16 @@ def test_training_that_blows_up_keeps_the_last_good_weights(
     assert "lower train.learning_rate" in line
     assert [path.read_bytes() for path in outputs] == before
 
-    (kept,) = copy.glob(".scratch/train/*/last_good.safetensors")
-    assert str(kept.relative_to(copy)) in line
-    load_weights(kept, settings, tiny_dataset)
+    (saved,) = copy.glob(".scratch/train/*/last_finite.safetensors")
+    assert str(saved.relative_to(copy)) in line
+    load_weights(saved, settings, tiny_dataset)
 
 
-def test_results_that_cannot_be_written_end_in_one_line(here, monkeypatch, copy):
+def test_results_that_cannot_be_written_are_reported_in_one_line(here, monkeypatch, copy):
     def full(*_: object) -> None:
         raise UserError("models/vit.safetensors could not be written: No space left on device")
 
-    # The modules that the stage imports from; the stage itself is run afresh.
+    # In the modules that the stage imports from, since the stage itself is imported again.
     monkeypatch.setattr("vit_hk.weights.save_weights", full)
     monkeypatch.setattr("vit_hk.training.loop.train", lambda *_: SimpleNamespace(params={}))
     ended = here("train", copy)
@@ -185,21 +182,21 @@ def test_results_that_cannot_be_written_end_in_one_line(here, monkeypatch, copy)
     )
 
 
-def test_finished_training_leaves_no_state_behind(finished):
+def test_finished_training_leaves_no_state(finished):
     left = {path.name for path in (finished[0] / ".scratch" / "train").iterdir()}
     assert left == {"lock", "process"}
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_asked_to_stop_it_leaves_its_outputs_and_says_how_to_go_on(
+def test_stop_signal_keeps_the_outputs_and_says_how_to_resume(
     here, copy, monkeypatch, number, code
 ):
-    before = content(copy)
+    before = folder_content(copy)
 
     def stop(*arguments: object) -> None:
-        stop_asked = arguments[-1]
+        stop_requested = arguments[-1]
         os.kill(os.getpid(), number)
-        while not stop_asked():
+        while not stop_requested():
             time.sleep(0.01)
         raise StoppedError(7, 90)
 
@@ -207,15 +204,14 @@ def test_asked_to_stop_it_leaves_its_outputs_and_says_how_to_go_on(
     ended = here("train", copy)
     assert ended.code == code
     assert ended.err.splitlines()[-1] == "stopped after step 7 of 90; go on with: dvc repro"
-    assert content(copy) == before
+    assert folder_content(copy) == before
 
 
 def test_second_training_is_refused_while_one_runs(here, refused, copy):
     folder = copy / ".scratch" / "train"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "process").write_text("4711")
-    held = FileLock(folder / "lock")
-    with held:
+    with FileLock(folder / "lock"):
         line = refused(here, "train", copy)
     assert ".scratch/train is in use by another training, process 4711; wait until" in line
     assert "kill 4711" in line

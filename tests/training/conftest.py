@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from settings_file import AUGMENTATION_OFF
 
+from vit_hk.data.normalization import Normalization
 from vit_hk.params import Params
 from vit_hk.training.data import TrainingData
 
@@ -39,13 +40,12 @@ TRAIN = {
     "precision": "float32",
     "scan_layers": False,
     "remat": False,
-    "platform": "cpu",
 }
 
 
 @pytest.fixture(scope="session")
 def make_params() -> Callable[..., Params]:
-    """All settings of a small, fast training, with changes of three sections."""
+    """Return a function that makes the settings of a small training, with changes."""
 
     def make(
         model: dict[str, Any] | None = None,
@@ -56,6 +56,7 @@ def make_params() -> Callable[..., Params]:
         return Params.model_validate(
             {
                 "seed": seed,
+                "platform": "cpu",
                 "data": {"name": "mnist", "root": "data/raw", "offline": "fail"},
                 "model": {**MODEL, **(model or {})},
                 "train": {**TRAIN, **train, "augment": {**AUGMENTATION_OFF, **(augment or {})}},
@@ -75,19 +76,17 @@ def make_params() -> Callable[..., Params]:
 
 @pytest.fixture(scope="session")
 def quadrants() -> TrainingData:
-    """Dim noise of 8 x 8 pixels with one bright quadrant, whose number is the class."""
+    """Return images of dark noise with one bright quadrant, whose number is the class."""
     random = np.random.default_rng(0)
     labels = np.arange(240, dtype=np.int32) % 4
     images = random.integers(0, 50, (240, 8, 8, 1), dtype=np.uint8)
     for image, label in zip(images, labels, strict=True):
         row, column = 4 * (label // 2), 4 * (label % 2)
         image[row : row + 4, column : column + 4] += 200
-    scaled = images[:160] / 255
     return TrainingData(
         x_train=images[:160],
         y_train=labels[:160],
         x_validation=images[160:],
         y_validation=labels[160:],
-        mean=[float(scaled.mean())],
-        std=[float(scaled.std())],
+        normalization=Normalization.from_images(images[:160]),
     )

@@ -8,8 +8,8 @@ import pytest
 from vit_hk.training.augment import random_shift
 
 
-def move(image, down, right):
-    """Pixel by pixel; what comes from outside is 0."""
+def translate(image, down, right):
+    """Translate an image pixel by pixel; pixels from outside of it are 0."""
     height, width, _ = image.shape
     result = np.zeros_like(image)
     for row, column in itertools.product(range(height), range(width)):
@@ -18,25 +18,25 @@ def move(image, down, right):
     return result
 
 
-@pytest.mark.parametrize(("largest", "dtype"), [(2, np.uint8), (1, np.float32)])
-def test_each_image_moves_by_its_own_offset_and_all_offsets_occur_evenly(largest, dtype):
-    offsets = list(itertools.product(range(-largest, largest + 1), repeat=2))
+@pytest.mark.parametrize(("max_shift", "dtype"), [(2, np.uint8), (1, np.float32)])
+def test_offsets_are_drawn_uniformly_for_each_image(max_shift, dtype):
+    offsets = list(itertools.product(range(-max_shift, max_shift + 1), repeat=2))
     count = 40 * len(offsets)
     pair = np.random.default_rng(0).integers(1, 256, (2, 5, 7, 2)).astype(dtype)
-    shifted = random_shift(jax.random.key(0), np.concatenate([pair] * (count // 2)), largest)
+    shifted = random_shift(jax.random.key(0), np.concatenate([pair] * (count // 2)), max_shift)
     assert shifted.shape == (count, 5, 7, 2)
     assert shifted.dtype == dtype
     seen = Counter()
     for index, image in enumerate(pair):
-        by_bytes = {move(image, *offset).tobytes(): offset for offset in offsets}
-        # A KeyError is an image that none of the offsets gives.
-        seen.update(by_bytes[moved.tobytes()] for moved in np.asarray(shifted[index::2]))
+        offset_of = {translate(image, *offset).tobytes(): offset for offset in offsets}
+        # A KeyError means that an image is not translated by any of the offsets.
+        seen.update(offset_of[result.tobytes()] for result in np.asarray(shifted[index::2]))
     assert len(seen) == len(offsets)
-    # 40 are expected of each; 5 standard deviations of the binomial are 31.
+    # Each is expected 40 times; five standard deviations of the binomial are 31.
     assert min(seen.values()) > 9
     assert max(seen.values()) < 71
 
 
-def test_zero_moves_nothing():
+def test_shift_of_zero_returns_the_images():
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 1), dtype=np.uint8)
     np.testing.assert_array_equal(random_shift(jax.random.key(0), images, 0), images)

@@ -14,7 +14,7 @@ import pytest
 from vit_hk.errors import UserError
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.progress import Epoch, Progress, Snapshot
-from vit_hk.training.step import TrainState
+from vit_hk.training.train_step import TrainState
 
 OPTIMIZER = optax.chain(
     optax.identity(), optax.scale_by_adam(), optax.scale_by_schedule(lambda _: 1)
@@ -22,7 +22,7 @@ OPTIMIZER = optax.chain(
 
 
 def progress(step: int) -> Progress:
-    """All its numbers tell its step, and no two of them are equal."""
+    """Return a progress whose arrays depend on the step and have no equal elements."""
     params = jnp.arange(1, 6, dtype=jnp.float32) / 3 + step
     optimizer = jax.tree.map(
         lambda leaf: leaf + jnp.asarray(step, leaf.dtype), OPTIMIZER.init(params)
@@ -37,18 +37,18 @@ def progress(step: int) -> Progress:
     return Progress(state, history, snapshots, step / 17)
 
 
-def assert_same(one: Progress, other: Progress) -> None:
-    assert jax.tree.structure(one.state) == jax.tree.structure(other.state)
-    assert (one.history, one.seconds) == (other.history, other.seconds)
-    leaves = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    for a, b in leaves:
-        np.testing.assert_array_equal(a, b)
-        assert np.asarray(a).dtype == np.asarray(b).dtype
+def assert_equal(actual: Progress, expected: Progress) -> None:
+    assert jax.tree.structure(actual.state) == jax.tree.structure(expected.state)
+    assert (actual.history, actual.seconds) == (expected.history, expected.seconds)
+    leaves = zip(*map(jax.tree.leaves, (actual, expected)), strict=True)
+    for array, expected_array in leaves:
+        np.testing.assert_array_equal(array, expected_array)
+        assert np.asarray(array).dtype == np.asarray(expected_array).dtype
 
 
 @pytest.fixture
 def saved(tmp_path):
-    """A folder after the checkpoints 1 to 4."""
+    """Return a folder after the checkpoints 1 to 4 were saved."""
     checkpoints = Checkpoints(tmp_path / "state")
     for step in range(1, 5):
         checkpoints.save(progress(step))
@@ -59,30 +59,30 @@ def newest(folder) -> Progress:
     return Checkpoints(folder).newest(progress(0))
 
 
-def test_where_nothing_was_saved_it_starts_at_the_start(tmp_path):
+def test_without_a_checkpoint_the_start_is_returned(tmp_path):
     start = progress(0)
     assert Checkpoints(tmp_path / "none").newest(start) is start
 
 
-def test_what_comes_back_is_what_was_saved(saved):
-    assert_same(newest(saved), progress(4))
+def test_restored_progress_equals_the_saved_one(saved):
+    assert_equal(newest(saved), progress(4))
 
 
-def test_moving_average_that_is_off_stays_off(tmp_path):
+def test_progress_without_a_moving_average_is_restored(tmp_path):
     start, later = (
         some._replace(state=some.state._replace(ema=None)) for some in (progress(0), progress(3))
     )
     Checkpoints(tmp_path).save(later)
-    assert_same(Checkpoints(tmp_path).newest(start), later)
+    assert_equal(Checkpoints(tmp_path).newest(start), later)
 
 
-def test_two_are_kept(saved):
+def test_the_newest_two_are_kept(saved):
     assert sorted(path.name for path in saved.iterdir()) == [
         "3", "3.sha256.json", "4", "4.sha256.json",
     ]  # fmt: skip
 
 
-def files(folder) -> list:
+def files_in(folder) -> list:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
@@ -92,7 +92,7 @@ def flip_a_bit(path) -> None:
     path.write_bytes(content)
 
 
-def cut_off(path) -> None:
+def truncate(path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
@@ -100,61 +100,63 @@ def empty(path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, cut_off, empty, lambda path: path.unlink()])
-def test_damage_to_any_file_is_noticed_and_the_one_before_is_used(saved, capsys, damage, tmp_path):
-    for number, name in enumerate(path.relative_to(saved) for path in files(saved / "4")):
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, empty, lambda path: path.unlink()])
+def test_damage_to_any_file_is_detected_and_the_former_checkpoint_used(
+    saved, capsys, damage, tmp_path
+):
+    for number, name in enumerate(path.relative_to(saved) for path in files_in(saved / "4")):
         folder = tmp_path / f"copy {number}"
         shutil.copytree(saved, folder)
         if not (folder / name).stat().st_size:
             continue
         damage(folder / name)
-        assert_same(newest(folder), progress(3))
+        assert_equal(newest(folder), progress(3))
         warning = capsys.readouterr().err
         assert warning.startswith(f"warning: checkpoint {folder / '4'} is damaged: 1 of its files")
         assert name.relative_to("4").as_posix() in warning
-        # The damaged one is gone, so that step 4 can be saved again.
+        # The damaged checkpoint is deleted, so that step 4 can be saved again.
         Checkpoints(folder).save(progress(4))
-        assert_same(newest(folder), progress(4))
+        assert_equal(newest(folder), progress(4))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"a": 1}', "\x00\xff"])
-def test_damaged_checksums_are_no_checksums(saved, capsys, text):
+def test_checkpoint_with_damaged_checksums_is_skipped(saved, capsys, text):
     (saved / "4.sha256.json").write_text(text, "latin-1")
-    assert_same(newest(saved), progress(3))
+    assert_equal(newest(saved), progress(3))
     assert f"checkpoint {saved / '4'} is damaged" in capsys.readouterr().err
 
 
-def test_checkpoint_that_is_gone_but_for_its_checksums_is_passed_over(saved, capsys):
+def test_checkpoint_of_which_only_the_checksums_remain_is_skipped(saved, capsys):
     shutil.rmtree(saved / "4")
-    assert_same(newest(saved), progress(3))
+    assert_equal(newest(saved), progress(3))
     assert "is damaged" in capsys.readouterr().err
 
 
-def test_foreign_file_in_a_checkpoint_is_damage(saved, capsys):
+def test_checkpoint_with_an_extra_file_is_skipped(saved, capsys):
     (saved / "4" / "more").write_text("x")
-    assert_same(newest(saved), progress(3))
+    assert_equal(newest(saved), progress(3))
     assert "is damaged" in capsys.readouterr().err
 
 
-def test_unfinished_checkpoint_is_passed_over_without_a_word(saved, capsys):
+def test_incomplete_checkpoint_is_deleted_without_a_warning(saved, capsys):
     (saved / "4.sha256.json").unlink()
     (saved / "5.orbax-checkpoint-tmp").mkdir()
-    assert_same(newest(saved), progress(3))
+    assert_equal(newest(saved), progress(3))
     assert capsys.readouterr().err == ""
     assert sorted(path.name for path in saved.iterdir()) == ["3", "3.sha256.json"]
 
 
-def test_damage_to_all_says_how_to_start_afresh(saved, one_line, capsys):
+def test_if_all_are_damaged_the_error_names_the_command_that_starts_afresh(saved, one_line, capsys):
     for step in ("3", "4"):
-        flip_a_bit(files(saved / step)[0])
-    before = files(saved)
+        flip_a_bit(files_in(saved / step)[0])
+    before = files_in(saved)
     with pytest.raises(UserError) as caught:
         newest(saved)
     assert f"no checkpoint in {saved} can be read; start afresh with: rm -r" in one_line(
         caught.value
     )
     assert capsys.readouterr().err.count("is damaged") == 2
-    assert files(saved) == before
+    assert files_in(saved) == before
 
 
 SAVE_FOREVER = """
@@ -168,8 +170,8 @@ for step in range(1, 10**6):
 """
 
 
-def test_any_moment_leaves_a_checkpoint_that_is_whole(tmp_path, project, capsys):
-    """Copies of the folder at random moments, as a loss of power leaves it, while one saves."""
+def test_folder_has_an_intact_checkpoint_at_any_moment(tmp_path, project, capsys):
+    # Copies at random moments while a process saves are what a loss of power would leave.
     folder = tmp_path / "state"
     code = SAVE_FOREVER.format(here=project / "tests/training", project=project)
     saver = subprocess.Popen([sys.executable, "-c", code, str(folder)])
@@ -181,23 +183,23 @@ def test_any_moment_leaves_a_checkpoint_that_is_whole(tmp_path, project, capsys)
         for number in range(40):
             time.sleep(random.uniform(0, 0.15))
             saver.send_signal(signal.SIGSTOP)
-            os.waitpid(saver.pid, os.WUNTRACED)  # until every thread of it stands still
+            os.waitpid(saver.pid, os.WUNTRACED)  # until all of its threads have stopped
             shutil.copytree(folder, tmp_path / f"{number}")
             saver.send_signal(signal.SIGCONT)
     finally:
         saver.kill()
         saver.wait()
-    found = [newest(tmp_path / f"{number}") for number in range(40)]
-    steps = [int(one.state.step) for one in found]
+    restored = [newest(tmp_path / f"{number}") for number in range(40)]
+    steps = [int(each.state.step) for each in restored]
     assert steps == sorted(steps)
-    assert len(set(steps)) > 3  # it did save meanwhile, on a busy machine too
-    for one in found:
-        assert_same(one, progress(int(one.state.step)))
+    assert len(set(steps)) > 3  # several were saved meanwhile, on a busy machine too
+    for each in restored:
+        assert_equal(each, progress(int(each.state.step)))
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("size", [0, 100, 400])
-def test_full_disk_ends_in_one_line_and_leaves_the_one_before(saved, project, size):
+def test_full_disk_ends_in_one_line_and_keeps_the_former_checkpoint(saved, project, size):
     code = f"""
 import pathlib, resource, sys
 sys.path[:0] = ["{project / "tests/training"}", "{project}"]
@@ -215,4 +217,4 @@ with one_line_errors():
     assert line.startswith(f"error: {saved / '5'}")
     assert "could not be written" in line
     assert "Traceback" not in run.stderr
-    assert_same(newest(saved), progress(4))
+    assert_equal(newest(saved), progress(4))

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from vit_hk.dataset import Dataset
+from vit_hk.data.dataset import Dataset
 from vit_hk.errors import UserError
-from vit_hk.training.data import prepare_data
+from vit_hk.training.data import epoch_order, prepare_data
 
-COUNTS = {0: 40, 1: 20, 2: 8}  # images a class, all multiples of 4
+COUNTS = {0: 40, 1: 20, 2: 8}  # images of each class, all multiples of 4
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,7 @@ def dataset():
     labels = random.permutation(np.repeat(list(COUNTS), list(COUNTS.values()))).astype(np.int32)
     images = random.integers(0, 256, (68, 8, 12, 2), dtype=np.uint8)
     images[..., 1] //= 4  # the channels differ
-    # Image n says which it is and of which class, and no other pixels are like it.
+    # The first pixels of an image are its number and its class.
     images[:, 0, 0, 0], images[:, 0, 1, 0] = np.arange(68), labels
     return Dataset(
         x_train=images,
@@ -27,7 +27,7 @@ def dataset():
     )
 
 
-def test_split_is_a_stratified_partition_with_the_right_labels(dataset, make_params):
+def test_split_is_stratified_and_keeps_images_and_labels_together(dataset, make_params):
     data = prepare_data(dataset, make_params(validation_fraction=0.25))
     for split, share in [("train", 0.75), ("validation", 0.25)]:
         images, labels = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
@@ -39,20 +39,21 @@ def test_split_is_a_stratified_partition_with_the_right_labels(dataset, make_par
     assert sorted(numbers) == list(range(68))
 
 
-def test_the_seed_decides_the_split(dataset, make_params):
-    first, again, other = (prepare_data(dataset, make_params(seed=seed)) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first.x_validation, again.x_validation)
+def test_split_depends_on_the_seed(dataset, make_params):
+    first, second, other = (prepare_data(dataset, make_params(seed=seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first.x_validation, second.x_validation)
     assert (first.x_validation[:, 0, 0, 0] != other.x_validation[:, 0, 0, 0]).any()
 
 
-def test_mean_and_deviation_are_those_of_the_training_part(dataset, make_params):
+def test_normalization_is_that_of_the_training_images(dataset, make_params):
     data = prepare_data(dataset, make_params(validation_fraction=0.5))
+    mean, std = data.normalization.mean, data.normalization.std
     scaled = data.x_train / 255
-    assert data.mean == pytest.approx(list(scaled.mean(axis=(0, 1, 2))))
-    assert data.std == pytest.approx(list(scaled.std(axis=(0, 1, 2))))
-    # Those of all images differ by more than rounding.
-    everything = dataset.x_train / 255
-    assert np.abs(everything.mean(axis=(0, 1, 2)) - data.mean).max() > 1e-4
+    assert mean == pytest.approx(tuple(scaled.mean(axis=(0, 1, 2))))
+    assert std == pytest.approx(tuple(scaled.std(axis=(0, 1, 2))))
+    # The mean of training and validation images differs by more than rounding.
+    all_images = dataset.x_train / 255
+    assert np.abs(all_images.mean(axis=(0, 1, 2)) - mean).max() > 1e-4
 
 
 @pytest.mark.parametrize(
@@ -73,8 +74,24 @@ def test_shift_must_be_smaller_than_the_images(dataset, make_params):
         prepare_data(dataset, make_params(augment={"shift": 8}))
 
 
-def test_batch_must_fit_the_training_part(dataset, make_params):
-    # 68 images, of which 17 are set aside.
+def test_batch_must_not_be_larger_than_the_training_split(dataset, make_params):
+    # 17 of the 68 images are held out.
     prepare_data(dataset, make_params(batch_size=51))
     with pytest.raises(UserError, match=r"train\.batch_size is 52.*51 images; allowed: 1 to 51$"):
         prepare_data(dataset, make_params(batch_size=52))
+
+
+def test_validation_fraction_must_leave_training_images(dataset, make_params):
+    with pytest.raises(
+        UserError, match=r"train\.validation_fraction is 0\.999 and leaves no image"
+    ):
+        prepare_data(dataset, make_params(validation_fraction=0.999))
+
+
+def test_epoch_order_is_a_permutation_that_depends_on_seed_and_epoch():
+    orders = [tuple(epoch_order(0, epoch, 50).tolist()) for epoch in range(4)]
+    for order in orders:
+        assert sorted(order) == list(range(50))
+    assert len(set(orders)) == 4
+    assert tuple(epoch_order(0, 2, 50).tolist()) == orders[2]
+    assert tuple(epoch_order(1, 2, 50).tolist()) != orders[2]

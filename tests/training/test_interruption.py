@@ -17,16 +17,16 @@ def wait_until(condition) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_first_signal_asks_to_stop(number, code, capfd):
+def test_first_signal_sets_the_request(number, code, capfd):
     with StopRequest() as stop:
-        assert not stop.asked()
+        assert not stop.is_set()
         os.kill(os.getpid(), number)
-        wait_until(stop.asked)
+        wait_until(stop.is_set)
     assert stop.exit_code == code
     assert "once more stops at once" in capfd.readouterr().err
 
 
-def test_handlers_from_before_come_back():
+def test_former_signal_handlers_are_restored():
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     with StopRequest():
         pass
@@ -34,8 +34,8 @@ def test_handlers_from_before_come_back():
     assert signal.set_wakeup_fd(-1) == -1
 
 
-# One instruction for Python, which runs no handler meanwhile: a compiled loop of minutes.
-BUSY = """
+# A compiled loop of minutes is one instruction of Python, which runs no signal handler meanwhile.
+COMPILED_LOOP = """
 import jax
 from vit_hk.training.interruption import StopRequest
 with StopRequest() as stop:
@@ -46,15 +46,15 @@ with StopRequest() as stop:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_second_signal_ends_at_once_what_python_cannot_interrupt(project, number, code):
+def test_second_signal_ends_a_compiled_loop_at_once(project, number, code):
     process = subprocess.Popen(
-        [sys.executable, "-c", BUSY], cwd=project, text=True,
+        [sys.executable, "-c", COMPILED_LOOP], cwd=project, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout.readline() == "ready\n"
-    time.sleep(3)  # JAX is imported, and in its loop
+    time.sleep(3)  # until the loop is compiled and runs
     process.send_signal(number)
-    # Only one byte a read, so that the line comes as it is written.
+    # Wait for the line that confirms the first signal.
     while "once more stops at once" not in process.stderr.readline():
         assert process.poll() is None
     assert process.poll() is None

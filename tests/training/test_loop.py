@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from vit_hk.model.vit import ViTOutput, make_model
-from vit_hk.training import loop
+from vit_hk.model import reference, vit
+from vit_hk.model.vit import ViTOutput
+from vit_hk.training import loop, train_step
 from vit_hk.training.checkpoint import Checkpoints
-from vit_hk.training.loop import NotFiniteError, StoppedError, init_params, train
+from vit_hk.training.loop import NotFiniteError, StoppedError, train
 from vit_hk.training.progress import Snapshot
 
 
 @pytest.fixture(scope="module")
 def learned(make_params, quadrants):
-    """160 images are 10 batches an epoch."""
+    """Return the result of a training with 10 steps per epoch, and its settings."""
     params = make_params(epochs=20, ema_decay=0.8)
     return params, train(params, quadrants, num_classes=4)
 
@@ -35,20 +36,19 @@ def test_history_has_a_row_for_each_epoch(learned):
     assert [epoch.epoch for epoch in trained.history] == list(range(1, 21))
 
 
-def test_history_holds_the_learning_rate_of_the_last_step(learned):
+def test_history_has_the_learning_rate_of_the_last_step_of_each_epoch(learned):
     params, trained = learned
-    # 10 steps of warm-up and 190 of cosine; the last step of epoch n is 10 n - 1.
+    # 10 steps of warm-up and 190 of the cosine; the last step of epoch n is 10 n - 1.
     cosine = [(1 + math.cos(math.pi * (10 * n - 11) / 190)) / 2 for n in range(2, 21)]
     rates = [epoch.learning_rate / params.train.learning_rate for epoch in trained.history]
     assert rates == pytest.approx([0.9, *cosine], abs=1e-6)
 
 
-def test_last_row_of_the_history_belongs_to_the_weights_that_come_back(learned, quadrants):
+def test_last_row_of_the_history_is_that_of_the_returned_weights(learned, quadrants):
     params, trained = learned
-    model = make_model(params.model, 4)
-    scaled = (quadrants.x_validation / 255 - quadrants.mean) / quadrants.std
-    forward = jax.jit(lambda p, x: model.apply(p, None, x, is_training=False).logits)
-    logits = np.asarray(forward(trained.params, scaled.astype(np.float32)))
+    images = quadrants.normalization(quadrants.x_validation)
+    forward = jax.jit(lambda p, x: reference.vit(p, x, params.model).logits)
+    logits = np.asarray(forward(trained.params, images))
     loss = torch.nn.functional.cross_entropy(
         torch.tensor(logits), torch.tensor(quadrants.y_validation, dtype=torch.long)
     )
@@ -66,7 +66,7 @@ def test_timing_is_positive(learned):
 
 @pytest.fixture
 def quick_model(monkeypatch):
-    """A model that compiles in no time, for what does not depend on the model."""
+    """Replace the model by one that compiles fast, for tests that do not depend on the model."""
 
     def forward(images, is_training):  # noqa: ARG001
         logits = hk.Linear(4)(hk.Flatten()(images)) ** 2
@@ -75,21 +75,23 @@ def quick_model(monkeypatch):
 
     nothing = np.zeros(1, np.float32)
     taker = SimpleNamespace(take=lambda epoch, _: Snapshot(epoch, nothing, nothing))
-    monkeypatch.setattr(loop, "make_model", lambda *_, **__: hk.transform(forward))
+    for module in (loop, train_step, vit):
+        monkeypatch.setattr(module, "make_model", lambda *_, **__: hk.transform(forward))
     monkeypatch.setattr(loop, "SnapshotTaker", lambda *_: taker)
 
 
 @pytest.mark.usefixtures("quick_model")
-def test_initial_weights_follow_from_the_seed(make_params):
-    first, again, other = (
-        init_params(make_params(seed=seed), (8, 8, 1), 4)["linear"]["w"] for seed in (0, 0, 1)
+def test_weights_depend_on_the_seed(make_params, quadrants):
+    first, second, other = (
+        train(make_params(seed=seed, epochs=2), quadrants, 4).params["linear"]["w"]
+        for seed in (0, 0, 1)
     )
-    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first, second)
     assert np.abs(first - other).max() > 0.1
 
 
 @pytest.mark.usefixtures("quick_model")
-def test_training_that_blows_up_says_where_and_keeps_finite_weights(make_params, quadrants):
+def test_training_that_diverges_raises_with_step_and_finite_weights(make_params, quadrants):
     params = make_params(learning_rate=1e30, weight_decay=0.0, warmup_epochs=0.0, epochs=1)
     with pytest.raises(NotFiniteError) as failure:
         train(params, quadrants, num_classes=4)
@@ -103,19 +105,19 @@ def test_training_that_blows_up_says_where_and_keeps_finite_weights(make_params,
 
 
 class StopAfter:
-    """Asks to stop after so many calls."""
+    """A function that returns False for a number of calls, then True."""
 
     def __init__(self, calls: int) -> None:
-        self.left = calls
+        self.calls_left = calls
 
     def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
+        self.calls_left -= 1
+        return self.calls_left < 0
 
 
 @pytest.fixture(scope="module")
-def in_one_go(make_params, quadrants):
-    """With all that draws random numbers or remembers: 3 epochs of 10 steps."""
+def uninterrupted(make_params, quadrants):
+    """Return the result of 3 epochs of 10 steps with all that is random or has a state."""
     params = make_params(
         {"dropout": 0.1, "drop_path": 0.1}, ema_decay=0.8, epochs=3, checkpoint_steps=3,
         augment={"shift": 2}, snapshot_epochs=[1], optimizer="muon",
@@ -123,8 +125,8 @@ def in_one_go(make_params, quadrants):
     return params, train(params, quadrants, 4)
 
 
-def test_training_in_pieces_ends_with_the_same_bytes(in_one_go, quadrants, tmp_path, capsys):
-    params, whole = in_one_go
+def test_interrupted_training_ends_with_the_same_bytes(uninterrupted, quadrants, tmp_path, capsys):
+    params, expected = uninterrupted
     stops = []
     for calls in (0, 3, 14, 5):
         checkpoints = Checkpoints(tmp_path)
@@ -132,22 +134,24 @@ def test_training_in_pieces_ends_with_the_same_bytes(in_one_go, quadrants, tmp_p
             train(params, quadrants, 4, checkpoints, StopAfter(calls))
         stops.append(stopped.value.step)
         assert stopped.value.steps == 30
-    # Each piece went on from the one before; one ended with an epoch, the others inside one.
+    # Each part resumed the one before it; one ended with an epoch, the others within one.
     assert stops == [1, 5, 20, 26]
     capsys.readouterr()
-    rest = train(params, quadrants, 4, Checkpoints(tmp_path))
-    assert capsys.readouterr().out.startswith(f"goes on after step {stops[-1]} of 30\n")
-    assert rest.history == whole.history
-    for one, other in zip(
-        jax.tree.leaves((rest.params, rest.snapshots)),
-        jax.tree.leaves((whole.params, whole.snapshots)),
+    resumed = train(params, quadrants, 4, Checkpoints(tmp_path))
+    assert capsys.readouterr().out.startswith(f"resumed after step {stops[-1]} of 30\n")
+    assert resumed.history == expected.history
+    for array, expected_array in zip(
+        jax.tree.leaves((resumed.params, resumed.snapshots)),
+        jax.tree.leaves((expected.params, expected.snapshots)),
         strict=True,
     ):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(array, expected_array)
 
 
 @pytest.mark.usefixtures("quick_model")
-def test_each_epoch_and_every_few_steps_are_saved(make_params, quadrants, monkeypatch, tmp_path):
+def test_checkpoints_are_saved_after_each_epoch_and_every_checkpoint_steps(
+    make_params, quadrants, monkeypatch, tmp_path
+):
     saved = []
     monkeypatch.setattr(Checkpoints, "save", lambda _, progress: saved.append(int(progress[0][0])))
     train(make_params(epochs=2, checkpoint_steps=4), quadrants, 4, Checkpoints(tmp_path))
@@ -158,17 +162,17 @@ def test_each_epoch_and_every_few_steps_are_saved(make_params, quadrants, monkey
 
 
 @pytest.mark.usefixtures("quick_model")
-def test_finished_training_only_hands_out_its_results(make_params, quadrants, tmp_path):
+def test_finished_training_only_returns_its_results(make_params, quadrants, tmp_path):
     params = make_params(epochs=2)
     first = train(params, quadrants, 4, Checkpoints(tmp_path))
-    again = train(params, quadrants, 4, Checkpoints(tmp_path))
-    assert again.history == first.history
-    np.testing.assert_array_equal(again.params["linear"]["w"], first.params["linear"]["w"])
+    second = train(params, quadrants, 4, Checkpoints(tmp_path))
+    assert second.history == first.history
+    np.testing.assert_array_equal(second.params["linear"]["w"], first.params["linear"]["w"])
 
 
 @pytest.mark.usefixtures("quick_model")
-def test_training_that_blows_up_leaves_the_checkpoint_before(make_params, quadrants, tmp_path):
-    # Grows by a factor in each step, and fails in the second epoch.
+def test_training_that_diverges_keeps_the_last_finite_checkpoint(make_params, quadrants, tmp_path):
+    # The weights grow by a factor in each step, and overflow in the second epoch.
     params = make_params(learning_rate=3e17, weight_decay=0.0, warmup_epochs=0.0, epochs=3,
                          checkpoint_steps=1)  # fmt: skip
     with pytest.raises(NotFiniteError) as failure:

@@ -7,7 +7,7 @@ from vit_hk.params import AugmentSettings
 from vit_hk.training.mixing import mix_images, mix_targets
 
 COUNT, HEIGHT, WIDTH, CHANNELS = 5, 12, 20, 2
-# Image n holds n + 1 in all pixels, so that a mixture tells how much of which image is in it.
+# All pixels of image n are n + 1, so that a mixture shows the share of each image.
 IMAGES = np.broadcast_to(
     np.arange(1, COUNT + 1, dtype=np.uint8).reshape(-1, 1, 1, 1), (COUNT, HEIGHT, WIDTH, CHANNELS)
 )
@@ -15,13 +15,13 @@ PARTNERS = np.roll(IMAGES, 1, axis=0)
 
 
 def draw(draws, **changes):
-    """Many batches: images [draws, B, height, width, channels] and shares [draws]."""
+    """Return the images [draws, B, height, width, channels] and shares [draws] of many batches."""
     settings = AugmentSettings(**dict.fromkeys(AugmentSettings.model_fields, 0) | changes)
     mix = jax.jit(jax.vmap(lambda key: mix_images(key, IMAGES, PARTNERS, settings)))
     return [np.asarray(x) for x in mix(jax.random.split(jax.random.key(0), draws))]
 
 
-def test_mixup_blends_each_image_with_one_other_in_the_share_it_tells():
+def test_mixup_blends_each_image_with_its_partner_by_the_returned_share():
     mixed, shares = draw(30, mixup=1.0)
     share = shares.reshape(-1, 1, 1, 1, 1)
     np.testing.assert_allclose(mixed, share * IMAGES + (1 - share) * PARTNERS, rtol=1e-5)
@@ -33,26 +33,26 @@ def test_shares_of_mixup_follow_the_beta_distribution(alpha):
     assert kstest(shares, beta(alpha, alpha).cdf).pvalue > 0.001
 
 
-def test_cutmix_puts_one_rectangle_of_the_other_image_into_each():
+def test_cutmix_replaces_one_rectangle_of_each_image_by_that_of_its_partner():
     mixed, shares = draw(200, cutmix=1.0)
     assert mixed.dtype == np.uint8
     foreign = mixed == PARTNERS
     np.testing.assert_array_equal(mixed, np.where(foreign, PARTNERS, IMAGES))
-    assert (foreign == foreign[:, :1, :, :, :1]).all()  # the same for images and channels
+    assert (foreign == foreign[:, :1, :, :, :1]).all()  # the same for all images and channels
     foreign = foreign[:, 0, :, :, 0]
     rows, columns = foreign.any(axis=2), foreign.any(axis=1)
     np.testing.assert_array_equal(foreign, rows[:, :, None] & columns[:, None])
-    for lines in (rows, columns):  # in one piece each
+    for lines in (rows, columns):  # each is contiguous
         assert (np.abs(np.diff(lines, axis=1, prepend=0, append=0)).sum(axis=1) <= 2).all()
-    # The share is that of the pixels, so what the edge cuts off does not count.
+    # The share counts pixels, so a part of the rectangle outside of the image does not count.
     np.testing.assert_allclose(1 - shares, foreign.mean(axis=(1, 2)), atol=1e-6)
-    # Each pixel is foreign at some time, and its own at some time.
+    # Each pixel is replaced in some batches, and not in others.
     assert foreign.any(axis=0).all()
     assert not foreign.all(axis=0).any()
 
 
-def test_cutmix_cuts_the_share_it_draws_where_the_edge_is_far():
-    # Of a piece that fits, the sides are sqrt(1 - share) of the image's; Beta(1000, 1000) is 1/2.
+def test_cutmix_rectangle_inside_the_image_has_the_drawn_area():
+    # The sides of the rectangle are sqrt(1 - share) of the image's; Beta(1000, 1000) draws 1/2.
     mixed, _ = draw(300, cutmix=1000.0)
     foreign = (mixed == PARTNERS)[:, 0, :, :, 0]
     heights, widths = foreign.any(axis=2).sum(axis=1), foreign.any(axis=1).sum(axis=1)
@@ -60,19 +60,19 @@ def test_cutmix_cuts_the_share_it_draws_where_the_edge_is_far():
     assert widths.max() == pytest.approx(0.5**0.5 * WIDTH, abs=1.01)
 
 
-def test_with_both_on_a_coin_decides():
+def test_mixup_and_cutmix_are_each_chosen_for_half_of_the_batches():
     mixed, _ = draw(400, mixup=1.0, cutmix=1.0)
     blended = (mixed != np.round(mixed)).any(axis=(1, 2, 3, 4))
-    assert 150 < blended.sum() < 250  # 5 standard deviations
+    assert 150 < blended.sum() < 250  # five standard deviations
 
 
-def test_targets_are_mixed_as_the_images_and_sum_to_one():
+def test_mixed_targets_equal_literal_values():
     targets, partners = np.eye(3, dtype=np.float32)[[[0, 2, 2, 1], [1, 0, 2, 2]]]
     expected = [[0.75, 0.25, 0], [0.25, 0, 0.75], [0, 0, 1], [0, 0.75, 0.25]]
     np.testing.assert_allclose(mix_targets(targets, partners, np.float32(0.75)), expected)
 
 
-def test_the_smallest_alpha_draws_numbers():
-    # JAX's own draws are none in this case.
+def test_tiny_alpha_draws_shares_of_0_or_1():
+    # jax.random.beta gives NaN for such an alpha.
     _, shares = draw(20, mixup=1e-40)
     assert set(shares) == {0.0, 1.0}

@@ -9,12 +9,12 @@ from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
 
 
-def rates(settings, steps_per_epoch, *steps):
+def learning_rates(settings, steps_per_epoch, *steps):
     schedule = learning_rate_schedule(settings, steps_per_epoch)
     return [float(schedule(step)) for step in steps]
 
 
-def test_schedule_warms_up_and_falls_along_a_cosine(make_params):
+def test_schedule_is_a_linear_warm_up_and_a_cosine(make_params):
     settings = make_params(epochs=5, learning_rate=0.004, warmup_epochs=1.0).train
     # 4 steps of warm-up, then 16 of cosine: 0.002 (1 + cos(180° (step - 4) / 16)).
     expected = {
@@ -27,27 +27,31 @@ def test_schedule_warms_up_and_falls_along_a_cosine(make_params):
         16: 0.002 * (1 - 0.5**0.5),
         20: 0.0,
     }
-    assert rates(settings, 4, *expected) == pytest.approx(list(expected.values()), abs=1e-9)
+    assert learning_rates(settings, 4, *expected) == pytest.approx(
+        list(expected.values()), abs=1e-9
+    )
 
 
 def test_schedule_without_warm_up_starts_at_the_peak(make_params):
     settings = make_params(epochs=2, learning_rate=0.004, warmup_epochs=0.0).train
-    assert rates(settings, 5, 0, 5, 10) == pytest.approx([0.004, 0.002, 0.0], abs=1e-9)
+    assert learning_rates(settings, 5, 0, 5, 10) == pytest.approx([0.004, 0.002, 0.0], abs=1e-9)
 
 
 def test_warm_up_may_end_within_an_epoch(make_params):
     settings = make_params(epochs=2, learning_rate=0.004, warmup_epochs=0.5).train
-    assert rates(settings, 8, 0, 2, 4, 10, 16) == pytest.approx(
+    assert learning_rates(settings, 8, 0, 2, 4, 10, 16) == pytest.approx(
         [0.0, 0.002, 0.004, 0.002, 0.0], abs=1e-9
     )
 
 
 @pytest.mark.parametrize(("warmup_epochs", "steps"), [(0.995, 56), (0.9, 3), (0.5, 1)])
-def test_a_warm_up_that_rounds_to_the_whole_training_leaves_a_step(
+def test_warm_up_that_rounds_to_the_whole_training_leaves_one_step(
     make_params, warmup_epochs, steps
 ):
     settings = make_params(epochs=1, learning_rate=0.004, warmup_epochs=warmup_epochs).train
-    assert rates(settings, steps, steps - 1, steps) == pytest.approx([0.004, 0.0], abs=1e-9)
+    assert learning_rates(settings, steps, steps - 1, steps) == pytest.approx(
+        [0.004, 0.0], abs=1e-9
+    )
 
 
 PARAMS = {
@@ -68,7 +72,7 @@ def random_tree(seed, scale=1.0):
     }
 
 
-def leaves_of(tree):
+def flatten(tree):
     return {(module, name): x for module, leaves in tree.items() for name, x in leaves.items()}
 
 
@@ -76,7 +80,7 @@ def leaves_of(tree):
 def test_steps_equal_torch_adamw_on_two_groups_after_clipping(make_params, weight_decay, grad_clip):
     settings = make_params(weight_decay=weight_decay, grad_clip=grad_clip).train
     start = random_tree(0)
-    # Norms below and above the largest one: Adam hides a factor that is always the same.
+    # Norms below and above the maximum, since Adam cancels a factor that is constant.
     gradients = [random_tree(seed, scale) for seed, scale in enumerate([0.02, 5, 0.1, 40, 0.3], 1)]
 
     flat, unravel = ravel_pytree(start)
@@ -89,7 +93,7 @@ def test_steps_equal_torch_adamw_on_two_groups_after_clipping(make_params, weigh
 
     reference = {
         key: torch.tensor(x, dtype=torch.float64, requires_grad=True)
-        for key, x in leaves_of(start).items()
+        for key, x in flatten(start).items()
     }
     groups = [
         {"params": [reference["linear", "w"]], "weight_decay": weight_decay},
@@ -97,13 +101,13 @@ def test_steps_equal_torch_adamw_on_two_groups_after_clipping(make_params, weigh
     ]
     adamw = torch.optim.AdamW(groups, lr=0.01)
     for gradient in gradients:
-        for key, x in leaves_of(gradient).items():
+        for key, x in flatten(gradient).items():
             reference[key].grad = torch.tensor(x, dtype=torch.float64)
         if grad_clip:
             torch.nn.utils.clip_grad_norm_(reference.values(), grad_clip)
         adamw.step()
 
-    for key, x in leaves_of(unravel(flat)).items():
+    for key, x in flatten(unravel(flat)).items():
         np.testing.assert_allclose(x, reference[key].detach(), rtol=1e-5, atol=2e-6)
 
 
@@ -115,13 +119,13 @@ def test_optimizer_follows_the_schedule(make_params):
     x = np.zeros(2, np.float32)
     state = optimizer.init(x)
     for step in range(4):
-        # Of a constant gradient, Adam takes the sign, up to rounding.
+        # The update of Adam for a constant gradient is its sign, up to rounding.
         updates, state = optimizer.update(np.array([3.0, -0.5], np.float32), state, x)
         rate = 0.1 * (step + 1)
         np.testing.assert_allclose(updates, [-rate, rate], rtol=1e-4)
 
 
-def test_decay_marks_weight_matrices_only(make_params):
+def test_decay_mask_selects_weight_matrices_only(make_params):
     settings = make_params(model={"registers": 2, "qk_norm": True}).model
     shapes = parameter_shapes(make_model(settings, 5), (8, 8, 1))
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
@@ -129,13 +133,13 @@ def test_decay_marks_weight_matrices_only(make_params):
     mask = decay_mask(params)
     assert mask.shape == flat.shape
     assert mask.dtype == np.float32
-    for (module, name), marks in leaves_of(unravel(mask)).items():
+    for (module, name), values in flatten(unravel(mask)).items():
         linear = module.split("/")[-1] in {"linear", "qkv", "out", "in", "head"}
-        assert (marks == float(linear and name == "w")).all(), (module, name)
+        assert (values == float(linear and name == "w")).all(), (module, name)
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
-def test_muon_turns_the_update_of_a_matrix_of_a_block_into_a_rotation(make_params, shape):
+def test_muon_orthogonalizes_the_update_of_a_matrix_of_a_block(make_params, shape):
     settings = make_params(optimizer="muon", weight_decay=0.5, grad_clip=0.0).train
     random = np.random.default_rng(0)
     start, gradient = (
@@ -151,19 +155,20 @@ def test_muon_turns_the_update_of_a_matrix_of_a_block_into_a_rotation(make_param
     updates, _ = jax.jit(optimizer.update)(
         ravel_pytree(jax.tree.map(np.float32, gradient))[0], optimizer.init(flat), flat
     )
-    done = {key: np.asarray(x, np.float64) for key, x in leaves_of(unravel(updates)).items()}
-    wanted = leaves_of(start)
-    for key in done:  # the decay is as AdamW's, on matrices alone
-        done[key] += 0.1 * 0.5 * wanted[key] * (key[1] == "w")
-    # NAdam's first update is the sign of the gradient, times 1 + 0.9 (1 - 0.9) / (1 - 0.9²).
-    for key, x in leaves_of(gradient).items():
+    found = {key: np.asarray(x, np.float64) for key, x in flatten(unravel(updates)).items()}
+    params = flatten(start)
+    for key in found:  # subtract the weight decay, which is that of AdamW
+        found[key] += 0.1 * 0.5 * params[key] * (key[1] == "w")
+    # The first update of NAdam is the sign of the gradient, times 1 + 0.9 (1 - 0.9) / (1 - 0.9²).
+    for key, x in flatten(gradient).items():
         if key != ("vit/block_0/mlp/in", "w"):
-            np.testing.assert_allclose(done[key], -0.1 * 28 / 19 * np.sign(x), rtol=1e-3)
-    # Muon's is the nearest rotation u v of the gradient's parts u s v, with a mean square that
-    # Adam's has too; five Newton-Schulz steps bring the singular values to within 0.7 to 1.2.
+            np.testing.assert_allclose(found[key], -0.1 * 28 / 19 * np.sign(x), rtol=1e-3)
+    # That of Muon is u v for a gradient with the singular value decomposition u s v, scaled to the
+    # mean square of Adam's updates. Five Newton-Schulz steps bring the singular values to between
+    # 0.7 and 1.2.
     u, _, v = np.linalg.svd(gradient["vit/block_0/mlp/in"]["w"], full_matrices=False)
     scale = -0.1 * 0.2 * max(shape) ** 0.5
-    parts = u.T @ (done["vit/block_0/mlp/in", "w"] / scale) @ v.T
-    assert np.diag(parts).min() > 0.6
-    assert np.diag(parts).max() < 1.3
-    np.testing.assert_allclose(parts, np.diag(np.diag(parts)), atol=1e-3)
+    singular_values = u.T @ (found["vit/block_0/mlp/in", "w"] / scale) @ v.T
+    assert np.diag(singular_values).min() > 0.6
+    assert np.diag(singular_values).max() < 1.3
+    np.testing.assert_allclose(singular_values, np.diag(np.diag(singular_values)), atol=1e-3)

@@ -12,7 +12,7 @@ from vit_hk.training.warp import affine_sources, random_warp, resample, smooth_n
 SHAPE = (5, 9, 7, 2)  # images, height, width, channels
 
 
-def pictures(*shape):
+def random_images(*shape):
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
@@ -24,118 +24,121 @@ def no_shift(count):
     return np.zeros((2, count), np.float32)
 
 
-def by_scipy(images, rows, columns):
+def resample_with_scipy(images, rows, columns):
     result = np.empty(images.shape)
-    for image, row, column, to in zip(images, rows, columns, result, strict=True):
+    for image, row, column, resampled in zip(images, rows, columns, result, strict=True):
         for channel in range(images.shape[-1]):
-            # grid-constant: beyond the edge stand pixels of value 0.
-            to[..., channel] = map_coordinates(
+            # grid-constant: pixels beyond the edge are 0.
+            resampled[..., channel] = map_coordinates(
                 image[..., channel].astype(float), [row, column], order=1, mode="grid-constant"
             )
     return result
 
 
-def test_resampling_equals_scipy_inside_across_and_far_beyond_the_edge():
-    images, random = pictures(*SHAPE), np.random.default_rng(1)
+def test_resampling_equals_scipy_inside_and_outside_of_the_image():
+    images, random = random_images(*SHAPE), np.random.default_rng(1)
     places = random.uniform(-4, 13, (2, *SHAPE[:3])).astype(np.float32)
-    places[:, 0] = np.round(places[:, 0])  # exactly on pixels too
+    places[:, 0] = np.round(places[:, 0])  # also exactly at pixels
     places[:, 1, 0, 0] = 1e9, -1e9
     result = jax.jit(resample)(images, *places)
     assert result.dtype == np.float32
-    np.testing.assert_allclose(result, by_scipy(images, *places), atol=1e-3)
+    np.testing.assert_allclose(result, resample_with_scipy(images, *places), atol=1e-3)
 
 
-def test_whole_pixels_move_as_a_padded_image_rolls():
-    images = pictures(*SHAPE)
+def test_translation_by_whole_pixels_equals_numpy_roll():
+    images = random_images(*SHAPE)
     shift = np.array([[0, 1, -2, 3, 0], [0, -1, 2, 0, -6]])
     places = affine_sources(9, 7, np.zeros(5), np.ones(5), shift)
-    moved = resample(images, *places)
+    translated = resample(images, *places)
     padded = np.pad(images, ((0, 0), (9, 9), (7, 7), (0, 0)))
     for index, (down, right) in enumerate(shift.T):
         rolled = np.roll(padded[index], (down, right), axis=(0, 1))
-        np.testing.assert_array_equal(moved[index], rolled[9:18, 7:14])
+        np.testing.assert_array_equal(translated[index], rolled[9:18, 7:14])
 
 
-def test_a_quarter_turn_is_counterclockwise_about_the_middle():
-    images = pictures(2, 6, 6, 3)
+def test_rotation_is_counterclockwise_about_the_middle():
+    images = random_images(2, 6, 6, 3)
     places = affine_sources(6, 6, np.pi / 2 * np.array([1, -1]), np.ones(2), no_shift(2))
-    turned = resample(images, *places)
-    np.testing.assert_allclose(turned[0], np.rot90(images[0]), atol=1e-3)
-    np.testing.assert_allclose(turned[1], np.rot90(images[1], -1), atol=1e-3)
+    rotated = resample(images, *places)
+    np.testing.assert_allclose(rotated[0], np.rot90(images[0]), atol=1e-3)
+    np.testing.assert_allclose(rotated[1], np.rot90(images[1], -1), atol=1e-3)
 
 
-def test_twice_the_size_spreads_pixels_about_the_middle():
-    spot = np.zeros((1, 7, 9, 1), np.uint8)
-    spot[0, 2, 5] = 200  # one up and one to the right of the middle (3, 4)
-    grown = resample(spot, *affine_sources(7, 9, np.zeros(1), 2 * np.ones(1), no_shift(1)))
+def test_scaling_by_two_is_about_the_middle():
+    image = np.zeros((1, 7, 9, 1), np.uint8)
+    image[0, 2, 5] = 200  # one row above and one column to the right of the middle (3, 4)
+    scaled = resample(image, *affine_sources(7, 9, np.zeros(1), 2 * np.ones(1), no_shift(1)))
     expected = np.zeros((7, 9))
     expected[0:3, 5:8] = np.outer([0.5, 1, 0.5], [0.5, 1, 0.5]) * 200
-    np.testing.assert_allclose(grown[0, ..., 0], expected, atol=1e-3)
+    np.testing.assert_allclose(scaled[0, ..., 0], expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("changes", "angle", "growth", "moved"),
+    ("changes", "max_angle", "max_scale", "max_shift"),
     [
         ({"rotate": 20.0}, 20, 0, 0),
         ({"scale": 0.3}, 0, 0.3, 0),
         ({"rotate": 10.0, "scale": 0.2, "shift": 3}, 10, 0.2, 3),
     ],
 )
-def test_angle_size_and_shift_fill_their_ranges_evenly(changes, angle, growth, moved):
-    # Channels that hold the row and the column of each pixel: what comes out of the middle is
-    # where it came from. In the middle of a large image nothing touches the edge.
+def test_rotation_scaling_and_translation_are_drawn_uniformly(
+    changes, max_angle, max_scale, max_shift
+):
+    # The channels hold the row and the column of each pixel, so the warped middle pixel shows the
+    # place that it comes from. The image is so large that its edge does not matter there.
     side, count = 101, 400
     places = np.stack(np.mgrid[:side, :side], axis=-1).astype(np.float32) - 50
     images = np.broadcast_to(places, (count, side, side, 2))
     warp = jax.jit(lambda key, images: random_warp(key, images, settings(**changes)))
     warped = np.asarray(warp(jax.random.key(1), images))
     middle, right, below = warped[:, 50, 50], warped[:, 50, 51], warped[:, 51, 50]
-    # The matrix from steps in the picture to steps in the image: a turn by an angle over a size.
+    # A step in the warped image is a step in the image, rotated and divided by the scale.
     step = right - middle
     np.testing.assert_allclose(below - middle, np.stack([step[:, 1], -step[:, 0]], 1), atol=1e-4)
     angles = np.degrees(np.arctan2(step[:, 0], step[:, 1]))
-    sizes = 1 / np.hypot(*step.T)
-    shifts = -np.stack(  # the matrix undone
+    scales = 1 / np.hypot(*step.T)
+    shifts = -np.stack(  # with the inverse of that matrix
         [middle[:, 0] * step[:, 1] - middle[:, 1] * step[:, 0], (middle * step).sum(axis=1)]
-    ) * sizes**2  # fmt: skip
-    for found, largest in ((angles, angle), (sizes - 1, growth)):
-        assert_even(found, largest, 1e-3)
+    ) * scales**2  # fmt: skip
+    for values, maximum in ((angles, max_angle), (scales - 1, max_scale)):
+        assert_uniform(values, maximum, 1e-3)
     np.testing.assert_allclose(shifts, shifts.round(), atol=2e-3)
     for direction in shifts.round():
-        assert set(direction) == set(range(-moved, moved + 1))
-    if angle and growth and moved:  # each is drawn on its own
-        assert np.abs(np.corrcoef([angles, sizes, *shifts]) - np.eye(4)).max() < 0.2
+        assert set(direction) == set(range(-max_shift, max_shift + 1))
+    if max_angle and max_scale and max_shift:  # all are drawn independently
+        assert np.abs(np.corrcoef([angles, scales, *shifts]) - np.eye(4)).max() < 0.2
 
 
-def assert_even(found, largest, tolerance):
-    assert np.abs(found).max() <= largest + tolerance
-    if largest:
-        counts, _ = np.histogram(found, 4, (-largest, largest))
-        assert counts.min() > len(found) / 4 * 0.6  # 100 are expected, 5 deviations are 43
+def assert_uniform(values, maximum, tolerance):
+    assert np.abs(values).max() <= maximum + tolerance
+    if maximum:
+        counts, _ = np.histogram(values, 4, (-maximum, maximum))
+        # 100 are expected of 400; five standard deviations are 43.
+        assert counts.min() > len(values) / 4 * 0.6
 
 
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (9, 20), (1, 1)])
-def test_noise_has_deviation_one_at_each_pixel(height, width):
+def test_noise_has_std_one_at_each_pixel(height, width):
     fields = np.asarray(smooth_noise(jax.random.key(0), 4000, height, width))
     assert fields.shape == (4000, height, width)
     assert np.abs(fields.mean(axis=0)).max() < 0.1  # 6 standard errors
     np.testing.assert_allclose(fields.std(axis=0), 1, atol=0.07)
 
 
-def test_noise_is_as_smooth_as_white_noise_after_a_gaussian_of_four_pixels():
-    # Simard et al. for MNIST; by scipy, on a field so large that its edge plays no part.
+def test_noise_is_as_smooth_as_white_noise_after_a_gaussian_filter():
+    # Of 4 pixels, as in Simard et al. for MNIST; SciPy filters a field that wraps around.
     fields = np.asarray(smooth_noise(jax.random.key(0), 4000, 28, 28))
     white = np.random.default_rng(0).uniform(-1, 1, (1000, 1000))
     smooth = gaussian_filter(white, 4, mode="wrap")
     for distance in (1, 3, 6, 10):
         expected = (smooth * np.roll(smooth, distance, 0)).mean() / smooth.var()
-        # Of each two pixels so far apart, in both directions.
+        # The correlation of two pixels at this distance, in both directions.
         down = (fields[:, distance:] * fields[:, :-distance]).mean()
         right = (fields[:, :, distance:] * fields[:, :, :-distance]).mean()
         assert (down, right) == pytest.approx((expected, expected), abs=0.08)
 
 
-def test_elastic_is_the_deviation_of_the_displacement():
+def test_elastic_is_the_std_of_the_displacement():
     height, width, count = 60, 80, 300
     places = np.stack(np.mgrid[:height, :width], axis=-1).astype(np.float32)
     images = np.broadcast_to(places, (count, height, width, 2))
@@ -143,32 +146,32 @@ def test_elastic_is_the_deviation_of_the_displacement():
     inner = np.s_[:, 20:-20, 20:-20]
     field = (np.asarray(warp(jax.random.key(0), images)) - images)[inner]
     np.testing.assert_allclose(field.std(axis=(0, 1, 2)), 1.5, rtol=0.05)
-    # Rows and columns, and each image, on their own.
+    # The displacements of rows and columns, and of different images, are independent.
     pairs = field[:, 10, 10].reshape(count // 2, 4)
     assert np.abs(np.corrcoef(pairs.T) - np.eye(4)).max() < 0.3
 
 
-def test_amplitudes_next_to_nothing_change_nothing():
-    images = pictures(*SHAPE)
-    least = settings(rotate=1e-9, scale=1e-9, elastic=1e-9)
+def test_tiny_amplitudes_return_the_images():
+    images = random_images(*SHAPE)
+    tiny = settings(rotate=1e-9, scale=1e-9, elastic=1e-9)
     np.testing.assert_allclose(
-        jax.jit(partial(augment, settings=least))(jax.random.key(0), images), images, atol=1e-2
+        jax.jit(partial(augment, settings=tiny))(jax.random.key(0), images), images, atol=1e-2
     )
 
 
 @pytest.mark.parametrize("shift", [0, 2])
-def test_without_warping_it_is_the_plain_shift_to_the_bit(shift):
-    images, key = pictures(*SHAPE), jax.random.key(3)
+def test_translation_alone_equals_random_shift_bit_by_bit(shift):
+    images, key = random_images(*SHAPE), jax.random.key(3)
     result = augment(key, images, settings(shift=shift))
     assert result.dtype == np.uint8
     np.testing.assert_array_equal(result, random_shift(key, images, shift))
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 12, 3), (1, 1, 1, 1), (2, 5, 4, 2)])
-def test_values_stay_in_range_for_any_shape(shape):
+def test_warped_pixels_are_between_0_and_255(shape):
     strong = settings(shift=3, rotate=180.0, scale=0.99, elastic=50.0)
     result = np.asarray(
-        jax.jit(partial(augment, settings=strong))(jax.random.key(0), pictures(*shape))
+        jax.jit(partial(augment, settings=strong))(jax.random.key(0), random_images(*shape))
     )
     assert result.shape == shape
     assert result.min() >= 0

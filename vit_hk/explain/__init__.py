@@ -1,1 +1,1 @@
-"""Attention arrays in, explanations out."""
+"""Attribution: maps of patch relevance from attention, head statistics, and faithfulness."""

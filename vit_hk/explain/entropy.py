@@ -1,13 +1,13 @@
-"""How spread out attention is."""
+"""Attention entropy: how evenly a query token attends to the key tokens, in nats."""
 
 import numpy as np
 
 
 def attention_entropy(attention: np.ndarray) -> np.ndarray:
-    """Entropy of the attention of a token, averaged over all tokens, in nats.
+    """Return the entropy of the attention weights, averaged over the query tokens, in nats.
 
-    0 where each token looks at one token only; log T, the most there is, where each looks at
-    all T tokens alike.
+    It is 0 where each query token attends to a single key token, and log T, its maximum, where
+    the attention is uniform.
 
     Args:
       attention: [L, B, H, query T, key T]; each row sums to 1.
@@ -16,5 +16,5 @@ def attention_entropy(attention: np.ndarray) -> np.ndarray:
       [L, B, H].
     """
     # 0 log 0 counts as 0, its limit.
-    logarithm = np.log(attention, out=np.zeros_like(attention), where=attention > 0)
-    return -(attention * logarithm).sum(axis=-1).mean(axis=-1)
+    log_weights = np.log(attention, out=np.zeros_like(attention), where=attention > 0)
+    return -(attention * log_weights).sum(axis=-1).mean(axis=-1)

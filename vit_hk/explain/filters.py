@@ -1,4 +1,4 @@
-"""What the patch embedding looks for (arXiv 2010.11929, figure 7 left)."""
+"""Principal components of the patch-embedding filters (arXiv 2010.11929, figure 7 left)."""
 
 import numpy as np
 
@@ -6,17 +6,17 @@ import numpy as np
 def principal_filters(
     weights: np.ndarray, patch_size: int, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Principal components of the D filters of the patch embedding.
+    """Return the first principal components of the D filters of the patch embedding.
 
     Args:
-      weights: [P * P * channels, D], each column a filter, flattened as (row, column, channel).
-      patch_size: P, in pixels.
-      count: how many components; there are at most min(P * P * channels, D).
+      weights: [P * P * channels, D]; each column is a filter in the order (row, column, channel).
+      patch_size: P, side of a patch, in pixels.
+      count: number of components; there are at most min(P * P * channels, D).
 
     Returns:
-      Components [count or fewer, P, P, channels] of length 1, the most important first, and the
-      share of the variance that each explains. A component's sign means nothing; its largest
-      number is made positive.
+      Components [count or fewer, P, P, channels] of length 1, in the order of the variance that
+      they explain, and the share of the variance that each explains. The sign of a component is
+      arbitrary; here its element of the largest magnitude is positive.
     """
     filters = weights.T.astype(np.float64)  # [D, P * P * channels]
     _, scales, components = np.linalg.svd(filters - filters.mean(axis=0), full_matrices=False)

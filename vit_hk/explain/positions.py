@@ -1,4 +1,4 @@
-"""How alike the positional embeddings of the patches are (arXiv 2010.11929, figure 7 centre)."""
+"""Cosine similarity of the positional embeddings (arXiv 2010.11929, figure 7 centre)."""
 
 import haiku as hk
 import numpy as np
@@ -10,20 +10,30 @@ from vit_hk.params import ModelSettings
 def patch_positions(
     params: hk.Params, settings: ModelSettings, grid: tuple[int, int]
 ) -> np.ndarray:
-    """The positional embeddings of the patches, learned or fixed: [N, D], row by row."""
+    """Return the positional embeddings of the patches, learned or fixed.
+
+    Args:
+      params: parameters of the model; read only where the embeddings are learned.
+      settings: settings of the model.
+      grid: rows and columns of patches.
+
+    Returns:
+      [N, D]; the patches are in row-major order.
+    """
     if settings.position == "sincos2d":
         return sincos2d_positions(*grid, settings.hidden_size)
-    return np.asarray(params["vit"]["position"])[-grid[0] * grid[1] :]  # after the class token's
+    table = np.asarray(params["vit"]["position"])  # with "cls", the class token's row is first
+    return table[-grid[0] * grid[1] :]
 
 
 def cosine_similarity(vectors: np.ndarray) -> np.ndarray:
-    """Cosine of the angle between each two vectors.
+    """Return the cosine of the angle between every pair of vectors.
 
     Args:
-      vectors: [N, D]; a vector of zeros is like no other.
+      vectors: [N, D].
 
     Returns:
-      [N, N], in [-1, 1].
+      [N, N], in [-1, 1]; 0 in the row and column of a vector of zeros.
     """
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     units = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)

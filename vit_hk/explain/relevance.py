@@ -1,18 +1,19 @@
-"""Which patches speak for a class: attention weighted by its gradient."""
+"""Class-specific relevance: attention weighted by the gradient of one class's logit."""
 
 import numpy as np
 
 from vit_hk.explain.rollout import roll_out
 
 
-def gradient_weighted(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Mean over the heads of max(0, gradient * attention) (arXiv 2103.15679, equation 5).
+def gradient_weighted_attention(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Return the mean over the heads of max(0, gradient * attention).
 
-    What lowers the logit of the class counts as nothing, in each head on its own.
+    This is equation 5 of arXiv 2103.15679. Attention that lowers the logit counts as 0, in each
+    head separately.
 
     Args:
       attention: [L, B, H, query T, key T].
-      gradient: the same shape; of the logit of one class, with respect to the attention.
+      gradient: gradient of the logit of one class with respect to `attention`, the same shape.
 
     Returns:
       [L, B, T, T].
@@ -21,32 +22,32 @@ def gradient_weighted(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray
 
 
 def relevance(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Relevance of each token for each token of the last layer, for one class.
+    """Return the relevance of each input token to each token of the last layer, for one class.
 
-    R = I, then R <- R + A R from the first layer to the last, with A as in
-    `gradient_weighted` (arXiv 2103.15679, equation 6, self-attention).
+    Start with R = I and update R <- R + A R from the first layer to the last, where A is
+    `gradient_weighted_attention` (arXiv 2103.15679, equation 6, self-attention).
 
     Args:
       attention: [L, B, H, query T, key T].
-      gradient: the same shape; of the logit of the class, with respect to the attention.
+      gradient: gradient of the logit of one class with respect to `attention`, the same shape.
 
     Returns:
-      [B, T, T], not negative, in units of the logit; a row has no fixed sum.
+      [B, T, T], not negative, in units of the logit; the rows are not normalized.
     """
     result = np.eye(attention.shape[-1], dtype=attention.dtype)
-    for layer in gradient_weighted(attention, gradient):
+    for layer in gradient_weighted_attention(attention, gradient):
         result = result + layer @ result
     return result
 
 
 def gradient_rollout(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Rollout (arXiv 2005.00928) of attention that is weighted by its gradient, for one class.
+    """Return the rollout (arXiv 2005.00928) of gradient-weighted attention, for one class.
 
     Args:
       attention: [L, B, H, query T, key T].
-      gradient: the same shape; of the logit of the class, with respect to the attention.
+      gradient: gradient of the logit of one class with respect to `attention`, the same shape.
 
     Returns:
       [B, T, T]; each row sums to 1.
     """
-    return roll_out(gradient_weighted(attention, gradient))
+    return roll_out(gradient_weighted_attention(attention, gradient))

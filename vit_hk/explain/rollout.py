@@ -1,6 +1,6 @@
-"""Attention rollout: which patches reach a token through all layers (arXiv 2005.00928).
+"""Attention rollout: how the attention of all layers combines (arXiv 2005.00928).
 
-It knows nothing of classes: the same image gives the same map whatever class is asked for.
+Rollout does not depend on a class: an image has the same map for every class.
 """
 
 import functools
@@ -10,7 +10,7 @@ import numpy as np
 
 from vit_hk.params import HeadFusion
 
-FUSE: dict[HeadFusion, Callable] = {"mean": np.mean, "max": np.max, "min": np.min}
+HEAD_FUSIONS: dict[HeadFusion, Callable] = {"mean": np.mean, "max": np.max, "min": np.min}
 
 
 def attention_rollout(
@@ -19,48 +19,54 @@ def attention_rollout(
     head_fusion: HeadFusion = "mean",
     discard_ratio: float = 0.0,
 ) -> np.ndarray:
-    """Class-agnostic flow from each token of the image to each token of the last layer.
+    """Return the share of each input token in each token of the last layer.
 
     Args:
       attention: [L, B, H, query T, key T].
       pool: with "cls" the first token is the class token.
-      head_fusion: what becomes of the heads of a layer; the paper takes the mean.
-      discard_ratio: share of the smallest fused weights of an image and layer that count as
-        0, in [0, 1). Weights towards the class token are left alone, and not counted.
+      head_fusion: reduction over the heads of a layer; the paper takes the mean.
+      discard_ratio: share of the smallest fused weights of each image and layer that are set to
+        0, in [0, 1). Weights for the class token as key are neither discarded nor counted.
 
     Returns:
-      [B, T, T]; row i says how much of the last layer's token i comes from each token of the
-      first layer, and sums to 1.
+      [B, T, T]; row i holds the shares of the input tokens in token i of the last layer, and
+      sums to 1.
+
+    >>> attention = np.array([[0.0, 1.0], [0.0, 1.0]]).reshape(1, 1, 1, 2, 2)
+    >>> attention_rollout(attention, pool="gap")
+    array([[[0.5, 0.5],
+            [0. , 1. ]]])
     """
-    fused = FUSE[head_fusion](attention, axis=2)
+    fused = HEAD_FUSIONS[head_fusion](attention, axis=2)
     return roll_out(discard_smallest(fused, discard_ratio, pool))
 
 
 def discard_smallest(fused: np.ndarray, ratio: float, pool: str) -> np.ndarray:
-    """Set a share of the smallest weights of each image and layer to 0.
+    """Return a copy in which a share of the smallest weights of each image and layer is 0.
 
     Args:
-      fused: [L, B, T, T].
-      ratio: in [0, 1); rounded down to whole weights.
-      pool: with "cls" the first column, attention to the class token, stays as it is.
+      fused: [L, B, T, T], attention weights fused over the heads.
+      ratio: share of the weights, in [0, 1); rounded down to a whole number of weights.
+      pool: with "cls" the first column, the weights for the class token as key, stays unchanged.
     """
-    kept, free = np.split(fused, [1 if pool == "cls" else 0], axis=-1)
-    flat = free.reshape(*free.shape[:2], -1)
+    unchanged, candidates = np.split(fused, [1 if pool == "cls" else 0], axis=-1)
+    flat = candidates.reshape(*candidates.shape[:2], -1)
     smallest = flat.argsort(axis=-1, kind="stable")[..., : int(ratio * flat.shape[-1])]
     flat = flat.copy()
     np.put_along_axis(flat, smallest, 0.0, axis=-1)
-    return np.concatenate([kept, flat.reshape(free.shape)], axis=-1)
+    return np.concatenate([unchanged, flat.reshape(candidates.shape)], axis=-1)
 
 
 def roll_out(fused: np.ndarray) -> np.ndarray:
-    """Multiply the layers, each with its residual connection (section 3, equation 1).
+    """Return the product of all layers, each with its residual connection (section 3, equation 1).
+
+    A layer is 0.5 A + 0.5 I, with the rows scaled to sum to 1.
 
     Args:
-      fused: [L, B, T, T], not negative. Half of each layer is the residual: 0.5 A + 0.5 I,
-        rows scaled to sum to 1.
+      fused: [L, B, T, T], attention weights fused over the heads, not negative.
 
     Returns:
-      [B, T, T].
+      [B, T, T]; each row sums to 1.
     """
     mixed = 0.5 * fused + 0.5 * np.eye(fused.shape[-1], dtype=fused.dtype)
     mixed /= mixed.sum(axis=-1, keepdims=True)

@@ -1,30 +1,33 @@
-"""Which test images to explain."""
+"""Selection of the test images that are explained."""
 
 import numpy as np
 
 from vit_hk.errors import UserError
-from vit_hk.evaluation import most_confident_mistakes
+from vit_hk.metrics import most_confident_mistakes
 from vit_hk.params import AttentionSettings
 
 
-def check_indices(indices: list[int], count: int) -> None:
-    """Make sure that all chosen test images exist.
+def check_indices(indices: list[int], num_images: int) -> None:
+    """Check that all chosen test images exist.
 
     Raises:
-      UserError: an index is `count` or more.
+      UserError: an index is `num_images` or more.
     """
     for index in indices:
-        if index >= count:
+        if index >= num_images:
             raise UserError(
-                f"params.yaml: attention.images holds {index}, the test set has {count:,} images; "
-                f"allowed: 0 to {count - 1}"
+                f"params.yaml: attention.images holds {index}, the test set has {num_images:,} "
+                f"images; allowed: 0 to {num_images - 1}"
             )
 
 
-def spread(count: int, total: int) -> np.ndarray:
-    """Indices of `count` images at even steps through all `total`; of all, if there are fewer.
+def evenly_spaced_indices(count: int, total: int) -> np.ndarray:
+    """Return `count` evenly spaced indices below `total`, or all of them if there are fewer.
 
-    Not the first ones: where a set is sorted by class, they would be of one class.
+    The first `count` images would not do: in a set sorted by class they share one class.
+
+    >>> evenly_spaced_indices(4, 10)
+    array([0, 3, 6, 9])
     """
     return np.linspace(0, total - 1, min(count, total)).round().astype(int)
 
@@ -32,67 +35,67 @@ def spread(count: int, total: int) -> np.ndarray:
 def choose_images(
     settings: AttentionSettings, probabilities: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
-    """Mistakes first, then right predictions, one class after the other.
+    """Choose images to explain: mistakes first, then correct predictions of alternating classes.
 
     Args:
-      settings: num_images in all, num_wrong of them mistakes, the most confident ones. Where
-        there are too few of one kind, more of the other fill up.
+      settings: `num_images` is the total, `num_wrong` how many of them are mistakes, the most
+        confident ones first. Where one kind has too few images, the other fills the rest.
       probabilities: [N, C].
       labels: int [N].
 
     Returns:
-      Indices, int [at most num_images].
+      Int [at most num_images], indices of images.
     """
     wrong = most_confident_mistakes(probabilities, labels, len(labels))
-    right = _in_turn(np.flatnonzero(probabilities.argmax(axis=-1) == labels), labels)
+    right = _alternate_classes(np.flatnonzero(probabilities.argmax(axis=-1) == labels), labels)
     num_wrong = min(len(wrong), max(settings.num_wrong, settings.num_images - len(right)))
     return np.concatenate([wrong[:num_wrong], right[: settings.num_images - num_wrong]])
 
 
-def clearest_examples(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """For each class the image that is recognized with the highest probability.
+def most_confident_examples(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return for each class the correctly predicted image with the highest probability.
 
     Args:
       probabilities: [N, C].
       labels: int [N].
 
     Returns:
-      Indices, int [C]; -1 where no image of a class is recognized.
+      Int [C], indices of images; -1 where no image of the class is predicted correctly.
     """
     right = probabilities.argmax(axis=-1) == labels
-    own = right & (labels == np.arange(probabilities.shape[-1])[:, np.newaxis])  # [C, N]
-    confidence = np.where(own, probabilities.max(axis=-1), 0)
-    return np.where(own.any(axis=1), confidence.argmax(axis=1), -1)
+    candidates = right & (labels == np.arange(probabilities.shape[-1])[:, np.newaxis])  # [C, N]
+    confidence = np.where(candidates, probabilities.max(axis=-1), 0)
+    return np.where(candidates.any(axis=1), confidence.argmax(axis=1), -1)
 
 
 def mistakes_between_examples(
-    chosen: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, most: int
+    chosen: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, max_mistakes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each mistake between the clearest images of its true class and of the one it is taken for.
+    """Place each mistake between the best examples of its true class and of its predicted class.
 
     Args:
-      chosen: int, images to look for mistakes among.
+      chosen: int, indices of the images among which mistakes are selected.
       probabilities: [N, C], of all images.
       labels: int [N].
-      most: mistakes, the first ones.
+      max_mistakes: number of mistakes that are kept, the first ones.
 
     Returns:
-      Images int [K, 4], of which the two in the middle are the mistake twice, and the classes
-      int [K, 4] to explain them for: the true one twice, then the predicted one twice. An
-      image is -1 where none of its class is recognized.
+      Images int [K, 4]: example of the true class, the mistake twice, example of the predicted
+      class. And the class int [K, 4] to explain each image for: the true class twice, then the
+      predicted class twice. An example is -1 where no image of its class is predicted correctly.
     """
-    guesses = probabilities.argmax(axis=-1)
-    wrong = chosen[guesses[chosen] != labels[chosen]][:most]
-    clearest = clearest_examples(probabilities, labels)
-    right, taken = labels[wrong], guesses[wrong]
-    images = np.stack([clearest[right], wrong, wrong, clearest[taken]], axis=1)
-    return images, np.stack([right, right, taken, taken], axis=1)
+    predictions = probabilities.argmax(axis=-1)
+    wrong = chosen[predictions[chosen] != labels[chosen]][:max_mistakes]
+    examples = most_confident_examples(probabilities, labels)
+    true, predicted = labels[wrong], predictions[wrong]
+    images = np.stack([examples[true], wrong, wrong, examples[predicted]], axis=1)
+    return images, np.stack([true, true, predicted, predicted], axis=1)
 
 
-def _in_turn(indices: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Order indices so that the classes take turns: first of each class, and so on."""
-    turn = np.zeros(len(indices), dtype=int)
+def _alternate_classes(indices: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Order indices so that the classes alternate: the first of each class, then the second."""
+    position = np.zeros(len(indices), dtype=int)  # of an image within its class
     for label in np.unique(labels):
         members = labels[indices] == label
-        turn[members] = np.arange(members.sum())
-    return indices[np.lexsort((labels[indices], turn))]
+        position[members] = np.arange(members.sum())
+    return indices[np.lexsort((labels[indices], position))]

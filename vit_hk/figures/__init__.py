@@ -1,7 +1,7 @@
-"""Arrays in, matplotlib figures out. No JAX here."""
+"""Matplotlib figures drawn from arrays and tables; nothing here imports JAX."""
 
 import os
 
-# All pictures go to files. matplotlib refuses to start where this names a backend that it does
-# not know, and needs no other one.
+# Every figure is written to a file, so no window is needed. matplotlib refuses to start when this
+# variable names a backend that it does not know, whatever the user's environment has set.
 os.environ["MPLBACKEND"] = "agg"

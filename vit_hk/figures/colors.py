@@ -1,4 +1,4 @@
-"""Colours that colour-blind eyes tell apart too."""
+"""Colours that people with colour vision deficiency can distinguish too (seaborn's colorblind)."""
 
 BLUE = "#0173b2"
 ORANGE = "#de8f05"

@@ -1,22 +1,25 @@
-"""Which classes are taken for which."""
+"""A figure of the confusion matrix."""
 
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-LARGEST = 20.0  # inches a side; at 0.62 a class, hundreds of classes would not fit into memory
-MOST_NUMBERED = 30  # classes; in the cells of more a number is not legible
+from vit_hk.figures.class_names import shorten_class_name
+
+MAX_INCHES = 20.0  # side of the figure; at 0.62 inches a class, hundreds of classes exceed memory
+MAX_NUMBERED_CLASSES = 30  # with more classes the cells are too small for a legible number
 
 
 def draw_confusion(counts: np.ndarray, class_names: list[str]) -> Figure:
-    """Confusion matrix: shares of each actual class as colour, counts as numbers.
+    """Draw the confusion matrix: colours show the share of each true class, numbers the counts.
 
     Args:
-      counts: int [C, C], row actual, column predicted.
-      class_names: C of them.
+      counts: int [C, C]; rows are true classes, columns predicted classes.
+      class_names: C names.
     """
-    with_numbers = len(class_names) <= MOST_NUMBERED
-    size = float(np.clip(0.62 * len(class_names) + 1.4, 6, LARGEST))
+    names = [shorten_class_name(name) for name in class_names]
+    with_numbers = len(class_names) <= MAX_NUMBERED_CLASSES
+    size = float(np.clip(0.62 * len(class_names) + 1.4, 6, MAX_INCHES))
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     axes = figure.subplots()
     shares = 100 * counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
@@ -32,17 +35,17 @@ def draw_confusion(counts: np.ndarray, class_names: list[str]) -> Figure:
         linewidths=0.5 if with_numbers else 0.1,
         xticklabels=False,  # seaborn would draw the figure once for each label
         yticklabels=False,
-        cbar_kws={"label": "share of the actual class (%)"},
+        cbar_kws={"label": "share of the images of the true class (%)"},
     )
-    wrong = counts.sum() - np.trace(counts)
+    mistakes = counts.sum() - np.trace(counts)
     axes.set(
-        title=f"Confusion matrix: {wrong:,} mistakes in {counts.sum():,} test images",
+        title=f"Confusion matrix: {mistakes:,} mistakes in {counts.sum():,} test images",
         xlabel="predicted class",
-        ylabel="actual class",
+        ylabel="true class",
     )
-    middles = np.arange(len(class_names)) + 0.5
-    is_long = not with_numbers or max(map(len, class_names)) > 6
-    axes.set_xticks(middles, class_names, rotation=90 if is_long else 0)
-    axes.set_yticks(middles, class_names)
+    centers = np.arange(len(class_names)) + 0.5
+    long_names = not with_numbers or max(map(len, names)) > 6
+    axes.set_xticks(centers, names, rotation=90 if long_names else 0)
+    axes.set_yticks(centers, names)
     axes.tick_params(labelsize=10 if with_numbers else 7)
     return figure

@@ -1,4 +1,4 @@
-"""How training went."""
+"""A figure of the training curves."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,10 +9,11 @@ from vit_hk.figures.colors import BLUE, ORANGE
 
 
 def draw_curves(history: pd.DataFrame) -> Figure:
-    """Loss, validation accuracy and learning rate over the epochs.
+    """Draw loss, validation accuracy and learning rate over the epochs.
 
     Args:
-      history: columns as in results/history.csv.
+      history: one row for each epoch; columns epoch, train_loss, validation_loss,
+        validation_accuracy and learning_rate.
     """
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     loss, accuracy, rate = figure.subplots(1, 3)
@@ -20,16 +21,16 @@ def draw_curves(history: pd.DataFrame) -> Figure:
     loss.plot(epochs, history["train_loss"], "o-", color=BLUE, label="training")
     loss.plot(epochs, history["validation_loss"], "s--", color=ORANGE, label="validation")
     loss.legend()
-    _label(loss, "Loss", "cross-entropy (nats)")
+    _label_axes(loss, "Loss", "cross-entropy (nats)")
     accuracy.plot(epochs, 100 * history["validation_accuracy"], "s--", color=ORANGE)
     final = 100 * history["validation_accuracy"].iloc[-1]
-    _label(accuracy, f"Validation accuracy (last: {final:.2f} %)", "right predictions (%)")
+    _label_axes(accuracy, f"Validation accuracy (final: {final:.2f} %)", "accuracy (%)")
     rate.plot(epochs, history["learning_rate"], "o-", color="0.35")
-    _label(rate, "Learning rate (last step)", "step size")
+    _label_axes(rate, "Learning rate", "learning rate of the last step")
     return figure
 
 
-def _label(axes: Axes, title: str, unit: str) -> None:
+def _label_axes(axes: Axes, title: str, unit: str) -> None:
     axes.set(title=title, xlabel="epoch", ylabel=unit)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""Whether maps name the patches that predictions rest on."""
+"""A figure of deletion and insertion curves, which measure how faithful attribution maps are."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from vit_hk.figures.colors import BLUE, GREEN, ORANGE, PINK
 
-# What knows nothing of the model is grey and dashed.
+# Reference orders, which do not depend on the model, are grey and not solid.
 STYLES: dict[str, dict[str, Any]] = {
     "last_layer": {"color": BLUE, "marker": "o"},
     "rollout": {"color": ORANGE, "marker": "s"},
@@ -28,11 +28,13 @@ LABELS = {
 
 
 def draw_faithfulness(table: pd.DataFrame, num_images: int) -> Figure:
-    """Deletion and insertion curves of each method, best score on top of the legend.
+    """Draw deletion and insertion curves of each method; the legend lists the best score first.
+
+    The score is the area under the insertion curve minus the area under the deletion curve.
 
     Args:
-      table: columns as in results/faithfulness.csv.
-      num_images: that the curves are means of.
+      table: columns method, share (of the patches), deletion and insertion (probabilities).
+      num_images: number of images that each curve is the mean of.
     """
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     deletion, insertion, legend = figure.subplots(1, 3, width_ratios=[1, 1, 0.55])
@@ -45,13 +47,13 @@ def draw_faithfulness(table: pd.DataFrame, num_images: int) -> Figure:
         score = np.trapezoid(curve["insertion"] - curve["deletion"], curve["share"])
         lines.append((score, line, f"{score:+.2f}  {LABELS[method]}"))
     deletion.set(
-        title="Deletion: the lower, the better",
-        xlabel="patches taken away, the most important first (%)",
+        title="Deletion (lower is better)",
+        xlabel="patches deleted, most important first (%)",
         ylabel="probability of the predicted class (%)",
     )
     insertion.set(
-        title="Insertion: the higher, the better",
-        xlabel="patches put back, the most important first (%)",
+        title="Insertion (higher is better)",
+        xlabel="patches inserted, most important first (%)",
     )
     for axes in (deletion, insertion):
         axes.set(xlim=(0, 100), ylim=(0, 102))
@@ -60,11 +62,11 @@ def draw_faithfulness(table: pd.DataFrame, num_images: int) -> Figure:
     legend.axis("off")
     legend.legend(
         [line for _, line, _ in lines], [label for _, _, label in lines],
-        title="area under insertion\nless area under deletion:", alignment="left",
+        title="area under insertion\nminus area under deletion:", alignment="left",
         loc="upper left", bbox_to_anchor=(-0.1, 1), frameon=False,
     )  # fmt: skip
     figure.suptitle(
-        f"Does a map name the patches that the prediction rests on? Mean of {num_images:,} test "
-        "images;\na patch that is taken away shows the mean training image"
+        f"Faithfulness of attribution maps, mean over {num_images:,} test images\n"
+        "(a deleted patch shows the mean training image)"
     )
     return figure

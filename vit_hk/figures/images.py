@@ -1,12 +1,12 @@
-"""Images as matplotlib shows them."""
+"""Images in the form that matplotlib shows."""
 
 import numpy as np
 
 
-def displayable(image: np.ndarray) -> np.ndarray:
-    """RGB uint8 [height, width, 3] from an image [height, width, channels].
+def to_rgb(image: np.ndarray) -> np.ndarray:
+    """Return an image, uint8 [height, width, channels], as RGB, uint8 [height, width, 3].
 
-    One channel becomes grey, three are red, green and blue; of any other number the mean
+    Three channels are taken as red, green and blue. Of any other number of channels, the mean
     is shown in grey.
     """
     if image.shape[-1] == 3:

@@ -1,9 +1,11 @@
-"""The images that the model is wrong about."""
+"""A figure of misclassified images."""
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from vit_hk.figures.images import displayable
+from vit_hk.figures.images import to_rgb
+
+COLUMNS = 6
 
 
 def draw_mistakes(
@@ -14,30 +16,29 @@ def draw_mistakes(
     confidence: np.ndarray,
     indices: np.ndarray,
 ) -> Figure:
-    """The most confident mistakes, each with both classes.
+    """Draw misclassified test images, each with its true and its predicted class.
 
     Args:
-      images: uint8 [N, height, width, channels].
-      actual: N class names.
-      predicted: N class names.
-      confidence: [N], probability of the predicted class.
-      indices: int [N], numbers of the images in the test set.
+      images: uint8 [K, height, width, channels], by falling confidence.
+      actual: K names of true classes.
+      predicted: K names of predicted classes.
+      confidence: [K], probability of the predicted class.
+      indices: int [K], positions of the images in the test set.
     """
-    columns = 6
-    rows = max(1, -(-len(images) // columns))
-    figure = Figure(figsize=(1.75 * columns, 2.3 * rows + 0.6), layout="constrained")
+    rows = max(1, -(-len(images) // COLUMNS))
+    figure = Figure(figsize=(1.75 * COLUMNS, 2.3 * rows + 0.6), layout="constrained")
     figure.suptitle(
         "The most confident mistakes on test images"
         if len(images)
         else "No mistakes on the test images"
     )
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes in grid:
         axes.axis("off")
-    for axes, image, label, guess, sure, index in zip(
+    for axes, image, label, guess, probability, index in zip(
         grid, images, actual, predicted, confidence, indices, strict=False
     ):
-        axes.imshow(displayable(image))
-        title = f"is {label}\npredicted {guess} ({100 * sure:.0f} %)\ntest image {index}"
+        axes.imshow(to_rgb(image))
+        title = f"true {label}\npredicted {guess} ({100 * probability:.0f} %)\ntest image {index}"
         axes.set_title(title, fontsize=8)
     return figure

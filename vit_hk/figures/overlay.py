@@ -1,4 +1,4 @@
-"""A map of patches, alone or over its image."""
+"""Maps of patch weights as colours over their image, with a colour bar."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -7,34 +7,38 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from vit_hk.figures.images import displayable
+from vit_hk.figures.images import to_rgb
 
-COLORS = "viridis"  # even steps for colour-blind eyes and in grey
-ALPHA = 0.65
+COLORMAP = "viridis"  # perceptually uniform, also in grey and with colour vision deficiency
+ALPHA = 0.65  # opacity of a map over its image
 
 
-def draw_over(axes: Axes, image: np.ndarray, weights: np.ndarray, largest: float) -> AxesImage:
-    """Draw weights [rows, columns], not negative, over their image uint8 [height, width, channels].
+def draw_overlay(
+    axes: Axes, image: np.ndarray, weights: np.ndarray, max_weight: float
+) -> AxesImage:
+    """Draw the weights of patches over their image, on a colour scale from 0 to `max_weight`.
 
-    The colours go from 0 to `largest`.
+    Args:
+      axes: where to draw.
+      image: uint8 [height, width, channels].
+      weights: [rows, columns], one non-negative weight for each patch.
+      max_weight: the weight of the last colour.
     """
     height, width = image.shape[:2]
-    axes.imshow(displayable(image))
+    axes.imshow(to_rgb(image))
     return axes.imshow(
         weights, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest",
-        cmap=COLORS, vmin=0.0, vmax=largest, alpha=ALPHA,
+        cmap=COLORMAP, vmin=0.0, vmax=max_weight, alpha=ALPHA,
     )  # fmt: skip
 
 
-def add_bar(figure: Figure, axes: list[Axes], largest: float, label: str) -> None:
-    """Add the colour bar of maps from 0 to `largest`, below the axes, in plain colours."""
-    colors = ScalarMappable(Normalize(0.0, largest), COLORS)
-    bar = figure.colorbar(colors, ax=axes, location="bottom", aspect=60, shrink=0.6, pad=0.03)
+def add_colorbar(figure: Figure, axes: list[Axes], max_weight: float, label: str) -> None:
+    """Add an opaque colour bar from 0 to `max_weight` below the axes."""
+    mappable = ScalarMappable(Normalize(0.0, max_weight), COLORMAP)
+    bar = figure.colorbar(mappable, ax=axes, location="bottom", aspect=60, shrink=0.6, pad=0.03)
     bar.set_label(label)
 
 
-def share_of_sum(kind: str, num_patches: int) -> str:
-    """Label of the colour bar of such maps that are scaled to sum to 1."""
-    return (
-        f"{kind}: share of the map's sum (evenly over the patches would be {1 / num_patches:.3f})"
-    )
+def label_normalized_maps(kind: str, num_patches: int) -> str:
+    """Return the label of the colour bar of maps that each sum to 1."""
+    return f"{kind}, as a share of the map's sum (uniform: {1 / num_patches:.3f})"

@@ -1,4 +1,4 @@
-"""Each patch's view of all patches: small maps that stand where their patches are."""
+"""A figure of one map for each patch, placed where that patch lies in the image."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -7,33 +7,34 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from vit_hk.figures.images import displayable
+from vit_hk.figures.images import to_rgb
 from vit_hk.figures.overlay import ALPHA
 
-GAP = 0.1  # between tiles, as a part of a tile
-FRAME = "tab:orange"
+GAP = 0.1  # between tiles, as a share of a tile's width
+FRAME_COLOR = "tab:orange"
 
 
 def draw_patch_grid(
     tiles: np.ndarray,
     title: str,
     unit: str,
-    colors: str,
+    colormap: str,
     limits: tuple[float, float],
     image: np.ndarray | None = None,
 ) -> Figure:
-    """A tile for each patch, in the place of the patch; a frame marks it on its own tile.
+    """Draw a map for each patch at the position of the patch; a frame marks the patch on its map.
 
     Args:
-      tiles: [rows, columns, rows, columns]: of the patch, then of the patches it is set against.
-      title: what is shown.
+      tiles: [rows, columns, rows, columns]; the first two axes are the position of the patch,
+        the last two its map over all patches.
+      title: name of the relation between patches.
       unit: label of the colour bar.
-      colors: name of a colour map.
-      limits: smallest and largest value of the colour scale.
-      image: uint8 [height, width, channels], shown below each tile.
+      colormap: name of a matplotlib colour map.
+      limits: minimum and maximum of the colour scale.
+      image: uint8 [height, width, channels], drawn below each map.
     """
     rows, columns = tiles.shape[:2]
-    aspect = rows / columns  # of a tile, whose width is the unit
+    aspect = rows / columns  # height of a tile, in units of its width
     width = 6.0 / max(1.0, aspect)  # inches
     figure = Figure(figsize=(max(width, 4.5) + 1, width * aspect + 2.0), layout="constrained")
     figure.suptitle(title)
@@ -43,15 +44,16 @@ def draw_patch_grid(
             left, top = column * (1 + GAP), row * (aspect + GAP)
             extent = (left, left + 1, top + aspect, top)
             if image is not None:
-                axes.imshow(displayable(image), extent=extent)
+                axes.imshow(to_rgb(image), extent=extent)
             axes.imshow(
-                tiles[row, column], extent=extent, interpolation="nearest", cmap=colors,
+                tiles[row, column], extent=extent, interpolation="nearest", cmap=colormap,
                 vmin=limits[0], vmax=limits[1], alpha=1.0 if image is None else ALPHA,
             )  # fmt: skip
-            place = left + column / columns, top + row * aspect / rows
-            axes.add_patch(Rectangle(place, 1 / columns, aspect / rows, fill=False, color=FRAME))
+            corner = left + column / columns, top + row * aspect / rows
+            frame = Rectangle(corner, 1 / columns, aspect / rows, fill=False, color=FRAME_COLOR)
+            axes.add_patch(frame)
     _label_tiles(axes, rows, columns)
-    mappable = ScalarMappable(Normalize(*limits), colors)
+    mappable = ScalarMappable(Normalize(*limits), colormap)
     figure.colorbar(mappable, ax=axes, location="bottom", aspect=50, shrink=0.8, label=unit)
     return figure
 

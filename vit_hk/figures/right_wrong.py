@@ -1,48 +1,51 @@
-"""Mistakes between two images that the model gets right: what it takes for evidence."""
+"""A figure of the relevance in mistakes, beside correctly classified images of both classes."""
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from vit_hk.figures.overlay import add_bar, draw_over, share_of_sum
+from vit_hk.figures.overlay import add_colorbar, draw_overlay, label_normalized_maps
 
 COLUMNS = 4
 
 
 def draw_right_wrong(
-    images: np.ndarray, maps: np.ndarray, classes: list[tuple[str, str]], is_there: np.ndarray
+    images: np.ndarray, maps: np.ndarray, classes: list[tuple[str, str]], exists: np.ndarray
 ) -> Figure:
-    """A row a mistake, with relevance over each image.
+    """Draw one row for each mistake, with relevance over each image.
 
-    From left to right: an image of the true class that is recognized; the mistake, for its
-    true class; the mistake, for the class it was taken for; a recognized image of that class.
+    From left to right: a correctly classified image of the true class; the mistake, with
+    relevance for its true class; the mistake, with relevance for its predicted class; a correctly
+    classified image of the predicted class.
 
     Args:
       images: uint8 [K, 4, height, width, channels].
-      maps: [K, 4, rows, columns], each sums to 1.
-      classes: K pairs, the true class and the one it was taken for.
-      is_there: bool [K, 4], False where the model recognizes no image of the class.
+      maps: [K, 4, rows, columns]; each map sums to 1.
+      classes: K pairs, the true and the predicted class of the mistake.
+      exists: bool [K, 4], False where no image of the class is classified correctly.
     """
     rows = max(1, len(images))
     aspect = images.shape[2] / images.shape[3]
-    tall = 1.5 * min(aspect, aspect**0.5)  # inches; the titles need all of the width
-    figure = Figure(figsize=(8.0, rows * (tall + 0.35) + 2.0), layout="constrained")
+    row_height = 1.5 * min(aspect, aspect**0.5)  # inches; the titles need the full width
+    figure = Figure(figsize=(8.0, rows * (row_height + 0.35) + 2.0), layout="constrained")
     grid = figure.subplots(rows, COLUMNS, squeeze=False)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
         axes.set_axis_off()
     if not len(images):
-        figure.suptitle("No mistakes among the images that were chosen")
+        figure.suptitle("No mistakes among the selected images")
         return figure
-    figure.suptitle("What speaks for a class: in mistakes, and where the model is right")
+    figure.suptitle("Relevance for a class: mistakes between correctly classified images")
+    max_weight = float(maps.max())
     for row, (label, guess) in enumerate(classes):
         titles = (
-            f"a {label} that is recognized",
-            f"a {label} taken for {guess}:\nwhat speaks for {label}",
-            f"the same image:\nwhat speaks for {guess}",
-            f"a {guess} that is recognized",
+            f"true {label}, predicted {label}:\nrelevance for {label}",
+            f"true {label}, predicted {guess}:\nrelevance for {label}",
+            f"same image:\nrelevance for {guess}",
+            f"true {guess}, predicted {guess}:\nrelevance for {guess}",
         )
-        for column in np.flatnonzero(is_there[row]):
-            draw_over(grid[row, column], images[row, column], maps[row, column], float(maps.max()))
+        for column in np.flatnonzero(exists[row]):
+            draw_overlay(grid[row, column], images[row, column], maps[row, column], max_weight)
             grid[row, column].set_title(titles[column], fontsize=9)
-    add_bar(figure, list(grid.flat), float(maps.max()), share_of_sum("relevance", maps[0, 0].size))
+    bar_label = label_normalized_maps("relevance", maps[0, 0].size)
+    add_colorbar(figure, list(grid.flat), max_weight, bar_label)
     return figure

@@ -1,4 +1,4 @@
-"""Figures to PNG files, the same bytes for the same figure."""
+"""Figures as PNG files; the same figure gives the same bytes."""
 
 from pathlib import Path
 
@@ -10,6 +10,10 @@ DPI = 100
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG; needs no display."""
+    """Write a figure as a PNG file; no display is needed.
+
+    Raises:
+      UserError: the file system refuses.
+    """
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format="png")

@@ -1,4 +1,4 @@
-"""Where the classified token looks: one image, every layer and head."""
+"""A figure of one image with the attention of every layer and head."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -6,36 +6,36 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from vit_hk.figures.images import displayable
-from vit_hk.figures.overlay import ALPHA, COLORS
+from vit_hk.figures.images import to_rgb
+from vit_hk.figures.overlay import ALPHA, COLORMAP
 
-GAP = 0.08  # between tiles, as a part of a tile's width
+GAP = 0.08  # between tiles, as a share of a tile's width
 
 
-def draw_sheet(image: np.ndarray, maps: np.ndarray, title: str, reader: str) -> Figure:
-    """Attention of each layer and head over the patches of one image.
+def draw_sheet(image: np.ndarray, maps: np.ndarray, title: str, query_name: str) -> Figure:
+    """Draw the attention of each layer and head to the patches of one image.
 
     Args:
       image: uint8 [height, width, channels].
-      maps: [L, H, rows, columns], weight of each patch.
-      title: says which image it is, its class and the prediction.
-      reader: the token that looks, for example "the class token".
+      maps: [L, H, rows, columns], attention weight of each patch.
+      title: identifies the image, its class and the prediction.
+      query_name: name of the query token, for example "the class token".
     """
     layers, heads = maps.shape[:2]
-    aspect = image.shape[0] / image.shape[1]  # of a tile, whose width is the unit
+    aspect = image.shape[0] / image.shape[1]  # height of a tile, in units of its width
     tile = float(np.clip(9 / max(layers * aspect, heads), 0.45, 1.15 / aspect**0.5))  # inches
     panel = max(heads * tile, 2.1)  # its title needs the room
     size = max(2 * (panel + 0.9) + 2.6, 8.0), max(layers * tile * (aspect + GAP) + 2.0, 3.6)
     figure = Figure(figsize=size)
-    figure.set_layout_engine("constrained", h_pad=0.1)  # less cuts the last line
+    figure.set_layout_engine("constrained", h_pad=0.1)  # a smaller pad clips the last line of text
     figure.suptitle(title)
     original, alone, over = figure.subplots(1, 3, width_ratios=[1.9, panel, panel])
-    original.imshow(displayable(image))
-    original.set(title="the image\nand its patches", xticks=[], yticks=[])
-    draw_patch_borders(original, image.shape, maps.shape[-2:])
-    scale = ScalarMappable(Normalize(0.0, float(maps.max())), COLORS)
-    colors = _color_pixels(maps, scale, image)
-    mixed = ALPHA * colors + (1 - ALPHA) * displayable(image) / 255
+    original.imshow(to_rgb(image))
+    original.set(title="image with\npatch borders", xticks=[], yticks=[])
+    _draw_patch_borders(original, image.shape, maps.shape[-2:])
+    mappable = ScalarMappable(Normalize(0.0, float(maps.max())), COLORMAP)
+    colors = _color_pixels(maps, mappable, image)
+    mixed = ALPHA * colors + (1 - ALPHA) * to_rgb(image) / 255
     _draw_tiles(alone, colors)
     _draw_tiles(over, mixed)
     for axes, name in ((alone, "attention alone"), (over, "attention over the image")):
@@ -43,24 +43,22 @@ def draw_sheet(image: np.ndarray, maps: np.ndarray, title: str, reader: str) -> 
         axes.set_title(name)
     uniform = 1 / maps[0, 0].size
     bar = figure.colorbar(
-        scale, ax=[original, alone, over], location="bottom", aspect=60, shrink=0.7,
-        panchor=(0.5, 1.0),  # all three start at the top
+        mappable, ax=[original, alone, over], location="bottom", aspect=60, shrink=0.7,
+        panchor=(0.5, 1.0),  # aligns the tops of the three panels
     )  # fmt: skip
-    bar.set_label(
-        f"share of the attention of {reader} (evenly over the patches would be {uniform:.3f})"
-    )
+    bar.set_label(f"attention weight (query: {query_name}; uniform over patches: {uniform:.3f})")
     return figure
 
 
-def _color_pixels(maps: np.ndarray, scale: ScalarMappable, image: np.ndarray) -> np.ndarray:
-    """[L, H, height, width, 3] in [0, 1]: each pixel has the colour of its patch's weight."""
-    colors = scale.to_rgba(maps.reshape(-1, maps.shape[-1]))[..., :3]
-    tall, wide = image.shape[0] // maps.shape[-2], image.shape[1] // maps.shape[-1]
-    return colors.reshape(*maps.shape, 3).repeat(tall, axis=2).repeat(wide, axis=3)
+def _color_pixels(maps: np.ndarray, mappable: ScalarMappable, image: np.ndarray) -> np.ndarray:
+    """Return RGB colours in [0, 1], [L, H, height, width, 3], of the patch of each pixel."""
+    colors = mappable.to_rgba(maps.reshape(-1, maps.shape[-1]))[..., :3]
+    height, width = image.shape[0] // maps.shape[-2], image.shape[1] // maps.shape[-1]
+    return colors.reshape(*maps.shape, 3).repeat(height, axis=2).repeat(width, axis=3)
 
 
 def _draw_tiles(axes: Axes, tiles: np.ndarray) -> None:
-    """Tiles [L, H, height, width, 3] as one picture, as drawing each on its own takes long."""
+    """Draw tiles [L, H, height, width, 3] as one picture; one artist for each tile is slow."""
     layers, heads, height, width, _ = tiles.shape
     gap = max(1, round(GAP * width))  # pixels
     padded = np.pad(tiles, [(0, 0), (0, 0), (0, gap), (0, gap), (0, 0)], constant_values=1.0)
@@ -78,9 +76,9 @@ def _draw_tiles(axes: Axes, tiles: np.ndarray) -> None:
     axes.spines[:].set_visible(False)
 
 
-def draw_patch_borders(axes: Axes, image: tuple[int, ...], grid: tuple[int, int]) -> None:
-    """Lines between the patches of an image that stands in pixel coordinates."""
+def _draw_patch_borders(axes: Axes, image_shape: tuple[int, ...], grid: tuple[int, ...]) -> None:
+    """Draw lines between the patches of an image whose axes are in pixels."""
     for row in range(1, grid[0]):
-        axes.axhline(row * image[0] / grid[0] - 0.5, color="tab:orange", linewidth=0.6)
+        axes.axhline(row * image_shape[0] / grid[0] - 0.5, color="tab:orange", linewidth=0.6)
     for column in range(1, grid[1]):
-        axes.axvline(column * image[1] / grid[1] - 0.5, color="tab:orange", linewidth=0.6)
+        axes.axvline(column * image_shape[1] / grid[1] - 0.5, color="tab:orange", linewidth=0.6)

@@ -1,8 +1,8 @@
-"""Attention of all tokens of an image to each other (arXiv 1706.03762, equation 1).
+"""Scaled dot-product attention (arXiv 1706.03762, equation 1), as a kernel.
 
-Scores and weights are kept transposed, [key T, query], so that the softmax goes over keys register
-by register, and has nothing to add up within one. Queries are padded to whole registers: their
-number is called S.
+Scores and weights are stored transposed, [key T, query S], so that the softmax runs over keys one
+SIMD vector of queries at a time, without a reduction across lanes. S is the number of queries,
+padded to whole SIMD vectors; K is the size of a head.
 """
 
 import functools
@@ -11,204 +11,279 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from vit_hk.kernels.code import Code, Index, Value
-from vit_hk.kernels.compiler import processor, run
-from vit_hk.kernels.products import Matrix, multiply
+from vit_hk.kernels.compiler import call_kernel, simd_target
+from vit_hk.kernels.matmul import Matrix, matmul
 from vit_hk.kernels.transpose import transpose
+from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder
 
-AT_A_TIME = 4  # registers of queries that a loop over the keys takes along
-LOWEST = -3e38
+QUERY_TILE_VECTORS = 4  # SIMD vectors of queries that one loop over the keys computes
+INITIAL_MAX = -3e38  # of a running maximum of scores
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def attend(qkv: jax.Array, tokens: int, num_heads: int) -> jax.Array:
-    """softmax(q k^T / sqrt(K)) v for each image and head.
+def attend(qkv: jax.Array, num_tokens: int, num_heads: int) -> jax.Array:
+    """Return softmax(q k^T / sqrt(K)) v for each image and head.
 
     Args:
-      qkv: float32 [B * T, 3 H K], of each token the queries of all heads, then keys, then values.
-      tokens: T.
-      num_heads: H. K is a multiple of `processor().lanes`.
+      qkv: float32 [B * T, 3 H K]; a row holds the queries of all heads of a token, then the keys,
+        then the values.
+      num_tokens: T.
+      num_heads: H. K is a multiple of `simd_target().lanes`.
 
     Returns:
-      The mixtures of values, heads side by side, [B * T, H K].
+      The weighted sums of values, heads side by side, float32 [B * T, H K].
     """
-    return _forward(qkv, tokens, num_heads)[0]
+    return _forward(qkv, num_tokens, num_heads)[0]
 
 
-_Kept = tuple[jax.Array, jax.Array]
+_Residuals = tuple[jax.Array, jax.Array]
 
 
-def _forward(qkv: jax.Array, tokens: int, num_heads: int) -> tuple[jax.Array, _Kept]:
-    rows, three_widths = qkv.shape
-    width = three_widths // 3
-    size, padded = width // num_heads, _padded(tokens, processor().lanes)
-    weights = rows // tokens, num_heads, tokens, padded
-    results = [(rows, width), weights, (size, padded)]
-    mixed, p, _ = run(attention_forward, (tokens, num_heads, size), [qkv], results)
-    return mixed, (qkv, p)
+def _forward(qkv: jax.Array, num_tokens: int, num_heads: int) -> tuple[jax.Array, _Residuals]:
+    rows, qkv_width = qkv.shape
+    width = qkv_width // 3
+    head_size, padded_queries = width // num_heads, _pad(num_tokens, simd_target().lanes)
+    weights_shape = rows // num_tokens, num_heads, num_tokens, padded_queries
+    shapes = [(rows, width), weights_shape, (head_size, padded_queries)]
+    sizes = num_tokens, num_heads, head_size
+    out, weights, _ = call_kernel(attention_forward, sizes, [qkv], shapes)
+    return out, (qkv, weights)
 
 
-def _backward(tokens: int, num_heads: int, kept: _Kept, gradient: jax.Array) -> tuple[jax.Array]:
-    qkv, _ = kept
-    size, padded = gradient.shape[1] // num_heads, _padded(tokens, processor().lanes)
-    results = [qkv.shape, (tokens, padded), (size, padded)]
-    sizes = tokens, num_heads, size
-    return (run(attention_backward, sizes, [*kept, gradient], results)[0],)
+def _backward(
+    num_tokens: int, num_heads: int, residuals: _Residuals, d_out: jax.Array
+) -> tuple[jax.Array]:
+    qkv, _ = residuals
+    head_size = d_out.shape[1] // num_heads
+    padded_queries = _pad(num_tokens, simd_target().lanes)
+    shapes = [qkv.shape, (num_tokens, padded_queries), (head_size, padded_queries)]
+    sizes = num_tokens, num_heads, head_size
+    d_qkv, _, _ = call_kernel(attention_backward, sizes, [*residuals, d_out], shapes)
+    return (d_qkv,)
 
 
 attend.defvjp(_forward, _backward)
 
 
-def _padded(tokens: int, lanes: int) -> int:
-    """S."""
-    return -(-tokens // lanes) * lanes
+def _pad(num_tokens: int, lanes: int) -> int:
+    """Round the number of tokens up to whole SIMD vectors."""
+    return -(-num_tokens // lanes) * lanes
 
 
 def attention_forward(
-    code: Code, rows: Value, shape: tuple[int, int, int],
-    qkv: Value, mixed: Value, weights: Value, q_transposed: Value,
+    builder: VectorBuilder, rows: Value, sizes: tuple[int, int, int],
+    qkv: Value, out: Value, weights: Value, q_transposed: Value,
 ) -> None:  # fmt: skip
-    """From qkv [B * T, 3 H K] mixed [B * T, H K] and weights [B, H, T, S].
+    """Emit the forward kernel of attention.
 
-    `shape` is (T, H, K). Works with q_transposed [K, S].
+    Args:
+      builder: the builder of the kernel.
+      rows: B * T.
+      sizes: (T, H, K).
+      qkv: [B * T, 3 H K].
+      out: [B * T, H K], is written.
+      weights: [B, H, key T, query S], is written.
+      q_transposed: [K, S], scratch memory.
     """
-    tokens, num_heads, size = shape
-    width, padded = num_heads * size, _padded(tokens, code.lanes)
+    num_tokens, num_heads, head_size = sizes
+    width, padded_queries = num_heads * head_size, _pad(num_tokens, builder.lanes)
 
     def one_head(image: Value, head: Value) -> None:
-        first = _first(code, image, head, shape, 3 * width)
+        start = _head_offset(builder, image, head, sizes, 3 * width)
         q, k, v = (
-            Matrix(code.at(qkv, code.plus(first, part)), 3 * width) for part in _parts(width)
+            Matrix(builder.offset_pointer(qkv, builder.index_add(start, column)), 3 * width)
+            for column in _qkv_columns(width)
         )
-        out = Matrix(code.at(mixed, _first(code, image, head, shape, width)), width)
-        p = _weights_of_head(code, weights, image, head, shape)
-        # The softmax takes powers of 2.
-        q_t = Matrix(q_transposed, padded)
-        transpose(code, q, q_t, tokens, size, size**-0.5 / math.log(2))
-        multiply(code, k, q_t, Matrix(p, padded), tokens, size, padded)
-        for queries in _some_queries(code, tokens):
-            _softmax(code, p, tokens, queries)
-        multiply(code, Matrix(p, 1, padded), v, out, tokens, tokens, size)
+        out_start = _head_offset(builder, image, head, sizes, width)
+        out_matrix = Matrix(builder.offset_pointer(out, out_start), width)
+        p = _head_weights(builder, weights, image, head, sizes)
+        q_t = Matrix(q_transposed, padded_queries)
+        # e^x = 2^(x / log 2): the softmax computes powers of 2.
+        transpose(builder, q, q_t, num_tokens, head_size, head_size**-0.5 / math.log(2))
+        scores = Matrix(p, padded_queries)
+        matmul(builder, k, q_t, scores, num_tokens, head_size, padded_queries)
+        for queries in _query_tiles(builder, num_tokens):
+            _softmax(builder, p, num_tokens, queries)
+        p_t = Matrix(p, 1, padded_queries)
+        matmul(builder, p_t, v, out_matrix, num_tokens, num_tokens, head_size)
 
-    _each_head(code, rows, tokens, num_heads, one_head)
+    _for_each_head(builder, rows, num_tokens, num_heads, one_head)
 
 
 def attention_backward(
-    code: Code, rows: Value, shape: tuple[int, int, int],
-    qkv: Value, weights: Value, gradient: Value,
-    d_qkv: Value, d_weights: Value, gradient_transposed: Value,
+    builder: VectorBuilder, rows: Value, sizes: tuple[int, int, int],
+    qkv: Value, weights: Value, d_out: Value,
+    d_qkv: Value, d_weights: Value, d_out_transposed: Value,
 ) -> None:  # fmt: skip
-    """From what the forward pass had and gave, and the gradient [B * T, H K], d_qkv [B * T, 3 H K].
+    """Emit the backward kernel of attention.
 
-    `shape` is (T, H, K). Works with d_weights [T, S] and gradient_transposed [K, S].
+    Args:
+      builder: the builder of the kernel.
+      rows: B * T.
+      sizes: (T, H, K).
+      qkv: [B * T, 3 H K].
+      weights: [B, H, key T, query S], of the forward kernel.
+      d_out: [B * T, H K].
+      d_qkv: [B * T, 3 H K], is written.
+      d_weights: [key T, query S], scratch memory.
+      d_out_transposed: [K, S], scratch memory.
     """
-    tokens, num_heads, size = shape
-    width, padded = num_heads * size, _padded(tokens, code.lanes)
+    num_tokens, num_heads, head_size = sizes
+    width, padded_queries = num_heads * head_size, _pad(num_tokens, builder.lanes)
 
     def one_head(image: Value, head: Value) -> None:
-        first = _first(code, image, head, shape, 3 * width)
+        start = _head_offset(builder, image, head, sizes, 3 * width)
         (q, k, v), (d_q, d_k, d_v) = (
-            [Matrix(code.at(array, code.plus(first, part)), 3 * width) for part in _parts(width)]
+            [
+                Matrix(builder.offset_pointer(array, builder.index_add(start, column)), 3 * width)
+                for column in _qkv_columns(width)
+            ]
             for array in (qkv, d_qkv)
         )
-        g = Matrix(code.at(gradient, _first(code, image, head, shape, width)), width)
-        p = _weights_of_head(code, weights, image, head, shape)
-        g_t = Matrix(gradient_transposed, padded)
-        transpose(code, g, g_t, tokens, size)
-        d_p = Matrix(d_weights, padded)
-        multiply(code, v, g_t, d_p, tokens, size, padded)
-        multiply(code, Matrix(p, padded), g, d_v, tokens, tokens, size)
-        for queries in _some_queries(code, tokens):
-            _softmax_backward(code, p, d_weights, tokens, size**-0.5, queries)
-        multiply(code, Matrix(d_weights, 1, padded), k, d_q, tokens, tokens, size)
-        multiply(code, Matrix(d_weights, padded), q, d_k, tokens, tokens, size)
+        d_out_start = _head_offset(builder, image, head, sizes, width)
+        d_out_matrix = Matrix(builder.offset_pointer(d_out, d_out_start), width)
+        p = _head_weights(builder, weights, image, head, sizes)
+        d_out_t = Matrix(d_out_transposed, padded_queries)
+        transpose(builder, d_out_matrix, d_out_t, num_tokens, head_size)
+        d_p = Matrix(d_weights, padded_queries)
+        matmul(builder, v, d_out_t, d_p, num_tokens, head_size, padded_queries)
+        p_matrix = Matrix(p, padded_queries)
+        matmul(builder, p_matrix, d_out_matrix, d_v, num_tokens, num_tokens, head_size)
+        for queries in _query_tiles(builder, num_tokens):
+            _softmax_backward(builder, p, d_weights, num_tokens, head_size**-0.5, queries)
+        d_scores = Matrix(d_weights, padded_queries)
+        d_scores_t = Matrix(d_weights, 1, padded_queries)
+        matmul(builder, d_scores_t, k, d_q, num_tokens, num_tokens, head_size)
+        matmul(builder, d_scores, q, d_k, num_tokens, num_tokens, head_size)
 
-    _each_head(code, rows, tokens, num_heads, one_head)
+    _for_each_head(builder, rows, num_tokens, num_heads, one_head)
 
 
-def _each_head(
-    code: Code, rows: Value, tokens: int, num_heads: int, write: Callable[[Value, Value], None]
+def _for_each_head(
+    builder: VectorBuilder,
+    rows: Value,
+    num_tokens: int,
+    num_heads: int,
+    body: Callable[[Value, Value], None],
 ) -> None:
-    """Of each image."""
-    images, _ = code.divide_index(rows, tokens)
-    code.repeat(images, lambda image: code.repeat(num_heads, lambda head: write(image, head)))
+    """Emit loops over the images and their heads; body(image, head) emits an iteration."""
+    images, _ = builder.index_divmod(rows, num_tokens)
+    builder.for_loop(
+        images, lambda image: builder.for_loop(num_heads, lambda head: body(image, head))
+    )
 
 
-def _parts(width: int) -> range:
-    """Where q, k and v start in a row."""
+def _qkv_columns(width: int) -> range:
+    """Return the columns at which q, k and v start in a row of qkv."""
     return range(0, 3 * width, width)
 
 
-def _first(code: Code, image: Value, head: Value, shape: tuple[int, int, int], row: int) -> Index:
-    """Where the first number of an image and head stands, with rows of so many numbers."""
-    tokens, _, size = shape
-    return code.plus(code.times(image, tokens * row), code.times(head, size))
+def _head_offset(
+    builder: VectorBuilder, image: Value, head: Value, sizes: tuple[int, int, int], row_stride: int
+) -> Index:
+    """Return the offset of the first element of an image's head in an array [B * T, row_stride]."""
+    num_tokens, _, head_size = sizes
+    return builder.index_add(
+        builder.index_mul(image, num_tokens * row_stride), builder.index_mul(head, head_size)
+    )
 
 
-def _weights_of_head(
-    code: Code, weights: Value, image: Value, head: Value, shape: tuple[int, int, int]
+def _head_weights(
+    builder: VectorBuilder, weights: Value, image: Value, head: Value, sizes: tuple[int, int, int]
 ) -> Value:
-    """[T, S]."""
-    tokens, num_heads, _ = shape
-    number = code.plus(code.times(image, num_heads), head)
-    return code.at(weights, code.times(number, tokens * _padded(tokens, code.lanes)))
+    """Return the pointer to the weights [key T, query S] of an image's head."""
+    num_tokens, num_heads, _ = sizes
+    index = builder.index_add(builder.index_mul(image, num_heads), head)
+    head_stride = num_tokens * _pad(num_tokens, builder.lanes)
+    return builder.offset_pointer(weights, builder.index_mul(index, head_stride))
 
 
-def _softmax(code: Code, scores: Value, tokens: int, queries: range) -> None:
-    """Of scores [T, S], over T, in their place, with powers of 2; for these queries."""
+def _softmax(builder: VectorBuilder, scores: Value, num_tokens: int, queries: range) -> None:
+    """Emit a softmax with base 2 over the keys of scores [key T, query S], in place.
 
-    def larger(key: Value, *highest: Value) -> list[Value]:
+    Args:
+      builder: the builder of the kernel.
+      scores: the pointer to the scores.
+      num_tokens: T.
+      queries: the first query of each SIMD vector to compute.
+    """
+
+    def update_maxima(key: Value, *maxima: Value) -> list[Value]:
         return [
-            code.at_least(h, code.load(scores, at))
-            for h, at in zip(highest, _places(code, key, tokens, queries), strict=True)
+            builder.maximum(max_, builder.load(scores, offset))
+            for max_, offset in zip(
+                maxima, _query_offsets(builder, key, num_tokens, queries), strict=True
+            )
         ]
 
-    def power(key: Value, *sums: Value) -> Iterator[Value]:
-        places = _places(code, key, tokens, queries)
-        for h, sum_, at in zip(highest, sums, places, strict=True):
-            term = code.exp2(code.subtract(code.load(scores, at), h))
-            code.store(term, scores, at)
-            yield code.add(sum_, term)
+    def exponentiate(key: Value, *sums: Value) -> Iterator[Value]:
+        offsets = _query_offsets(builder, key, num_tokens, queries)
+        for max_, sum_, offset in zip(maxima, sums, offsets, strict=True):
+            term = builder.exp2(builder.sub(builder.load(scores, offset), max_))
+            builder.store(term, scores, offset)
+            yield builder.add(sum_, term)
 
-    def share(key: Value) -> None:
-        places = _places(code, key, tokens, queries)
-        for factor, at in zip(factors, places, strict=True):
-            code.store(code.multiply(code.load(scores, at), factor), scores, at)
+    def normalize(key: Value) -> None:
+        offsets = _query_offsets(builder, key, num_tokens, queries)
+        for factor, offset in zip(factors, offsets, strict=True):
+            builder.store(builder.mul(builder.load(scores, offset), factor), scores, offset)
 
-    highest = code.repeat(tokens, larger, *[code.constant(LOWEST) for _ in queries])
-    sums = code.repeat(tokens, power, *[code.constant(0.0) for _ in queries])
-    factors = [code.divide(code.constant(1.0), sum_) for sum_ in sums]
-    code.repeat(tokens, share)
+    initial_maxima = [builder.splat(INITIAL_MAX) for _ in queries]
+    maxima = builder.for_loop(num_tokens, update_maxima, *initial_maxima)
+    sums = builder.for_loop(num_tokens, exponentiate, *[builder.splat(0.0) for _ in queries])
+    factors = [builder.div(builder.splat(1.0), sum_) for sum_ in sums]
+    builder.for_loop(num_tokens, normalize)
 
 
 def _softmax_backward(
-    code: Code, weights: Value, gradient: Value, tokens: int, factor: float, queries: range
+    builder: VectorBuilder,
+    weights: Value,
+    d_weights: Value,
+    num_tokens: int,
+    scale: float,
+    queries: range,
 ) -> None:
-    """From the gradient of weights [T, S] that of the scores, times a factor, in its place."""
+    """Emit the gradient of the unscaled scores, scale * p * (dp - sum over keys of p * dp).
 
-    def weigh(key: Value, *means: Value) -> list[Value]:
+    Args:
+      builder: the builder of the kernel.
+      weights: the pointer to p [key T, query S].
+      d_weights: the pointer to dp [key T, query S], which the result overwrites.
+      num_tokens: T.
+      scale: the factor by which the forward pass scales the scores.
+      queries: the first query of each SIMD vector to compute.
+    """
+
+    def accumulate(key: Value, *sums: Value) -> list[Value]:
         return [
-            code.multiply_add(code.load(weights, at), code.load(gradient, at), mean)
-            for mean, at in zip(means, _places(code, key, tokens, queries), strict=True)
+            builder.fma(builder.load(weights, offset), builder.load(d_weights, offset), sum_)
+            for sum_, offset in zip(
+                sums, _query_offsets(builder, key, num_tokens, queries), strict=True
+            )
         ]
 
-    def slope(key: Value) -> None:
-        for mean, at in zip(means, _places(code, key, tokens, queries), strict=True):
-            weight = code.multiply(code.load(weights, at), code.constant(factor))
-            difference = code.subtract(code.load(gradient, at), mean)
-            code.store(code.multiply(weight, difference), gradient, at)
+    def store_gradient(key: Value) -> None:
+        offsets = _query_offsets(builder, key, num_tokens, queries)
+        for sum_, offset in zip(sums, offsets, strict=True):
+            scaled_weight = builder.mul(builder.load(weights, offset), builder.splat(scale))
+            difference = builder.sub(builder.load(d_weights, offset), sum_)
+            builder.store(builder.mul(scaled_weight, difference), d_weights, offset)
 
-    means = code.repeat(tokens, weigh, *[code.constant(0.0) for _ in queries])
-    code.repeat(tokens, slope)
-
-
-def _some_queries(code: Code, tokens: int) -> Iterator[range]:
-    """The first of each register, of as many registers as a loop over the keys takes along."""
-    padded, step = _padded(tokens, code.lanes), AT_A_TIME * code.lanes
-    for first in range(0, padded, step):
-        yield range(first, min(padded, first + step), code.lanes)
+    sums = builder.for_loop(num_tokens, accumulate, *[builder.splat(0.0) for _ in queries])
+    builder.for_loop(num_tokens, store_gradient)
 
 
-def _places(code: Code, key: Index, tokens: int, queries: range) -> list[Index]:
-    """Where the queries' registers stand in [T, S]."""
-    return [code.plus(code.times(key, _padded(tokens, code.lanes)), query) for query in queries]
+def _query_tiles(builder: VectorBuilder, num_tokens: int) -> Iterator[range]:
+    """Yield tiles of queries, each as the range of the first queries of its SIMD vectors."""
+    lanes, padded_queries = builder.lanes, _pad(num_tokens, builder.lanes)
+    tile = QUERY_TILE_VECTORS * lanes
+    for start in range(0, padded_queries, tile):
+        yield range(start, min(padded_queries, start + tile), lanes)
+
+
+def _query_offsets(
+    builder: VectorBuilder, key: Index, num_tokens: int, queries: range
+) -> list[Index]:
+    """Return the offsets of the SIMD vectors of a tile in a row of an array [key T, query S]."""
+    padded_queries = _pad(num_tokens, builder.lanes)
+    return [builder.index_add(builder.index_mul(key, padded_queries), query) for query in queries]

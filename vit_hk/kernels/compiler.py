@@ -1,6 +1,6 @@
-"""Makes machine code of what a kernel writes, and an operation of JAX of that.
+"""The JIT compiler of kernels: from LLVM IR to machine code that JAX calls.
 
-XLA calls it through its foreign function interface, whose structures are those of
+XLA calls a kernel through its foreign function interface. The structs are those of
 xla/ffi/api/c_api.h, version 0.3: https://docs.jax.dev/en/latest/ffi.html.
 """
 
@@ -17,149 +17,166 @@ import llvmlite
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from vit_hk.kernels import kept_code
-from vit_hk.kernels.code import INT, INT32, POINTER, Code, Value
+from vit_hk.kernels import object_cache
+from vit_hk.kernels.vector_builder import I32, I64, PTR, Value, VectorBuilder
 
 API_VERSION = 0, 3
-# Where XLA's structures have what is needed, in words of 8 bytes.
-EXTENSION, ARGUMENTS, RESULTS = 1, 9, 14  # of a call
-METADATA, VERSION = 3, 3  # of an extension, of metadata
-DATA, DIMENSIONS = 3, 5  # of an array
+# The positions of fields in XLA's structs, in words of 8 bytes.
+CALL_FRAME_EXTENSION, CALL_FRAME_ARGS, CALL_FRAME_RETS = 1, 9, 14
+EXTENSION_METADATA = 3
+METADATA_API_VERSION = 3  # the major and the minor version, an int32 each
+BUFFER_DATA, BUFFER_DIMS = 3, 5
 
-# (code, rows of the first operand, sizes, operands and results), writes the function's body.
-Write = Callable[..., None]
+# (builder, rows of the first operand, sizes, *operands, *results) emits the body of a kernel.
+EmitKernel = Callable[..., None]
 
-_ONE_AT_A_TIME = threading.Lock()  # LLVM's compiler serves one thread
+_COMPILER_LOCK = threading.Lock()  # an LLVM execution engine serves one thread at a time
 
 
-class Processor(NamedTuple):
-    """What code has to fit."""
+class SimdTarget(NamedTuple):
+    """The SIMD units of a processor, as far as kernels depend on them."""
 
-    lanes: int  # float32 numbers of a register
-    registers: int
+    lanes: int  # float32 elements in a SIMD vector
+    registers: int  # SIMD registers
 
 
 @functools.cache
-def processor() -> Processor:
-    """The one that computes this."""
+def simd_target() -> SimdTarget:
+    """Return the SIMD target of this processor."""
     features = _features()
     if features.get("avx512f"):
-        return Processor(16, 32)
+        return SimdTarget(16, 32)
     if features.get("fma"):
-        return Processor(8, 16)
-    return Processor(4, 32 if "neon" in features else 16)
+        return SimdTarget(8, 16)
+    return SimdTarget(4, 32 if "neon" in features else 16)
 
 
 def _features() -> llvm.FeatureMap:
-    """What this processor has, by LLVM's names; nothing where LLVM cannot tell."""
+    """Return the features of this processor by LLVM's names, or none if LLVM cannot detect them."""
     try:
         features = llvm.get_host_cpu_features()
     except RuntimeError:
         return llvm.FeatureMap()
     if features.get("avx512f"):
-        # LLVM avoids registers of 512 bits, as they slowed the clock of older processors.
+        # LLVM avoids 512-bit vectors by default: they lowered the clock of older processors.
         features["prefer-256-bit"] = False
     return features
 
 
-def fits(x: jax.Array, *sizes: int) -> bool:
-    """Whether kernels take x: float32 on a CPU, where all these sizes are whole registers."""
-    whole = all(size % processor().lanes == 0 for size in sizes)
-    return whole and x.dtype == jnp.float32 and jax.default_backend() == "cpu"
+def is_supported(x: jax.Array, *sizes: int) -> bool:
+    """Return whether kernels support x: float32 on a CPU, and all sizes whole SIMD vectors."""
+    whole_vectors = all(size % simd_target().lanes == 0 for size in sizes)
+    return whole_vectors and x.dtype == jnp.float32 and jax.default_backend() == "cpu"
 
 
-def run(
-    write: Write,
+def call_kernel(
+    emit: EmitKernel,
     sizes: tuple[int, ...],
     operands: Sequence[jax.Array],
-    results: Sequence[tuple[int, ...]],
+    result_shapes: Sequence[tuple[int, ...]],
 ) -> Sequence[jax.Array]:
-    """The results of a kernel.
+    """Return the results of a kernel, which is compiled on its first use.
 
     Args:
-      write: writes the kernel.
-      sizes: compiled into it, unlike the number of rows.
-      operands: float32; the first has the rows that the kernel is told of.
-      results: their shapes, float32.
+      emit: emits the body of the kernel.
+      sizes: constants of the compiled kernel.
+      operands: float32 arrays. The number of rows of the first is an argument of the compiled
+        kernel, so that one kernel serves all batch sizes.
+      result_shapes: the shapes of the results.
+
+    Returns:
+      float32 arrays.
     """
-    with _ONE_AT_A_TIME:
-        name = _compile(write, processor(), sizes, len(operands), len(results))
-    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in results]
-    return jax.ffi.ffi_call(name, shapes)(*operands)
+    with _COMPILER_LOCK:
+        name = _compile(emit, simd_target(), sizes, len(operands), len(result_shapes))
+    results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in result_shapes]
+    return jax.ffi.ffi_call(name, results)(*operands)
 
 
 @functools.cache
 def _compile(
-    write: Write, fitting: Processor, sizes: tuple[int, ...], operands: int, results: int
+    emit: EmitKernel,
+    target: SimdTarget,
+    sizes: tuple[int, ...],
+    num_operands: int,
+    num_results: int,
 ) -> str:
-    """Give a kernel to XLA; returns the name that it has there."""
-    name = "_".join(["vit_hk", write.__name__, *map(str, [*fitting, *sizes])])
+    """Compile a kernel, register it with XLA, and return its name there."""
+    name = "_".join(["vit_hk", emit.__name__, *map(str, [*target, *sizes])])
     module = ir.Module(name)
-    kernel = ir.Function(
-        module, ir.FunctionType(ir.VoidType(), [INT, *[POINTER] * (operands + results)]), "kernel"
-    )
+    arguments = [I64, *[PTR] * (num_operands + num_results)]
+    kernel = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), "kernel")
     kernel.linkage = "internal"
     rows, *arrays = kernel.args
     for array in arrays:
         array.add_attribute("noalias")
-    code = Code(ir.IRBuilder(kernel.append_basic_block()), *fitting)
-    write(code, rows, sizes, *arrays)
-    code.builder.ret_void()
-    _write_handler(module, name, kernel, operands, results)
-    address = ctypes.c_void_p(_machine_code(module, name))
+    ir_builder = ir.IRBuilder(kernel.append_basic_block())
+    emit(VectorBuilder(ir_builder, *target), rows, sizes, *arrays)
+    ir_builder.ret_void()
+    _emit_handler(module, name, kernel, num_operands, num_results)
+    address = ctypes.c_void_p(_compile_module(module, name))
     jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(address), platform="cpu")
     return name
 
 
-def _write_handler(
-    module: ir.Module, name: str, kernel: ir.Function, operands: int, results: int
+def _emit_handler(
+    module: ir.Module, name: str, kernel: ir.Function, num_operands: int, num_results: int
 ) -> None:
-    """The function that XLA calls: once to ask for the version, then with arrays."""
-    handler = ir.Function(module, ir.FunctionType(POINTER, [POINTER]), name)
-    (call,) = handler.args
+    """Emit the FFI handler, which XLA calls once to ask for the API version, then with arrays."""
+    handler = ir.Function(module, ir.FunctionType(PTR, [PTR]), name)
+    (call_frame,) = handler.args
     b = ir.IRBuilder(handler.append_basic_block())
-    success = ir.Constant(POINTER, None)
+    success = ir.Constant(PTR, None)
 
-    def word(structure: Value, index: int, type_: ir.Type = POINTER) -> Value:
-        return b.load(b.gep(structure, [INT(index)], source_etype=INT), typ=type_)
+    def load_field(struct: Value, position: int, type_: ir.Type = PTR) -> Value:
+        return b.load(b.gep(struct, [I64(position)], source_etype=I64), typ=type_)
 
-    extension = word(call, EXTENSION)
+    extension = load_field(call_frame, CALL_FRAME_EXTENSION)
     with b.if_then(b.icmp_unsigned("!=", extension, success)):
-        version = b.gep(word(extension, METADATA), [INT(VERSION)], source_etype=INT)
+        metadata = load_field(extension, EXTENSION_METADATA)
+        version = b.gep(metadata, [I64(METADATA_API_VERSION)], source_etype=I64)
         for index, number in enumerate(API_VERSION):
-            b.store(INT32(number), b.gep(version, [INT(index)], source_etype=INT32))
+            b.store(I32(number), b.gep(version, [I64(index)], source_etype=I32))
         b.ret(success)
-    given = [word(word(call, ARGUMENTS), index) for index in range(operands)]
-    wanted = [word(word(call, RESULTS), index) for index in range(results)]
-    rows = word(word(given[0], DIMENSIONS), 0, INT)
-    b.call(kernel, [rows, *(word(array, DATA) for array in given + wanted)])
+    operands = [
+        load_field(load_field(call_frame, CALL_FRAME_ARGS), index) for index in range(num_operands)
+    ]
+    results = [
+        load_field(load_field(call_frame, CALL_FRAME_RETS), index) for index in range(num_results)
+    ]
+    rows = load_field(load_field(operands[0], BUFFER_DIMS), 0, I64)
+    b.call(kernel, [rows, *(load_field(buffer, BUFFER_DATA) for buffer in operands + results)])
     b.ret(success)
 
 
-def _machine_code(module: ir.Module, name: str) -> int:
-    """The address of a function of the module."""
-    compiler, machine = _compiler()
+def _compile_module(module: ir.Module, function_name: str) -> int:
+    """Compile a module, and return the address of one of its functions."""
+    engine, machine = _execution_engine()
     text = str(module)
-    made_of = [text, *machine, *map(str, llvm.llvm_version_info), llvmlite.__version__]
+    identity = [text, *machine, *map(str, llvm.llvm_version_info), llvmlite.__version__]
     parsed = llvm.parse_assembly(text)
-    parsed.name = hashlib.sha256("\n".join(made_of).encode()).hexdigest()
-    compiler.add_module(parsed)
-    compiler.finalize_object()
-    return compiler.get_function_address(name)
+    # The object cache stores the machine code of a module under the module's name.
+    parsed.name = hashlib.sha256("\n".join(identity).encode()).hexdigest()
+    engine.add_module(parsed)
+    engine.finalize_object()
+    return engine.get_function_address(function_name)
 
 
 @functools.cache
-def _compiler() -> tuple[llvm.ExecutionEngine, tuple[str, str]]:
-    """And what it compiles for. It lives as long as the process, and so does its code."""
+def _execution_engine() -> tuple[llvm.ExecutionEngine, tuple[str, str]]:
+    """Return LLVM's JIT compiler and the CPU and features that it compiles for.
+
+    The engine is cached, because compiled code lives only as long as its engine.
+    """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     cpu, features = llvm.get_host_cpu_name(), _features().flatten()
     machine = llvm.Target.from_default_triple().create_target_machine(cpu, features, opt=3)
     empty = llvm.parse_assembly("")
-    compiler = llvm.create_mcjit_compiler(empty, machine)
-    compiler.remove_module(empty)
-    compiler.set_object_cache(
-        lambda module, code: kept_code.keep(module.name, code),
-        lambda module: kept_code.read(module.name),
+    engine = llvm.create_mcjit_compiler(empty, machine)
+    engine.remove_module(empty)
+    engine.set_object_cache(
+        lambda module, code: object_cache.store(module.name, code),
+        lambda module: object_cache.load(module.name),
     )
-    return compiler, (cpu, features)
+    return engine, (cpu, features)

@@ -1,66 +1,78 @@
-"""GELU with the error function (arXiv 1606.08415).
+"""GELU with the error function (arXiv 1606.08415), as a kernel.
 
-x Phi(x), where Phi is the normal distribution, has the slope Phi(x) + x phi(x). The forward pass
-gives both, since they share what is expensive: phi(x), the density, is a power of 2, and
-Phi(-|x|) = phi(x) times a polynomial in |x|.
+GELU(x) = x Phi(x) has the derivative Phi(x) + x phi(x), where phi is the density of the standard
+normal distribution, and Phi is its distribution function. The forward kernel computes both GELU and
+the derivative, which share the expensive part: phi(x) is a power of 2 times a constant, and
+Phi(-|x|) is the same power times a polynomial in |x|.
 """
 
 import math
 
 import jax
 
-from vit_hk.kernels.code import Code, Value
-from vit_hk.kernels.compiler import run
+from vit_hk.kernels.compiler import call_kernel
+from vit_hk.kernels.vector_builder import Value, VectorBuilder
 
-# Phi(-x) exp(x^2 / 2) = sum of a_n x^n for 0 <= x <= 7, where errors of Phi(-x) are at most 2e-8:
-# weighted least squares whose weights were changed until no error was larger than the others.
-TAIL = [
+# Phi(-x) exp(x^2 / 2) = sum of a_n x^n for 0 <= x <= 7, with an error of Phi(-x) of at most 2e-8.
+# Minimax: least squares, reweighted until all peaks of the error were equal.
+TAIL_COEFFICIENTS = [
     0.49999998304, -0.39894060220, 0.24997257267, -0.13280578600, 0.06192393125, -0.02547181630,
     9.0038465643e-3, -2.5900898564e-3, 5.6365255235e-4, -8.4770954500e-5, 7.7087744497e-6,
     -3.1554283305e-7,
 ]  # fmt: skip
-FARTHEST = 10.0  # where the power of 2 lets nothing of the polynomial remain
+MAX_INPUT = 10.0  # from here on the power of 2 makes the product with the polynomial negligible
 
 
 @jax.custom_vjp
 def gelu(x: jax.Array) -> jax.Array:
-    """Of each number of x, float32 [rows, M]; M is a multiple of `processor().lanes`."""
+    """Return GELU of each element.
+
+    Args:
+      x: float32 [rows, width]; width is a multiple of `simd_target().lanes`.
+
+    Returns:
+      float32 [rows, width].
+    """
     return _forward(x)[0]
 
 
 def _forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    result, slope = run(gelu_forward, x.shape[1:], [x], [x.shape, x.shape])
-    return result, slope
+    out, derivative = call_kernel(gelu_forward, x.shape[1:], [x], [x.shape, x.shape])
+    return out, derivative
 
 
-def _backward(slope: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
-    return (slope * gradient,)
+def _backward(derivative: jax.Array, d_out: jax.Array) -> tuple[jax.Array]:
+    return (derivative * d_out,)
 
 
 gelu.defvjp(_forward, _backward)
 
 
 def gelu_forward(
-    code: Code, rows: Value, shape: tuple[int], x: Value, result: Value, slope: Value
-) -> None:
-    """`shape` is (M,)."""
-    (width,) = shape
+    builder: VectorBuilder, rows: Value, sizes: tuple[int],
+    x: Value, out: Value, derivative: Value,
+) -> None:  # fmt: skip
+    """Emit the kernel of GELU and its derivative; `sizes` is (width,)."""
+    (width,) = sizes
 
-    def one_register(row: Value, number: Value) -> None:
-        at = code.plus(code.times(row, width), code.times(number, code.lanes))
-        x_here = code.load(x, at)
-        near = code.at_most(code.constant(FARTHEST), code.magnitude(x_here))
-        exponent = code.multiply(near, code.multiply(near, code.constant(-0.5 / math.log(2))))
-        power = code.exp2(exponent)
-        tail = code.multiply(power, code.polynomial(TAIL, near))
-        other_tail = code.subtract(code.constant(1.0), tail)
-        phi = code.where(">", x_here, code.constant(0.0), other_tail, tail)
-        density = code.multiply(power, code.constant((2 * math.pi) ** -0.5))
-        # A huge number times what is left of Phi or phi would not vanish.
-        not_below = code.at_least(code.constant(-FARTHEST), x_here)
-        not_beyond = code.at_most(code.constant(FARTHEST), not_below)
-        code.store(code.multiply(not_below, phi), result, at)
-        code.store(code.multiply_add(not_beyond, density, phi), slope, at)
+    def one_vector(row: Value, vector: Value) -> None:
+        offset = builder.index_add(
+            builder.index_mul(row, width), builder.index_mul(vector, builder.lanes)
+        )
+        x_vector = builder.load(x, offset)
+        magnitude = builder.minimum(builder.splat(MAX_INPUT), builder.abs(x_vector))
+        exponent = builder.mul(magnitude, builder.mul(magnitude, builder.splat(-0.5 / math.log(2))))
+        power = builder.exp2(exponent)
+        tail = builder.mul(power, builder.polynomial(TAIL_COEFFICIENTS, magnitude))
+        one_minus_tail = builder.sub(builder.splat(1.0), tail)
+        is_positive = builder.compare(">", x_vector, builder.splat(0.0))
+        distribution = builder.select(is_positive, one_minus_tail, tail)
+        density = builder.mul(power, builder.splat((2 * math.pi) ** -0.5))
+        # Clamped: a huge x times the tiny rest of the distribution or the density would not be 0.
+        clamped_below = builder.maximum(builder.splat(-MAX_INPUT), x_vector)
+        clamped = builder.minimum(builder.splat(MAX_INPUT), clamped_below)
+        builder.store(builder.mul(clamped_below, distribution), out, offset)
+        builder.store(builder.fma(clamped, density, distribution), derivative, offset)
 
-    registers = width // code.lanes
-    code.repeat(rows, lambda row: code.repeat(registers, lambda n: one_register(row, n)))
+    vectors = width // builder.lanes
+    builder.for_loop(rows, lambda row: builder.for_loop(vectors, lambda n: one_vector(row, n)))

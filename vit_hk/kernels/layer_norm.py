@@ -1,110 +1,120 @@
-"""LayerNorm (arXiv 1607.06450), whose rows stay in registers."""
+"""LayerNorm (arXiv 1607.06450), as a kernel that keeps each row in SIMD registers."""
 
 import functools
 from collections.abc import Iterable
 
 import jax
 
-from vit_hk.kernels.code import Code, Value
-from vit_hk.kernels.compiler import run
+from vit_hk.kernels.compiler import call_kernel
+from vit_hk.kernels.vector_builder import Value, VectorBuilder
 
-# Google's ViT and timm use 1e-6; Haiku's and torch's own default is 1e-5.
+# Google's ViT and timm use 1e-6; the default of Haiku and PyTorch is 1e-5.
 EPSILON = 1e-6
-# A row is written out register by register: the code of a wider one takes long to compile.
-WIDEST = 4096
+# The loop over a row is fully unrolled: a wider row would take long to compile.
+MAX_WIDTH = 4096
 
 
 @jax.custom_vjp
 def layer_norm(x: jax.Array, scale: jax.Array, offset: jax.Array) -> jax.Array:
-    """(x - mean) / sqrt(variance + EPSILON) * scale + offset, for each row.
+    """Return (x - mean) / sqrt(variance + EPSILON) * scale + offset, for each row.
 
     Args:
-      x: float32 [rows, D]; D is a multiple of `processor().lanes`, and at most WIDEST.
+      x: float32 [rows, D]; D is a multiple of `simd_target().lanes`, and at most MAX_WIDTH.
       scale: float32 [D].
       offset: float32 [D].
+
+    Returns:
+      float32 [rows, D].
     """
     return _forward(x, scale, offset)[0]
 
 
-_Arrays = tuple[jax.Array, ...]
+_Residuals = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 
 
-def _forward(x: jax.Array, scale: jax.Array, offset: jax.Array) -> tuple[jax.Array, _Arrays]:
+def _forward(x: jax.Array, scale: jax.Array, offset: jax.Array) -> tuple[jax.Array, _Residuals]:
     rows, width = x.shape
-    results = [(rows, width), (rows,), (rows,)]
-    normal, mean, inverse = run(layer_norm_forward, (width,), [x, scale, offset], results)
-    return normal, (x, scale, mean, inverse)
+    shapes = [(rows, width), (rows,), (rows,)]
+    out, mean, inverse_std = call_kernel(layer_norm_forward, (width,), [x, scale, offset], shapes)
+    return out, (x, scale, mean, inverse_std)
 
 
-def _backward(kept: _Arrays, gradient: jax.Array) -> _Arrays:
-    rows, width = gradient.shape
-    results = [(rows, width), (width,), (width,)]
-    return tuple(run(layer_norm_backward, (width,), [*kept, gradient], results))
+def _backward(residuals: _Residuals, d_out: jax.Array) -> tuple[jax.Array, ...]:
+    rows, width = d_out.shape
+    shapes = [(rows, width), (width,), (width,)]
+    return tuple(call_kernel(layer_norm_backward, (width,), [*residuals, d_out], shapes))
 
 
 layer_norm.defvjp(_forward, _backward)
 
 
 def layer_norm_forward(
-    code: Code, rows: Value, shape: tuple[int],
+    builder: VectorBuilder, rows: Value, sizes: tuple[int],
     x: Value, scale: Value, offset: Value,
-    normal: Value, means: Value, inverses: Value,
+    out: Value, means: Value, inverse_stds: Value,
 ) -> None:  # fmt: skip
-    """Of each row also its mean, and one over its deviation. `shape` is (D,)."""
-    (width,) = shape
-    columns = range(0, width, code.lanes)
+    """Emit the forward kernel of LayerNorm; `sizes` is (D,).
+
+    It also stores the mean and 1 / std of each row, as residuals.
+    """
+    (width,) = sizes
+    columns = range(0, width, builder.lanes)
 
     def one_row(row: Value) -> None:
-        start = code.times(row, width)
-        values = [code.load(x, code.plus(start, column)) for column in columns]
-        mean = _mean(code, values, width)
-        centered = [code.subtract(value, mean) for value in values]
-        variance = _mean(code, [code.multiply(c, c) for c in centered], width)
-        deviation = code.square_root(code.add(variance, code.constant(EPSILON)))
-        inverse = code.divide(code.constant(1.0), deviation)
+        start = builder.index_mul(row, width)
+        values = [builder.load(x, builder.index_add(start, column)) for column in columns]
+        mean = _mean(builder, values, width)
+        centered = [builder.sub(value, mean) for value in values]
+        variance = _mean(builder, [builder.mul(c, c) for c in centered], width)
+        std = builder.sqrt(builder.add(variance, builder.splat(EPSILON)))
+        inverse_std = builder.div(builder.splat(1.0), std)
         for c, column in zip(centered, columns, strict=True):
-            factor, summand = code.load(scale, column), code.load(offset, column)
-            result = code.multiply_add(code.multiply(c, inverse), factor, summand)
-            code.store(result, normal, code.plus(start, column))
-        code.store_one(mean, means, row)
-        code.store_one(inverse, inverses, row)
+            scale_vector, offset_vector = builder.load(scale, column), builder.load(offset, column)
+            normalized = builder.mul(c, inverse_std)
+            result = builder.fma(normalized, scale_vector, offset_vector)
+            builder.store(result, out, builder.index_add(start, column))
+        builder.store_scalar(mean, means, row)
+        builder.store_scalar(inverse_std, inverse_stds, row)
 
-    code.repeat(rows, one_row)
+    builder.for_loop(rows, one_row)
 
 
 def layer_norm_backward(
-    code: Code, rows: Value, shape: tuple[int],
-    x: Value, scale: Value, means: Value, inverses: Value, gradient: Value,
+    builder: VectorBuilder, rows: Value, sizes: tuple[int],
+    x: Value, scale: Value, means: Value, inverse_stds: Value, d_out: Value,
     d_x: Value, d_scale: Value, d_offset: Value,
 ) -> None:  # fmt: skip
-    """`shape` is (D,)."""
-    (width,) = shape
-    columns = range(0, width, code.lanes)
+    """Emit the kernel of the gradients of x, scale and offset; `sizes` is (D,)."""
+    (width,) = sizes
+    columns = range(0, width, builder.lanes)
     for column in columns:
-        code.store(code.constant(0.0), d_scale, column)
-        code.store(code.constant(0.0), d_offset, column)
+        builder.store(builder.splat(0.0), d_scale, column)
+        builder.store(builder.splat(0.0), d_offset, column)
 
     def one_row(row: Value) -> None:
-        start = code.times(row, width)
-        mean, inverse = code.load_one(means, row), code.load_one(inverses, row)
-        normal, scaled = [], []
+        start = builder.index_mul(row, width)
+        mean, inverse_std = builder.load_splat(means, row), builder.load_splat(inverse_stds, row)
+        normalized, d_normalized = [], []
         for column in columns:
-            centered = code.subtract(code.load(x, code.plus(start, column)), mean)
-            n, g = code.multiply(centered, inverse), code.load(gradient, code.plus(start, column))
-            code.store(code.multiply_add(g, n, code.load(d_scale, column)), d_scale, column)
-            code.store(code.add(g, code.load(d_offset, column)), d_offset, column)
-            normal.append(n)
-            scaled.append(code.multiply(g, code.load(scale, column)))
-        of_mean = _mean(code, scaled, width)
-        of_deviation = _mean(code, map(code.multiply, scaled, normal), width)
-        for s, n, column in zip(scaled, normal, columns, strict=True):
-            inner = code.subtract(code.subtract(s, of_mean), code.multiply(n, of_deviation))
-            code.store(code.multiply(inverse, inner), d_x, code.plus(start, column))
+            centered = builder.sub(builder.load(x, builder.index_add(start, column)), mean)
+            n = builder.mul(centered, inverse_std)
+            d = builder.load(d_out, builder.index_add(start, column))
+            builder.store(builder.fma(d, n, builder.load(d_scale, column)), d_scale, column)
+            builder.store(builder.add(d, builder.load(d_offset, column)), d_offset, column)
+            normalized.append(n)
+            d_normalized.append(builder.mul(d, builder.load(scale, column)))
+        # The parts of the gradient that pass through the mean and through the standard deviation.
+        through_mean = _mean(builder, d_normalized, width)
+        through_std = _mean(builder, map(builder.mul, d_normalized, normalized), width)
+        for d, n, column in zip(d_normalized, normalized, columns, strict=True):
+            d_centered = builder.sub(builder.sub(d, through_mean), builder.mul(n, through_std))
+            d_x_vector = builder.mul(inverse_std, d_centered)
+            builder.store(d_x_vector, d_x, builder.index_add(start, column))
 
-    code.repeat(rows, one_row)
+    builder.for_loop(rows, one_row)
 
 
-def _mean(code: Code, registers: Iterable[Value], count: int) -> Value:
-    """Of all their numbers, in all lanes."""
-    total = code.sum_of_lanes(functools.reduce(code.add, registers))
-    return code.multiply(total, code.constant(1 / count))
+def _mean(builder: VectorBuilder, vectors: Iterable[Value], count: int) -> Value:
+    """Return the mean of all `count` elements of the vectors, in all lanes."""
+    total = builder.reduce_sum(functools.reduce(builder.add, vectors))
+    return builder.mul(total, builder.splat(1 / count))

@@ -1,41 +1,47 @@
-"""A linear layer and its gradients, without copies of transposed inputs."""
+"""A linear layer and its gradients, as kernels.
+
+The gradient of w reads x with strides, without a transposed copy.
+"""
 
 import jax
 
-from vit_hk.kernels.code import Code, Index, Value
-from vit_hk.kernels.compiler import fits, run
-from vit_hk.kernels.products import Matrix, multiply
+from vit_hk.kernels.compiler import call_kernel, is_supported
+from vit_hk.kernels.matmul import Matrix, matmul
 from vit_hk.kernels.transpose import transpose
+from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder
 
-SUMS = 4  # registers of a bias whose gradient is added up at a time
+BIAS_TILE_VECTORS = 4  # SIMD vectors of a bias gradient that one loop over the rows accumulates
 
 
 @jax.custom_vjp
 def linear(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
-    """The product x w + b, [rows, M].
+    """Return x w + b.
 
     Args:
-      x: float32 [rows, D].
-      w: float32 [D, M]; M is a multiple of `processor().lanes`.
-      b: float32 [M].
+      x: float32 [rows, in].
+      w: float32 [in, out]; out is a multiple of `simd_target().lanes`.
+      b: float32 [out].
+
+    Returns:
+      float32 [rows, out].
     """
     return _forward(x, w, b)[0]
 
 
-_Kept = tuple[jax.Array, jax.Array]
+_Residuals = tuple[jax.Array, jax.Array]
 
 
-def _forward(x: jax.Array, w: jax.Array, b: jax.Array) -> tuple[jax.Array, _Kept]:
-    (result,) = run(linear_forward, w.shape, [x, w, b], [(len(x), len(b))])
-    return result, (x, w)
+def _forward(x: jax.Array, w: jax.Array, b: jax.Array) -> tuple[jax.Array, _Residuals]:
+    (out,) = call_kernel(linear_forward, w.shape, [x, w, b], [(len(x), len(b))])
+    return out, (x, w)
 
 
-def _backward(kept: _Kept, gradient: jax.Array) -> tuple[jax.Array, ...]:
-    x, w = kept
-    d_w, d_b = run(linear_backward, w.shape, [x, gradient], [w.shape, w.shape[1:]])
-    if not fits(x, len(w)):
-        return gradient @ w.T, d_w, d_b
-    d_x, _ = run(linear_backward_x, w.shape, [gradient, w], [x.shape, w.shape[::-1]])
+def _backward(residuals: _Residuals, d_out: jax.Array) -> tuple[jax.Array, ...]:
+    x, w = residuals
+    d_w, d_b = call_kernel(linear_backward_w_b, w.shape, [x, d_out], [w.shape, w.shape[1:]])
+    if not is_supported(x, len(w)):
+        return d_out @ w.T, d_w, d_b
+    d_x, _ = call_kernel(linear_backward_x, w.shape, [d_out, w], [x.shape, w.shape[::-1]])
     return d_x, d_w, d_b
 
 
@@ -43,50 +49,60 @@ linear.defvjp(_forward, _backward)
 
 
 def linear_forward(
-    code: Code, rows: Value, shape: tuple[int, int], x: Value, w: Value, b: Value, result: Value
-) -> None:
-    """`shape` is (D, M)."""
-    depth, width = shape
-    multiply(code, Matrix(x, depth), Matrix(w, width), Matrix(result, width), rows, depth, width, b)
-
-
-def linear_backward(
-    code: Code, rows: Value, shape: tuple[int, int],
-    x: Value, gradient: Value, d_w: Value, d_b: Value,
+    builder: VectorBuilder, rows: Value, sizes: tuple[int, int],
+    x: Value, w: Value, b: Value, out: Value,
 ) -> None:  # fmt: skip
-    """`shape` is (D, M)."""
-    depth, width = shape
-    g = Matrix(gradient, width)
-    multiply(code, Matrix(x, 1, depth), g, Matrix(d_w, width), depth, rows, width)
-    _sum_rows(code, g, rows, width, d_b)
+    """Emit the forward kernel of a linear layer; `sizes` is (in, out)."""
+    in_size, out_size = sizes
+    x_matrix, w_matrix = Matrix(x, in_size), Matrix(w, out_size)
+    matmul(builder, x_matrix, w_matrix, Matrix(out, out_size), rows, in_size, out_size, b)
+
+
+def linear_backward_w_b(
+    builder: VectorBuilder, rows: Value, sizes: tuple[int, int],
+    x: Value, d_out: Value, d_w: Value, d_b: Value,
+) -> None:  # fmt: skip
+    """Emit the kernel of the gradients of w and b; `sizes` is (in, out)."""
+    in_size, out_size = sizes
+    x_transposed, d_out_matrix = Matrix(x, 1, in_size), Matrix(d_out, out_size)
+    matmul(builder, x_transposed, d_out_matrix, Matrix(d_w, out_size), in_size, rows, out_size)
+    _sum_rows(builder, d_out_matrix, rows, out_size, d_b)
 
 
 def linear_backward_x(
-    code: Code, rows: Value, shape: tuple[int, int],
-    gradient: Value, w: Value, d_x: Value, w_transposed: Value,
+    builder: VectorBuilder, rows: Value, sizes: tuple[int, int],
+    d_out: Value, w: Value, d_x: Value, w_transposed: Value,
 ) -> None:  # fmt: skip
-    """`shape` is (D, M). Works with w_transposed [M, D]."""
-    depth, width = shape
-    w_t = Matrix(w_transposed, depth)
-    transpose(code, Matrix(w, width), w_t, depth, width)
-    multiply(code, Matrix(gradient, width), w_t, Matrix(d_x, depth), rows, width, depth)
+    """Emit the kernel of the gradient of x; `sizes` is (in, out).
+
+    It transposes w into the scratch memory w_transposed [out, in], since `matmul` loads SIMD
+    vectors from the rows of its second matrix.
+    """
+    in_size, out_size = sizes
+    w_t = Matrix(w_transposed, in_size)
+    transpose(builder, Matrix(w, out_size), w_t, in_size, out_size)
+    matmul(builder, Matrix(d_out, out_size), w_t, Matrix(d_x, in_size), rows, out_size, in_size)
 
 
-def _sum_rows(code: Code, matrix: Matrix, rows: Value, width: int, sums: Value) -> None:
-    """The sum of all rows, [width]."""
+def _sum_rows(
+    builder: VectorBuilder, matrix: Matrix, rows: Value, columns: int, sums: Value
+) -> None:
+    """Emit code that stores the sum over the rows of matrix [rows, columns] to sums [columns]."""
 
-    def some_columns(first: Index, count: int) -> None:
-        columns = [code.plus(first, column) for column in range(0, count, code.lanes)]
+    def column_tile(start: Index, width: int) -> None:
+        offsets = [builder.index_add(start, column) for column in range(0, width, builder.lanes)]
 
-        def add_row(row: Value, *before: Value) -> list[Value]:
-            start = code.times(row, matrix.next_row)
+        def add_row(row: Value, *accumulators: Value) -> list[Value]:
+            row_start = builder.index_mul(row, matrix.row_stride)
             return [
-                code.add(sum_, code.load(matrix.array, code.plus(start, column)))
-                for sum_, column in zip(before, columns, strict=True)
+                builder.add(
+                    sum_, builder.load(matrix.pointer, builder.index_add(row_start, offset))
+                )
+                for sum_, offset in zip(accumulators, offsets, strict=True)
             ]
 
-        found = code.repeat(rows, add_row, *[code.constant(0.0) for _ in columns])
-        for sum_, column in zip(found, columns, strict=True):
-            code.store(sum_, sums, column)
+        totals = builder.for_loop(rows, add_row, *[builder.splat(0.0) for _ in offsets])
+        for total, offset in zip(totals, offsets, strict=True):
+            builder.store(total, sums, offset)
 
-    code.in_parts(width, SUMS * code.lanes, some_columns)
+    builder.tiled_loop(columns, BIAS_TILE_VECTORS * builder.lanes, column_tile)

@@ -1,30 +1,47 @@
-"""Transposes of matrices in memory."""
+"""Transpose of a matrix in memory, as part of a kernel."""
 
-from vit_hk.kernels.code import Code, Index, Value
-from vit_hk.kernels.products import Matrix
+from vit_hk.kernels.matmul import Matrix
+from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder
 
 
 def transpose(
-    code: Code, source: Matrix, target: Matrix, rows: int, columns: int, factor: float = 1.0
+    builder: VectorBuilder,
+    source: Matrix,
+    target: Matrix,
+    rows: int,
+    columns: int,
+    factor: float = 1.0,
 ) -> None:
-    """Write target [columns, rows] = factor * source [rows, columns]^T.
+    """Emit target [columns, rows] = factor * source [rows, columns]^T.
 
-    Columns are whole registers; of rows the target has room for whole registers, and where the
-    source has none it becomes zero.
+    Args:
+      builder: the builder of the kernel.
+      source: a matrix with column_stride 1.
+      target: a matrix with column_stride 1 whose rows have room for whole SIMD vectors; the padding
+        is set to zero.
+      rows: the number of rows of the source.
+      columns: the number of columns of the source, a multiple of `builder.lanes`.
+      factor: a constant that scales the result.
     """
-    lanes = code.lanes
+    lanes = builder.lanes
 
-    def some_rows(start: Index, count: int) -> None:
-        def block(number: Value) -> None:
-            column = code.times(number, lanes)
-            read = code.at(source.array, code.plus(code.times(start, source.next_row), column))
-            write = code.at(target.array, code.plus(code.times(column, target.next_row), start))
-            registers = [code.load(read, row * source.next_row) for row in range(count)]
-            registers += [code.constant(0.0)] * (lanes - count)
-            for row, register in enumerate(code.transpose(registers)):
-                scaled = code.multiply(register, code.constant(factor))
-                code.store(scaled, write, row * target.next_row)
+    def row_tile(start: Index, count: int) -> None:
+        def block(block_index: Value) -> None:
+            column = builder.index_mul(block_index, lanes)
+            source_block = builder.offset_pointer(
+                source.pointer,
+                builder.index_add(builder.index_mul(start, source.row_stride), column),
+            )
+            target_block = builder.offset_pointer(
+                target.pointer,
+                builder.index_add(builder.index_mul(column, target.row_stride), start),
+            )
+            vectors = [builder.load(source_block, row * source.row_stride) for row in range(count)]
+            vectors += [builder.splat(0.0)] * (lanes - count)
+            for row, vector in enumerate(builder.transpose(vectors)):
+                scaled = builder.mul(vector, builder.splat(factor))
+                builder.store(scaled, target_block, row * target.row_stride)
 
-        code.repeat(columns // lanes, block)
+        builder.for_loop(columns // lanes, block)
 
-    code.in_parts(rows, lanes, some_rows)
+    builder.tiled_loop(rows, lanes, row_tile)

@@ -1,1 +1,18 @@
-"""The Vision Transformer as Haiku modules: patches, attention, encoder, vit."""
+"""The Vision Transformer (arXiv 2010.11929) as Haiku modules. Start with `reference.py`.
+
+Glossary of shapes, used by all modules of this room:
+
+    B   batch: images that are processed at a time
+    C   classes
+    D   hidden size, the width of a token
+    H   attention heads
+    K   head size, D / H
+    L   layers: encoder blocks
+    M   width of the feed-forward layer
+    N   patches of an image, row by row
+    P   patch size in pixels
+    T   tokens of an image: class token (with pool "cls"), registers, patches, in this order
+
+`reference.py` is the whole model in plain jax.numpy. The other modules compute the same faster:
+`vit.py` (the model) -> `blocks.py` (L blocks) -> `encoder.py` (one block) -> `attention.py`.
+"""

@@ -1,7 +1,7 @@
-"""The L blocks one after the other, written out or as a loop whose body is compiled once.
+"""The L encoder blocks, unrolled or as a loop over one compiled block.
 
 Both ways have the same parameters under the same names, block_0, block_1, …, and draw the same
-random numbers, so that weights made one way serve the other.
+random numbers, so weights trained one way can be used the other way.
 """
 
 import contextlib
@@ -17,93 +17,96 @@ from vit_hk.model.encoder import Block
 from vit_hk.params import ModelSettings
 
 
-class Inputs(NamedTuple):
-    """What differs from block to block, for all blocks with L in front; None where it is off."""
+class BlockInputs(NamedTuple):
+    """What differs from block to block, with a leading axis L; None where it is off."""
 
     drop_path: jax.Array | None  # float32 [], the rate
-    key: jax.Array | None  # of the random numbers
+    key: jax.Array | None  # a JAX random key
     offset: jax.Array | None  # [B, H, T, T], added to the attention weights
 
-    def of(self, blocks: int | slice) -> "Inputs":
-        """Those of one block, or of some."""
+    def at(self, blocks: int | slice) -> "BlockInputs":
+        """Return the inputs of one block, or of a range of blocks."""
         return jax.tree.map(lambda all_blocks: all_blocks[blocks], self)
+
+
+TokensAndWeights = tuple[jax.Array, jax.Array]
 
 
 def run_blocks(
     settings: ModelSettings,
     x: jax.Array,
-    tokens: int,
+    num_tokens: int,
     is_training: bool,
     offset: jax.Array | None,
     scan_layers: bool,
     remat: bool,
-) -> tuple[jax.Array, jax.Array]:
-    """Apply all blocks, which become part of the module that calls this.
+) -> TokensAndWeights:
+    """Apply all blocks; their parameters become part of the module that calls this function.
 
     Args:
       settings: the architecture.
       x: [B * T, D].
-      tokens: T.
+      num_tokens: T.
       is_training: whether dropout and drop path act.
       offset: [L, B, H, T, T], added to the attention weights.
-      scan_layers: loop over one compiled block. Saves time to compile from some 24 blocks on, of a
-        training step about half with 48; it grows with L still, but less.
-      remat: keep only the tokens between blocks for the gradient, and compute the rest anew
-        (arXiv 1604.06174). Implies scan_layers: of blocks written out, XLA's CPU backend sees that
-        the same is computed twice, and keeps it after all.
+      scan_layers: loop over one compiled block. It saves compile time from some 24 blocks on, of
+        a training step about half with 48 blocks.
+      remat: keep only the tokens between blocks for the gradient, and recompute the rest
+        (arXiv 1604.06174). It implies scan_layers: of unrolled blocks XLA's CPU backend would
+        merge both computations and keep the results.
 
     Returns:
-      Tokens, [B * T, D] or with pool "cls" the class tokens [B, D], and the attention
+      Tokens [B * T, D], or with pool "cls" the class tokens [B, D], and the attention weights
       [L, B, H, T, T].
     """
-    s, count = settings, settings.num_layers
+    s, num_layers = settings, settings.num_layers
 
-    def run(name: str, x: jax.Array, inputs: Inputs, only_first: bool = False) -> _TokensAndWeights:
+    def run(
+        name: str, x: jax.Array, inputs: BlockInputs, class_token_only: bool = False
+    ) -> TokensAndWeights:
         rate = 0.0 if inputs.drop_path is None else inputs.drop_path
         block = Block(s.num_heads, s.mlp_dim, s.dropout, rate, s.qk_norm, name)
         with contextlib.nullcontext() if inputs.key is None else hk.with_rng(inputs.key):
-            return block(x, tokens, is_training, inputs.offset, only_first)
+            return block(x, num_tokens, is_training, inputs.offset, class_token_only)
 
-    random = is_training and (s.dropout or s.drop_path)
-    inputs = Inputs(
-        drop_path=jnp.linspace(0.0, s.drop_path, count) if s.drop_path else None,
-        key=jax.random.split(hk.next_rng_key(), count) if random else None,
+    is_random = is_training and (s.dropout or s.drop_path)
+    inputs = BlockInputs(
+        drop_path=jnp.linspace(0.0, s.drop_path, num_layers) if s.drop_path else None,
+        key=jax.random.split(hk.next_rng_key(), num_layers) if is_random else None,
         offset=offset,
     )
-    only_first = s.pool == "cls"  # nobody reads another token of the last block
+    class_token_only = s.pool == "cls"  # no other token of the last block is read
     attention = []
-    # First weights are drawn block by block in either case: the same numbers.
+    # Initial weights are drawn block by block in either case: the same random numbers.
     scan = (scan_layers or remat) and not hk.running_init()
-    scanned = count - only_first if scan else 0
-    if scanned:
+    num_scanned = num_layers - class_token_only if scan else 0
+    if num_scanned:
         stack = hk.layer_stack(
-            scanned, with_per_layer_inputs=True, transparent=True, transparency_map=_Names(scanned)
-        )
+            num_scanned, with_per_layer_inputs=True, transparent=True,
+            transparency_map=_ParameterNames(num_scanned),
+        )  # fmt: skip
         run_scanned = functools.partial(run, "block")
         stacked = stack(hk.remat(run_scanned) if remat else run_scanned)
-        x, weights = stacked(x, inputs.of(slice(scanned)))
+        x, weights = stacked(x, inputs.at(slice(num_scanned)))
         attention.append(weights)
-    for index in range(scanned, count):
-        last = index == count - 1
-        x, weights = run(f"block_{index}", x, inputs.of(index), only_first and last)
+    for index in range(num_scanned, num_layers):
+        is_last = index == num_layers - 1
+        x, weights = run(f"block_{index}", x, inputs.at(index), class_token_only and is_last)
         attention.append(weights[jnp.newaxis])
     return x, jnp.concatenate(attention)
 
 
-_TokensAndWeights = tuple[jax.Array, jax.Array]
+class _ParameterNames:
+    """Maps the parameters of the first blocks to those of the one block that is looped over."""
 
-
-class _Names:
-    """Which parameters of the first blocks belong to the one block that is looped over."""
-
-    def __init__(self, scanned: int) -> None:
-        self.scanned = scanned
+    def __init__(self, num_scanned: int) -> None:
+        self.num_scanned = num_scanned
 
     def stacked_to_flat(self, stacked_module_name: str, scan_idx: int) -> str:
         return stacked_module_name.replace("block", f"block_{scan_idx}", 1)
 
     def flat_to_stacked(self, unstacked_module_name: str) -> tuple[str, int] | None:
         found = re.match(r"block_(\d+)/", unstacked_module_name)
-        if not found or int(found[1]) >= self.scanned:
+        if not found or int(found[1]) >= self.num_scanned:
             return None
         return unstacked_module_name.replace(found[0], "block/", 1), int(found[1])

@@ -1,8 +1,8 @@
-"""The pre-norm Transformer encoder (arXiv 2010.11929, equations 2 and 3).
+"""A block of the pre-norm Transformer encoder (arXiv 2010.11929, equations 2 and 3).
 
-Between attentions no token needs its neighbours, so the tokens of all images stand one
-below the other as [B * T, D]: XLA then makes one large matrix product of each linear
-layer, which on a CPU trains half as fast again as [B, T, D].
+Outside of attention no token needs its neighbours, so the tokens of all images are the rows of
+one matrix [B * T, D]. XLA then makes one large matrix product of each linear layer, which on a
+CPU trains half as fast again as [B, T, D].
 """
 
 import dataclasses
@@ -13,52 +13,58 @@ import jax.numpy as jnp
 
 from vit_hk.model.attention import SelfAttention
 from vit_hk.model.gelu import gelu
+from vit_hk.model.layer_norm import layer_norm
 from vit_hk.model.linear import Linear
-from vit_hk.model.normalization import layer_norm
 
 GLOROT_UNIFORM = hk.initializers.VarianceScaling(1.0, "fan_avg", "uniform")
-TINY_BIAS = hk.initializers.RandomNormal(1e-6)  # as in Google's code for the paper
+SMALL_BIAS = hk.initializers.RandomNormal(1e-6)  # as in Google's code for the paper
 
 
 def dropout(x: jax.Array, rate: float, is_training: bool) -> jax.Array:
-    """Zero each number with probability `rate` and scale up the rest; only in training."""
+    """Zero each element with probability `rate` and scale the rest up, in training only."""
     return hk.dropout(hk.next_rng_key(), rate, x) if is_training and rate else x
 
 
 def drop_path(
-    branch: jax.Array, rate: float | jax.Array, tokens: int, is_training: bool
+    branch: jax.Array, rate: float | jax.Array, num_tokens: int, is_training: bool
 ) -> jax.Array:
-    """Drop a residual branch [B * T, D] for whole images, scale up the others.
+    """Zero a residual branch of whole images and scale the others up, in training only.
 
-    Stochastic depth (arXiv 1603.09382); only in training. A rate of 0.0 draws no random
-    numbers; of a rate that is an array nobody knows its number while the model is traced.
+    This is stochastic depth (arXiv 1603.09382).
+
+    Args:
+      branch: [B * T, D].
+      rate: probability of zeroing. A rate of 0.0 draws no random numbers; a rate that is an
+        array always draws them, since its value is unknown while the model is traced.
+      num_tokens: T.
+      is_training: whether drop path acts.
     """
     if not is_training or (isinstance(rate, float) and not rate):
         return branch
-    keep = jax.random.bernoulli(hk.next_rng_key(), 1.0 - rate, (len(branch) // tokens, 1))
-    return jnp.where(jnp.repeat(keep, tokens, axis=0), branch / (1.0 - rate), 0.0)
+    keep = jax.random.bernoulli(hk.next_rng_key(), 1.0 - rate, (len(branch) // num_tokens, 1))
+    return jnp.where(jnp.repeat(keep, num_tokens, axis=0), branch / (1.0 - rate), 0.0)
 
 
 @dataclasses.dataclass
 class FeedForward(hk.Module):
-    """Linear, GELU, linear."""
+    """The feed-forward layer of a block: linear, GELU, linear."""
 
     mlp_dim: int
     dropout: float = 0.0
     name: str | None = None
 
     def __call__(self, x: jax.Array, is_training: bool) -> jax.Array:
-        """From [rows, D] to [rows, D]."""
+        """Map tokens [rows, D] to [rows, D], each on its own."""
         width = x.shape[-1]
-        init = {"w_init": GLOROT_UNIFORM, "b_init": TINY_BIAS}
-        x = gelu(Linear(self.mlp_dim, name="in", **init)(x))  # [rows, mlp_dim]
+        init = {"w_init": GLOROT_UNIFORM, "b_init": SMALL_BIAS}
+        x = gelu(Linear(self.mlp_dim, name="in", **init)(x))  # [rows, M]
         x = dropout(x, self.dropout, is_training)
         return Linear(width, name="out", **init)(x)
 
 
 @dataclasses.dataclass
 class Block(hk.Module):
-    """Attention and feed-forward, each after a LayerNorm and beside a residual connection."""
+    """Attention and feed-forward layer, each after a LayerNorm and with a residual connection."""
 
     num_heads: int
     mlp_dim: int
@@ -70,24 +76,26 @@ class Block(hk.Module):
     def __call__(
         self,
         x: jax.Array,
-        tokens: int,
+        num_tokens: int,
         is_training: bool,
         attention_offset: jax.Array | None = None,
-        only_first: bool = False,
+        class_token_only: bool = False,
     ) -> tuple[jax.Array, jax.Array]:
-        """From tokens [B * T, D] to new tokens [B * T, D] and weights [B, H, T, T].
+        """Map tokens [B * T, D] to new tokens [B * T, D] and attention weights [B, H, T, T].
 
-        With `only_first` the new tokens are the first of each image, [B, D].
+        With `class_token_only` the new tokens are the first of each image, [B, D].
         """
         attention = SelfAttention(self.num_heads, self.qk_norm, name="attention")
-        branch, weights = attention(layer_norm(x, "norm_1"), tokens, attention_offset, only_first)
-        if only_first:
-            x, tokens = x[::tokens], 1
-        x = x + self._regularize(branch, tokens, is_training)
+        branch, weights = attention(
+            layer_norm(x, "norm_1"), num_tokens, attention_offset, class_token_only
+        )
+        if class_token_only:
+            x, num_tokens = x[::num_tokens], 1
+        x = x + self._regularize(branch, num_tokens, is_training)
         feed_forward = FeedForward(self.mlp_dim, self.dropout, name="mlp")
         branch = feed_forward(layer_norm(x, "norm_2"), is_training)
-        return x + self._regularize(branch, tokens, is_training), weights
+        return x + self._regularize(branch, num_tokens, is_training), weights
 
-    def _regularize(self, branch: jax.Array, tokens: int, is_training: bool) -> jax.Array:
+    def _regularize(self, branch: jax.Array, num_tokens: int, is_training: bool) -> jax.Array:
         branch = dropout(branch, self.dropout, is_training)
-        return drop_path(branch, self.drop_path, tokens, is_training)
+        return drop_path(branch, self.drop_path, num_tokens, is_training)

@@ -1,8 +1,4 @@
-"""Images to tokens: patch embedding and fixed positions.
-
-Glossary of shapes, here and in the other modules of the model:
-B batch, T tokens, N patches, P patch size, D hidden size, H heads, K = D / H head size.
-"""
+"""Images to tokens: patch embedding and fixed positional embeddings."""
 
 import dataclasses
 import math
@@ -25,6 +21,10 @@ def split_patches(images: jax.Array, patch_size: int) -> jax.Array:
 
     Returns:
       [B, N, P * P * channels], each patch flattened as (row, column, channel).
+
+    >>> image = np.arange(16).reshape(1, 4, 4, 1)
+    >>> split_patches(image, 2)[0].tolist()
+    [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
     """
     batch, height, width, channels = images.shape
     rows, columns = height // patch_size, width // patch_size
@@ -36,8 +36,8 @@ def split_patches(images: jax.Array, patch_size: int) -> jax.Array:
 class PatchEmbedding(hk.Module):
     """Linear projection of flattened patches (arXiv 2010.11929, equation 1).
 
-    The same function as a convolution whose kernel and stride are the patch size. With the stem
-    "conv", patches are cut from what convolutions make of the images; there are as many.
+    It is the same function as a convolution whose kernel and stride are the patch size. With the
+    stem "conv", patches are cut from the output of convolutions; there are as many of them.
     """
 
     patch_size: int
@@ -46,25 +46,25 @@ class PatchEmbedding(hk.Module):
     name: str | None = None
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """From images [B, height, width, channels] to tokens [B, N, D]."""
+        """Map images [B, height, width, channels] to tokens [B, N, D]."""
         patch_size = self.patch_size
         if self.stem == "conv":
             layers = stem_layers(patch_size, self.hidden_size)
             images = convolve(images, layers)
             patch_size //= math.prod(layer.stride for layer in layers)
-        patches = split_patches(images, patch_size)  # [B, N, P*P*channels]
+        patches = split_patches(images, patch_size)  # [B, N, P * P * channels]
         return Linear(self.hidden_size, w_init=LECUN_NORMAL, name="linear")(patches)
 
 
 def sincos2d_positions(rows: int, columns: int, hidden_size: int) -> np.ndarray:
-    """Fixed positions: sines and cosines of the row and the column of a patch.
+    """Compute fixed positional embeddings: sines and cosines of a patch's row and column.
 
-    Frequencies 10000^(-i / (D/4)), i = 0 … D/4 - 1, as in MoCo v3 (arXiv 2104.02057,
+    The frequencies are 10000^(-i / (D/4)), i = 0 … D/4 - 1, as in MoCo v3 (arXiv 2104.02057,
     appendix) and Beyer et al. (arXiv 2205.01580).
 
     Args:
-      rows: of the grid of patches.
-      columns: of the grid of patches.
+      rows: rows of patches.
+      columns: columns of patches.
       hidden_size: D, a multiple of 4.
 
     Returns:

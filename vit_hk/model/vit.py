@@ -1,8 +1,6 @@
-"""The Vision Transformer (arXiv 2010.11929): images in, logits and attention out."""
+"""The Vision Transformer (arXiv 2010.11929): images in, logits, features and attention out."""
 
 import dataclasses
-import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import haiku as hk
@@ -11,18 +9,15 @@ import jax.numpy as jnp
 
 from vit_hk.model.blocks import run_blocks
 from vit_hk.model.encoder import dropout
+from vit_hk.model.layer_norm import layer_norm
 from vit_hk.model.linear import Linear
-from vit_hk.model.normalization import layer_norm
 from vit_hk.model.patches import PatchEmbedding, sincos2d_positions
 from vit_hk.model.precision import computing_in
-from vit_hk.model.stem import KERNEL, stem_layers
-from vit_hk.params import ModelSettings, Precision
-
-ImageShape = tuple[int, int, int]  # height, width, channels
+from vit_hk.params import ImageShape, ModelSettings, Precision
 
 
 class ViTOutput(NamedTuple):
-    """What one forward pass gives; XLA drops what nobody reads."""
+    """The result of a forward pass; XLA does not compute what the caller does not read."""
 
     logits: jax.Array  # [B, C]
     features: jax.Array  # [B, D], the pooled token after the last LayerNorm
@@ -31,10 +26,7 @@ class ViTOutput(NamedTuple):
 
 @dataclasses.dataclass
 class ViT(hk.Module):
-    """Patch embedding, L pre-norm blocks, LayerNorm, linear head (equations 1 to 4).
-
-    The tokens stand in the order class token (only with pool "cls"), registers, patches.
-    """
+    """Patch embedding, L pre-norm blocks, LayerNorm and a linear head (equations 1 to 4)."""
 
     settings: ModelSettings
     num_classes: int
@@ -45,7 +37,7 @@ class ViT(hk.Module):
     def __call__(
         self, images: jax.Array, is_training: bool, attention_offset: jax.Array | None = None
     ) -> ViTOutput:
-        """Classify float images [B, height, width, channels].
+        """Classify images.
 
         Args:
           images: float32 [B, height, width, channels].
@@ -55,47 +47,50 @@ class ViT(hk.Module):
             respect to the attention is the one with respect to an offset of zeros.
         """
         x = dropout(self._embed(images), self.settings.dropout, is_training)  # [B, T, D]
-        batch, tokens, width = x.shape
-        x = x.reshape(batch * tokens, width)
+        batch, num_tokens, width = x.shape
+        x = x.reshape(batch * num_tokens, width)
         x, attention = run_blocks(
-            self.settings, x, tokens, is_training, attention_offset, self.scan_layers, self.remat
-        )
+            self.settings, x, num_tokens, is_training, attention_offset, self.scan_layers,
+            self.remat,
+        )  # fmt: skip
         x = layer_norm(x, "norm")
-        features = x if self.settings.pool == "cls" else self._mean_patch(x, tokens)
+        features = x if self.settings.pool == "cls" else self._mean_patch(x, num_tokens)
         logits = Linear(self.num_classes, w_init=jnp.zeros, name="head")(features)
         return ViTOutput(logits, features, attention)
 
     @hk.transparent
     def _embed(self, images: jax.Array) -> jax.Array:
-        """Equation 1: patches, positions, class token; registers after arXiv 2309.16588."""
+        """Make tokens [B, T, D]: patches, positions, class token (equation 1) and registers.
+
+        The registers are those of arXiv 2309.16588.
+        """
         s = self.settings
         x = PatchEmbedding(s.patch_size, s.hidden_size, s.stem, name="patches")(images)  # [B, N, D]
         if s.position == "sincos2d":
-            rows, columns = s.grid(*images.shape[1:3])
-            x = x + sincos2d_positions(rows, columns, s.hidden_size)
-        tokens = [self._shared_tokens("class_token", 1, len(x))] if s.pool == "cls" else []
+            x = x + sincos2d_positions(*s.grid(images.shape[1:]), s.hidden_size)
+        tokens = [self._learned_tokens("class_token", 1, len(x))] if s.pool == "cls" else []
         x = jnp.concatenate([*tokens, x], axis=1)
         if s.position == "learned":
             normal = hk.initializers.RandomNormal(0.02)
             x = x + hk.get_parameter("position", x.shape[1:], init=normal)
         if s.registers:
-            registers = self._shared_tokens("registers", s.registers, len(x))
+            registers = self._learned_tokens("registers", s.registers, len(x))
             first_patch = len(tokens)
             x = jnp.concatenate([x[:, :first_patch], registers, x[:, first_patch:]], axis=1)
         return x
 
     @hk.transparent
-    def _shared_tokens(self, name: str, count: int, batch: int) -> jax.Array:
-        """Learned tokens that are the same for each image: [B, count, D]."""
+    def _learned_tokens(self, name: str, count: int, batch: int) -> jax.Array:
+        """Return learned tokens that are the same for each image, [B, count, D]."""
         width = self.settings.hidden_size
         init = jnp.zeros if name == "class_token" else hk.initializers.RandomNormal(0.02)
         tokens = hk.get_parameter(name, (count, width), init=init)
         return jnp.broadcast_to(tokens, (batch, count, width))
 
-    def _mean_patch(self, x: jax.Array, tokens: int) -> jax.Array:
-        """From [B * T, D] to [B, D]."""
-        tokens_of_images = x.reshape(-1, tokens, x.shape[-1])
-        return tokens_of_images[:, self.settings.registers :].mean(axis=1)
+    def _mean_patch(self, x: jax.Array, num_tokens: int) -> jax.Array:
+        """Return the mean of each image's patch tokens, [B, D], from tokens [B * T, D]."""
+        tokens = x.reshape(-1, num_tokens, x.shape[-1])
+        return tokens[:, self.settings.registers :].mean(axis=1)
 
 
 def make_model(
@@ -105,17 +100,17 @@ def make_model(
     scan_layers: bool = False,
     remat: bool = False,
 ) -> hk.Transformed:
-    """The model as a pair of pure functions.
+    """Build the model as a pair of pure functions.
 
     Args:
       settings: the architecture.
       num_classes: C.
-      precision: of the matrix products; the parameters and the output are float32 anyway. Only
-        training makes use of it: what a model says is computed in float32.
-      scan_layers: compile one block and loop over it; the same parameters and results, but for
-        rounding.
-      remat: compute each block anew for its gradient instead of keeping what it computed;
-        implies scan_layers.
+      precision: of the matrix products. Parameters and output are float32 in any case, and
+        inference computes in float32.
+      scan_layers: compile one block and loop over it; parameters and results are the same but
+        for rounding.
+      remat: recompute each block for its gradient instead of keeping its activations; implies
+        scan_layers.
 
     Returns:
       init(key, images, is_training) -> parameters, and
@@ -126,36 +121,27 @@ def make_model(
         images: jax.Array, is_training: bool, attention_offset: jax.Array | None = None
     ) -> ViTOutput:
         with computing_in(precision):
-            return ViT(settings, num_classes, scan_layers, remat)(
-                images, is_training, attention_offset
-            )
+            vit = ViT(settings, num_classes, scan_layers, remat)
+            return vit(images, is_training, attention_offset)
 
     return hk.transform(forward)
 
 
-def parameter_shapes(model: hk.Transformed, image_shape: Sequence[int]) -> hk.Params:
-    """The parameters as jax.ShapeDtypeStruct, which take no memory."""
+def parameter_shapes(model: hk.Transformed, image_shape: ImageShape) -> hk.Params:
+    """Return the parameters as jax.ShapeDtypeStruct, which take no memory."""
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, False), images)
 
 
-def count_parameters(settings: ModelSettings, image_shape: ImageShape, num_classes: int) -> int:
-    """The number of learned numbers, in closed form."""
-    s, (height, width, channels) = settings, image_shape
-    d, m = s.hidden_size, s.mlp_dim
-    class_tokens = 1 if s.pool == "cls" else 0
-    patches = math.prod(s.grid(height, width))
-    stem, patch_size = 0, s.patch_size
-    for layer in stem_layers(s.patch_size, d) if s.stem == "conv" else []:
-        stem += KERNEL**2 * channels * layer.channels + layer.channels
-        channels, patch_size = layer.channels, patch_size // layer.stride
-    embedding = stem + patch_size**2 * channels * d + d
-    tokens = (class_tokens + s.registers) * d
-    positions = (class_tokens + patches) * d if s.position == "learned" else 0
-    qk_norms = 4 * (d // s.num_heads) if s.qk_norm else 0
-    attention = 4 * (d * d + d) + qk_norms
-    feed_forward = d * m + m + m * d + d
-    norm = 2 * d
-    block = attention + feed_forward + 2 * norm
-    head = d * num_classes + num_classes
-    return embedding + tokens + positions + s.num_layers * block + norm + head
+def init_params(
+    settings: ModelSettings, image_shape: ImageShape, num_classes: int, seed: int
+) -> hk.Params:
+    """Draw random initial parameters, which depend on the seed alone."""
+    model = make_model(settings, num_classes)
+    images = jnp.zeros((1, *image_shape))
+    # It runs once, so compile time counts and the speed of the compiled code does not.
+    init = jax.jit(
+        lambda key: model.init(key, images, is_training=False),
+        compiler_options={"xla_backend_optimization_level": 0},
+    )
+    return init(jax.random.key(seed))

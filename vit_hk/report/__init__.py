@@ -1,1 +1,1 @@
-"""The results of a run in one page: files in, HTML out. No JAX here."""
+"""The results of a run as figures and as one HTML page; nothing here imports JAX."""

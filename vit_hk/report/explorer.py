@@ -1,4 +1,4 @@
-"""What the explorer of attention needs: numbers that a script reads, small enough for a page."""
+"""The data of the attention explorer, which the script of the page reads."""
 
 import base64
 import dataclasses
@@ -7,31 +7,33 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from vit_hk.explain.methods import shares
-from vit_hk.explain.patch_attention import name_of_reader, patch_attention
-from vit_hk.figures.overlay import ALPHA, COLORS
+from vit_hk.explain.attention_arrays import AttentionArrays
+from vit_hk.explain.methods import normalize_maps
+from vit_hk.explain.patch_attention import patch_attention, query_name
+from vit_hk.figures.overlay import ALPHA, COLORMAP
 from vit_hk.params import ModelSettings
-from vit_hk.report.explained import Explained
 from vit_hk.report.pictures import image_url
 
-MOST_FOR_IMAGES = 900_000  # characters: pictures, and maps as the classified token sees them
-MOST_FOR_VIEWS = 1_900_000  # characters: maps as all other tokens see them
-STEPS = 65535  # a share from 0 to 1 is kept in so many steps
+MAX_IMAGE_CHARACTERS = 900_000  # of all pictures, maps, and attention of the classified token
+MAX_TOKEN_ATTENTION_CHARACTERS = 1_900_000  # of the attention of all tokens of all images
+MAX_UINT16 = 65535
+PALETTE_SIZE = 64  # colours
 
 
 @dataclasses.dataclass(frozen=True)
-class ExploredImage:
-    """One image. Numbers are shares, each as 16 bits, little-endian, in base64.
+class ExplorerImage:
+    """A test image with its attention and maps, as numbers that `encode_uint16` has encoded.
 
     Attributes:
-      index: number in the test set.
-      label: class.
-      predicted: class.
+      index: position in the test set.
+      label: true class.
+      predicted: predicted class.
       confidence: probability of the predicted class.
-      picture: address of the image.
-      reader: [L, H, N], from the token that is classified to each patch.
-      methods: [K, N], in the order of `Explorer.methods`; each sums to 1.
-      views: [L, H, T, N], from each token to each patch; empty where there is no room.
+      picture: data URL of the image.
+      classified_attention: [L, H, N], from the classified token to each patch.
+      maps: [K, N], in the order of `Explorer.map_names`; each map sums to 1.
+      token_attention: [L, H, T, N], from each token to each patch; empty where it would make the
+        page too large.
     """
 
     index: int
@@ -39,125 +41,141 @@ class ExploredImage:
     predicted: int
     confidence: float
     picture: str
-    reader: str
-    methods: str
-    views: str
+    classified_attention: str
+    maps: str
+    token_attention: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Explorer:
-    """All images, and what is the same for them.
+    """All images of the explorer, and what they have in common.
 
     Attributes:
-      rows, columns: of patches.
-      layers, heads: how many.
-      reader: name of the token that is classified.
-      others: the tokens that are no patch, in words.
-      tokens: names of those that stand before the patches.
-      methods: K names.
-      scores: faithfulness of each method; None where it was not measured.
-      palette: colours from the smallest to the largest share.
-      alpha: how opaque a map lies over its image.
-      images: those that there is room for.
+      rows: number of rows of patches.
+      columns: number of columns of patches.
+      layers: number of layers.
+      heads: number of heads of a layer.
+      query_name: name of the classified token.
+      other_tokens: the tokens that are not patches, in words.
+      prefix_tokens: names of the tokens before the patches, in their order.
+      map_names: names of K attribution maps.
+      scores: faithfulness of the method of each map; None where it was not measured.
+      palette: colours of shares, from 0 to the maximum.
+      alpha: opacity of a map over its image.
+      images: the images that the page has room for.
     """
 
     rows: int
     columns: int
     layers: int
     heads: int
-    reader: str
-    others: str
-    tokens: list[str]
-    methods: list[str]
+    query_name: str
+    other_tokens: str
+    prefix_tokens: list[str]
+    map_names: list[str]
     scores: list[float | None]
     palette: list[str]
     alpha: float
-    images: list[ExploredImage]
+    images: list[ExplorerImage]
 
 
 def make_explorer(
-    explained: Explained, model: ModelSettings, faithfulness: dict[str, float]
+    arrays: AttentionArrays, model: ModelSettings, faithfulness: dict[str, float]
 ) -> Explorer:
-    """Pack as many images as there is room for, and of those as many views as there is room for."""
-    layers, number, heads = explained.attention.shape[:3]
-    patches = explained.maps.shape[-1]
-    looked = patch_attention(explained.attention, patches, model.pool)  # [L, B, H, N]
-    methods, maps = _with_both_classes(explained)
-    images: list[ExploredImage] = []
-    room, room_for_views = MOST_FOR_IMAGES, MOST_FOR_VIEWS
-    for place in range(number):
-        probabilities = explained.probabilities[place]
-        # Not packed before there is room: with small patches it is a hundred times the page.
-        views = explained.attention[:, place, :, :, -patches:]
-        has_room = _packed_size(views) <= room_for_views
-        image = ExploredImage(
-            index=int(explained.indices[place]),
-            label=int(explained.labels[place]),
-            predicted=int(probabilities.argmax()),
-            confidence=round(float(probabilities.max()), 4),
-            picture=image_url(explained.images[place]),
-            reader=pack(looked[:, place]),
-            methods=pack(maps[:, place]),
-            views=pack(views) if has_room else "",
-        )
-        room -= len(image.picture) + len(image.reader) + len(image.methods)
-        if room < 0:
-            break
-        room_for_views -= len(image.views)
-        images.append(image)
+    """Encode as many images as the page has room for.
+
+    Args:
+      arrays: attention and maps.
+      model: the architecture.
+      faithfulness: score of each attribution method, by name.
+    """
+    layers, _, heads = arrays.attention.shape[:3]
+    maps, normalized = _list_maps(arrays)
+    rows, columns = model.grid(arrays.images.shape[1:])
     class_token = ["the class token"] if model.pool == "cls" else []
-    registers = [f"register {register + 1}" for register in range(model.registers)]
-    rows, columns = model.grid(*explained.images.shape[1:3])
+    registers = [f"register {number + 1}" for number in range(model.registers)]
     return Explorer(
         rows=rows,
         columns=columns,
         layers=layers,
         heads=heads,
-        reader=name_of_reader(model.pool),
-        others=_other_tokens(model),
-        tokens=class_token + registers,
-        methods=[text for _, text in methods],
-        scores=[faithfulness.get(name) for name, _ in methods],
-        palette=[to_hex(color) for color in colormaps[COLORS].resampled(64)(range(64))],
+        query_name=query_name(model.pool),
+        other_tokens=_describe_other_tokens(model),
+        prefix_tokens=class_token + registers,
+        map_names=[text for _, text in maps],
+        scores=[faithfulness.get(method) for method, _ in maps],
+        palette=[to_hex(color) for color in colormaps[COLORMAP](np.linspace(0, 1, PALETTE_SIZE))],
         alpha=ALPHA,
-        images=images,
+        images=_encode_images(arrays, model, normalized),
     )
 
 
-def pack(numbers: np.ndarray) -> str:
-    """Shares from 0 to 1 in 16 bits each, exact to 0.001 %, as text."""
-    steps = np.rint(np.clip(numbers, 0, 1) * STEPS).astype("<u2")
-    return base64.b64encode(steps.tobytes()).decode("ascii")
+def encode_uint16(shares: np.ndarray) -> str:
+    """Encode shares from 0 to 1 as little-endian 16-bit integers in base64, exact to 0.001 %."""
+    integers = np.rint(np.clip(shares, 0, 1) * MAX_UINT16).astype("<u2")
+    return base64.b64encode(integers.tobytes()).decode("ascii")
 
 
-def _packed_size(numbers: np.ndarray) -> int:
-    return 4 * -(-2 * numbers.size // 3)
+def _encoded_size(shares: np.ndarray) -> int:
+    return 4 * -(-2 * shares.size // 3)
 
 
-def _with_both_classes(explained: Explained) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """Methods as pairs of name and text, and their maps [K, B, N], each a share of its sum.
+def _encode_images(
+    arrays: AttentionArrays, model: ModelSettings, maps: np.ndarray
+) -> list[ExplorerImage]:
+    """Encode images until the page has no more room; `maps` is [K, B, N]."""
+    patches = maps.shape[-1]
+    classified = patch_attention(arrays.attention, patches, model.pool)  # [L, B, H, N]
+    images: list[ExplorerImage] = []
+    budget, token_budget = MAX_IMAGE_CHARACTERS, MAX_TOKEN_ATTENTION_CHARACTERS
+    for number, probabilities in enumerate(arrays.probabilities):
+        # The size is compared before encoding: with small patches, the attention of all tokens
+        # takes a hundred times the room of the page.
+        token_attention = arrays.attention[:, number, :, :, -patches:]
+        fits = _encoded_size(token_attention) <= token_budget
+        image = ExplorerImage(
+            index=int(arrays.indices[number]),
+            label=int(arrays.labels[number]),
+            predicted=int(probabilities.argmax()),
+            confidence=round(float(probabilities.max()), 4),
+            picture=image_url(arrays.images[number]),
+            classified_attention=encode_uint16(classified[:, number]),
+            maps=encode_uint16(maps[:, number]),
+            token_attention=encode_uint16(token_attention) if fits else "",
+        )
+        budget -= len(image.picture) + len(image.classified_attention) + len(image.maps)
+        if budget < 0:
+            break
+        token_budget -= len(image.token_attention)
+        images.append(image)
+    return images
 
-    A method that speaks for a class comes twice, for the predicted and for the true class.
+
+def _list_maps(arrays: AttentionArrays) -> tuple[list[tuple[str, str]], np.ndarray]:
+    """Return the method and the name of each map, and the maps [K, B, N], which sum to 1.
+
+    A method that depends on the class has two maps, for the predicted and for the true class.
     """
     names: list[tuple[str, str]] = []
     maps = []
-    for name, predicted, actual in zip(
-        explained.methods.tolist(), explained.maps, explained.maps_true, strict=True
+    for method, predicted, actual in zip(
+        arrays.methods.tolist(), arrays.maps, arrays.maps_true, strict=True
     ):
-        text = name.replace("_", " ")
+        text = method.replace("_", " ")
         if np.array_equal(predicted, actual):
-            names.append((name, text))
+            names.append((method, text))
             maps.append(predicted)
         else:
             names += [
-                (name, f"{text} for the predicted class"),
-                (name, f"{text} for the true class"),
+                (method, f"{text} for the predicted class"),
+                (method, f"{text} for the true class"),
             ]
             maps += [predicted, actual]
-    return names, shares(np.stack(maps))
+    return names, normalize_maps(np.stack(maps))
 
 
-def _other_tokens(model: ModelSettings) -> str:
+def _describe_other_tokens(model: ModelSettings) -> str:
+    """Return the tokens that are not patches in words, or an empty text if there are none."""
     parts = ["the class token"] if model.pool == "cls" else []
     if model.registers:
         parts.append("1 register" if model.registers == 1 else f"{model.registers} registers")

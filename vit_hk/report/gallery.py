@@ -1,4 +1,4 @@
-"""The figures of other stages, embedded, with what they show in words."""
+"""The figures that the page embeds, each with a title and a caption."""
 
 import dataclasses
 from pathlib import Path
@@ -6,75 +6,90 @@ from pathlib import Path
 from vit_hk.report.pictures import data_url
 from vit_hk.report.reading import read_png
 
-MOST_SHOWN = 1_300_000  # characters of all figures
+MAX_CHARACTERS = 1_300_000  # of the data URLs of all figures
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
-    """A figure: where it lies, the stage that draws it, its heading, and what it shows."""
+class GalleryFigure:
+    """A figure: the stage that draws it, the name of its file, its title and its caption."""
 
-    path: Path
     stage: str
+    name: str
     title: str
     caption: str
 
 
-FIGURES = (
-    Figure(
-        Path("results/faithfulness.png"), "evaluate", "Which map names what counts",
-        "Probability of the predicted class while patches are taken away or put back in the order "
-        "of each map.",
+GALLERY = (
+    GalleryFigure(
+        "report", "faithfulness.png", "Faithfulness of attribution maps",
+        "Probability of the predicted class while patches are deleted from the image, or inserted "
+        "into it, in the order of each map.",
     ),
-    Figure(
-        Path("results/attention/class_maps.png"), "attention", "Rollout and relevance",
-        "What could have reached the classified token, and which patches speak for the predicted "
-        "and for the true class.",
+    GalleryFigure(
+        "attention", "class_maps.png", "Rollout and relevance",
+        "Rollout shows from which patches information can reach the classified token, whatever "
+        "the class. Relevance attributes the predicted class, and the true class, to patches.",
     ),
-    Figure(
-        Path("results/attention/right_wrong.png"), "attention", "Mistakes beside the recognized",
-        "Relevance of mistakes between the surest images of both classes.",
+    GalleryFigure(
+        "attention", "right_wrong.png", "Relevance in mistakes",
+        "Each mistake between correctly classified images of its true and of its predicted class, "
+        "with the relevance for a class.",
     ),
-    Figure(
-        Path("results/attention/any_patch.png"), "attention", "From any patch to any patch",
-        "Where each patch of the first image looks, in the last layer in which it counts.",
+    GalleryFigure(
+        "attention", "any_patch.png", "Attention between patches",
+        "Attention of each patch of the first image to all patches, in the last layer in which "
+        "patch queries affect the prediction.",
     ),
-    Figure(
-        Path("results/attention/distance.png"), "attention", "How far heads look",
-        "Mean distance between a patch and those it looks at, in pixels, for each layer and head.",
+    GalleryFigure(
+        "attention", "distance.png", "Attention distance of the heads",
+        "Mean distance in pixels between a query patch and the patches it attends to, for each "
+        "layer and head.",
     ),
-    Figure(
-        Path("results/attention/entropy.png"), "attention", "How spread out heads are",
-        "Entropy of the attention in nats, for each layer and head.",
+    GalleryFigure(
+        "attention", "entropy.png", "Attention entropy of the heads",
+        "Entropy of the attention in nats, for each layer and head: 0 if all attention goes to one "
+        "token, largest if it is uniform.",
     ),
-    Figure(
-        Path("results/attention/token_shares.png"), "attention", "What heads look at",
-        "How attention divides between the kinds of tokens, layer by layer.",
+    GalleryFigure(
+        "attention", "token_shares.png", "Attention by kind of token",
+        "Attention to the class token, to registers and to patches, layer by layer.",
     ),
-    Figure(
-        Path("results/attention/positions.png"), "attention", "Positional embeddings",
-        "Cosine similarity of each position with all others.",
+    GalleryFigure(
+        "attention", "positions.png", "Positional embeddings",
+        "Cosine similarity between the embedding of each position and those of all positions.",
     ),
-    Figure(
-        Path("results/attention/filters.png"), "attention", "Filters of the patch embedding",
-        "The main directions in which they differ; of a convolutional stem, its first kernels.",
+    GalleryFigure(
+        "attention", "filters.png", "Filters of the patch embedding",
+        "Principal components of the filters; with a convolutional stem, the kernels of its first "
+        "convolution.",
     ),
-    Figure(
-        Path("results/snapshots.png"), "train", "While the model learns",
-        "The last layer's attention on the same validation images after some epochs.",
+    GalleryFigure(
+        "report", "snapshots.png", "Attention during training",
+        "The last layer's attention on the same validation images after several epochs.",
     ),
 )  # fmt: skip
 
 
-def read_figures() -> list[tuple[Figure, str]]:
-    """Each figure with its address; an empty one for those that the page has no room for.
+def read_gallery(attention: Path, figures: Path) -> list[tuple[GalleryFigure, Path, str]]:
+    """Read the figures of the gallery.
+
+    Args:
+      attention: the folder into which the stage `attention` draws.
+      figures: the folder into which the stage `report` draws.
+
+    Returns:
+      Each figure with its path and its data URL; the URL is empty where it would make the page
+      too large.
 
     Raises:
       UserError: a figure is missing or damaged.
     """
-    figures, room = [], MOST_SHOWN
-    for figure in FIGURES:
-        address = data_url(read_png(figure.path, figure.stage))
-        fits = len(address) <= room
-        room -= len(address) if fits else 0
-        figures.append((figure, address if fits else ""))
-    return figures
+    folders = {"attention": attention, "report": figures}
+    gallery, budget = [], MAX_CHARACTERS
+    for figure in GALLERY:
+        path = folders[figure.stage] / figure.name
+        url = data_url(read_png(path, figure.stage))
+        fits = len(url) <= budget
+        budget -= len(url) if fits else 0
+        gallery.append((figure, path, url if fits else ""))
+    return gallery

@@ -1,28 +1,30 @@
-"""results/history.csv, as a table and as charts."""
+"""The history of the training, as a table and as charts."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from vit_hk.report.curves import Chart, draw_chart
+from vit_hk.report.charts import Chart, make_chart
 from vit_hk.report.reading import read_table
 
 
 def read_history(path: Path) -> pd.DataFrame:
-    """A row an epoch.
+    """Read the history, one row for each epoch.
 
     Raises:
       UserError: the file is missing or damaged.
     """
     losses = ["train_loss", "validation_loss"]
-    return read_table(path, "train", [], ["epoch", *losses, "validation_accuracy"])
+    numbers = ["epoch", *losses, "validation_accuracy", "learning_rate"]
+    return read_table(path, "train", [], numbers)
 
 
-def draw_history(history: pd.DataFrame) -> list[Chart]:
-    """Loss and validation accuracy over the epochs."""
+def make_charts(history: pd.DataFrame) -> list[Chart]:
+    """Lay out charts of the losses and of the validation accuracy."""
+    epochs = history["epoch"]
     losses = {"training": history["train_loss"], "validation": history["validation_loss"]}
     accuracy = {"validation": 100 * history["validation_accuracy"]}
     return [
-        draw_chart("Loss", "cross-entropy (nats)", history["epoch"], losses),
-        draw_chart("Validation accuracy", "right predictions (%)", history["epoch"], accuracy, 100),
+        make_chart("Loss", "cross-entropy (nats)", epochs, losses),
+        make_chart("Validation accuracy", "accuracy (%)", epochs, accuracy, max_y=100),
     ]

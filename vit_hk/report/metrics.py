@@ -1,18 +1,18 @@
-"""results/metrics.json as the report shows it."""
+"""The metrics of the stage `evaluate` that the page shows."""
 
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vit_hk.report.reading import read_json, readable
+from vit_hk.report.reading import read_json, user_error_if_damaged
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 
 
 class Summary(BaseModel):
-    """Of one split; see `evaluation.summarize`."""
+    """The metrics of one split, as `vit_hk.metrics.summarize` computes them."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -22,14 +22,14 @@ class Summary(BaseModel):
 
 
 class TestSummary(Summary):
-    """Of the test images."""
+    """The metrics of the test images."""
 
     error_count: Count
     calibration_error: Share
 
 
 class Metrics(BaseModel):
-    """Headline figures; `faithfulness` has a score for each order of patches."""
+    """The metrics of a run; `faithfulness` maps each order of patches to its score."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -39,16 +39,16 @@ class Metrics(BaseModel):
 
 
 def read_metrics(path: Path) -> Metrics:
-    """Read and check the file.
+    """Read the metrics and check that none is missing or out of range.
 
     Raises:
-      UserError: it is missing or damaged, or lacks a figure.
+      UserError: the file is missing or damaged, or lacks a metric.
     """
     tree = read_json(path, "evaluate")
-    with readable(path, "evaluate"):
+    with user_error_if_damaged(path, "evaluate"):
         try:
             return Metrics.model_validate(tree)
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             key = ".".join(str(part) for part in problem["loc"])
-            raise ValueError(f"{key or 'all of it'}: {problem['msg']}") from None
+            raise ValueError(f"{key or 'the whole file'}: {problem['msg']}") from None

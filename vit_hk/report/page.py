@@ -1,18 +1,16 @@
-"""The template, filled."""
+"""The HTML page, rendered from its template."""
 
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-LONGEST_NAME = 40  # characters
-
 
 def render_page(**content: Any) -> str:
-    """The page as HTML; all text from outside is escaped.
+    """Render report.html; all text from outside of the template is escaped.
 
     Args:
-      **content: the variables of report.html.
+      **content: the variables of the template.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -23,8 +21,3 @@ def render_page(**content: Any) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template("report.html").render(**content)
-
-
-def shorten(name: str) -> str:
-    """A name that fits into a heading."""
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"

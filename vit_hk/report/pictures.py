@@ -1,4 +1,4 @@
-"""Pictures inside of the page."""
+"""Pictures as data URLs, which the page embeds."""
 
 import base64
 import io
@@ -6,18 +6,18 @@ import io
 import numpy as np
 from PIL import Image
 
-from vit_hk.figures.images import displayable
+from vit_hk.figures.images import to_rgb
 
 
 def data_url(png: bytes) -> str:
-    """A PNG as the address of an image."""
+    """Return the data URL of a PNG file."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def image_url(image: np.ndarray) -> str:
-    """An image uint8 [height, width, channels] as the address of an image, pixel for pixel."""
-    pixels = displayable(image)
-    grey = (pixels == pixels[..., :1]).all()
+    """Return the data URL of an image, uint8 [height, width, channels], pixel for pixel."""
+    pixels = to_rgb(image)
+    is_grey = (pixels == pixels[..., :1]).all()
     buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if grey else pixels).save(buffer, "PNG", optimize=True)
+    Image.fromarray(pixels[..., 0] if is_grey else pixels).save(buffer, "PNG", optimize=True)
     return data_url(buffer.getvalue())

@@ -1,4 +1,4 @@
-"""Results of other stages as the report reads them: a missing or damaged one is said in a line."""
+"""Readers of the result files of other stages, with errors that name the stage to run."""
 
 import json
 import zipfile
@@ -11,43 +11,40 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vit_hk.errors import UserError
+from vit_hk.errors import UserError, check_file_exists, in_one_line
 
-PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @contextmanager
-def readable(path: Path, stage: str) -> Iterator[None]:
-    """Turn what goes wrong while `path` is read into one line.
+def user_error_if_damaged(path: Path, stage: str) -> Iterator[None]:
+    """Turn an error inside the block, which reads `path`, into a UserError.
 
     Raises:
-      UserError: the file is missing or damaged; names the stage that makes it.
+      UserError: the file is missing or damaged; the message names the stage that writes it.
     """
-    if not path.is_file():
-        found = "no file" if path.exists() else "not there"
-        raise UserError(f"{path} is {found}; make it with: dvc repro {stage}")
+    check_file_exists(path, stage)
     try:
         yield
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        problem = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path} is damaged ({problem}); "
-            f"make it anew with: dvc repro --force --single-item {stage}"
+            f"{path} is damaged ({in_one_line(error, 200)}); "
+            f"make it again with: dvc repro --force --single-item {stage}"
         ) from None
 
 
 def read_json(path: Path, stage: str) -> Any:
-    """What a JSON file holds."""
-    with readable(path, stage):
+    """Read a JSON file."""
+    with user_error_if_damaged(path, stage):
         return json.loads(path.read_text("utf-8"))
 
 
 def read_table(path: Path, stage: str, text: list[str], numbers: list[str]) -> pd.DataFrame:
-    """A CSV file with at least these columns and a row; numbers are finite.
+    """Read a CSV file and check that it has at least one row and these columns.
 
-    Text stays as it is: a class may be called NA or 007.
+    Text stays as it is, since a class may have the name NA or 007; numbers must be finite.
     """
-    with readable(path, stage):
+    with user_error_if_damaged(path, stage):
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         if missing := [name for name in (*text, *numbers) if name not in table]:
             raise ValueError(f"no column {missing[0]}")
@@ -56,26 +53,45 @@ def read_table(path: Path, stage: str, text: list[str], numbers: list[str]) -> p
         for name in numbers:
             table[name] = table[name].astype(float)
             if not np.isfinite(table[name]).all():
-                raise ValueError(f"{name} holds a number that is not finite")
+                raise ValueError(f"column {name} holds a number that is not finite")
         return table
 
 
 def read_arrays(path: Path, stage: str, names: list[str]) -> dict[str, np.ndarray]:
-    """Arrays of an NPZ file; nothing is unpickled."""
-    with readable(path, stage), np.load(path, allow_pickle=False) as file:
+    """Read arrays of an NPZ file without unpickling; floating-point numbers must be finite."""
+    with user_error_if_damaged(path, stage), np.load(path, allow_pickle=False) as file:
         if missing := [name for name in names if name not in file]:
             raise ValueError(f"no array {missing[0]}")
         arrays = {name: file[name] for name in names}
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise ValueError(f"{name} holds a number that is not finite")
+                raise ValueError(f"array {name} holds a number that is not finite")
         return arrays
 
 
+def check_array(name: str, array: np.ndarray, kinds: str, shape: tuple[int, ...]) -> None:
+    """Check the dtype and the shape of an array that was read.
+
+    Args:
+      name: name of the array, for the message.
+      array: the array.
+      kinds: allowed values of `dtype.kind`, for example "iu" for integers.
+      shape: the shape that settings and data imply.
+
+    Raises:
+      ValueError: the dtype or the shape is another one.
+    """
+    if array.dtype.kind not in kinds or array.shape != shape:
+        raise ValueError(
+            f"array {name} is {array.dtype} {list(array.shape)}; "
+            f"settings and data imply shape {list(shape)}"
+        )
+
+
 def read_png(path: Path, stage: str) -> bytes:
-    """The bytes of a PNG file."""
-    with readable(path, stage):
+    """Read the bytes of a PNG file."""
+    with user_error_if_damaged(path, stage):
         content = path.read_bytes()
-        if not content.startswith(PNG_START):
+        if not content.startswith(PNG_SIGNATURE):
             raise ValueError("not a PNG")
         return content

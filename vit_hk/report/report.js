@@ -1,221 +1,230 @@
 "use strict";
 (() => {
-  const READER = -1; // instead of a token: the one that is classified, or the mean of all patches
-  const ATTENTION = -1; // instead of a method: the attention of one layer
-  const MEAN = -1; // instead of a head: the mean of all
-  const MOST_TILES = 400; // of the sheet; more could not be told apart
+  const CLASSIFIED = -1; // as a query: the classified token, or the mean over all patches
+  const ATTENTION = -1; // as a map: the attention of one layer
+  const MEAN = -1; // as a head: the mean over heads
+  const MAX_SHEET_TILES = 400; // with more layers and heads, tiles are too small to distinguish
   const data = JSON.parse(document.getElementById("explorer-data").textContent);
   const element = (id) => document.getElementById(id);
   const patchCount = data.rows * data.columns;
-  const tokenCount = data.tokens.length + patchCount;
+  const prefixCount = data.prefix_tokens.length; // tokens before the patches
+  const tokenCount = prefixCount + patchCount;
   const state = {
     image: 0, map: ATTENTION, layer: data.layers - 1, head: MEAN,
-    token: READER, // that looks
-    kept: false, // it stays when the pointer moves on
-    pointed: null, // patch below the pointer or with the focus
+    query: CLASSIFIED, // token whose attention is shown
+    pinned: false, // whether the query stays when the pointer or the focus moves
+    activePatch: null, // patch under the pointer or with the focus
   };
   const cells = [];
-  const unpacked = new Map(); // image -> numbers
+  const decodedImages = new Map(); // by number of the image
 
-  function unpack(text) {
-    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  function decode(text) {
+    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
     const view = new DataView(bytes.buffer);
     return Float64Array.from({ length: bytes.length / 2 }, (_, n) => view.getUint16(2 * n, true) / 65535);
   }
 
-  function numbers() {
-    if (!unpacked.has(state.image)) {
-      const { reader, methods, views } = data.images[state.image];
-      unpacked.set(state.image, { reader: unpack(reader), methods: unpack(methods), views: unpack(views) });
+  function currentArrays() {
+    if (!decodedImages.has(state.image)) {
+      const image = data.images[state.image];
+      decodedImages.set(state.image, {
+        classifiedAttention: decode(image.classified_attention),
+        maps: decode(image.maps),
+        tokenAttention: decode(image.token_attention),
+      });
     }
-    return unpacked.get(state.image);
+    return decodedImages.get(state.image);
   }
 
-  const part = (all, place) => all.subarray(place * patchCount, (place + 1) * patchCount);
+  const patchesAt = (array, index) => array.subarray(index * patchCount, (index + 1) * patchCount);
 
-  function ofHead(layer, head) {
-    const place = layer * data.heads + head;
-    return state.token === READER
-      ? part(numbers().reader, place)
-      : part(numbers().views, place * tokenCount + state.token);
+  function headAttention(layer, head) {
+    const index = layer * data.heads + head;
+    return state.query === CLASSIFIED
+      ? patchesAt(currentArrays().classifiedAttention, index)
+      : patchesAt(currentArrays().tokenAttention, index * tokenCount + state.query);
   }
 
-  function ofLayer(layer, head) {
-    if (head !== MEAN) return ofHead(layer, head);
+  function layerAttention(layer, head) {
+    if (head !== MEAN) return headAttention(layer, head);
     const mean = new Float64Array(patchCount);
     for (let each = 0; each < data.heads; each++) {
-      ofHead(layer, each).forEach((share, patch) => { mean[patch] += share / data.heads; });
+      headAttention(layer, each).forEach((weight, patch) => { mean[patch] += weight / data.heads; });
     }
     return mean;
   }
 
-  function largestOf(parts) {
-    return parts.reduce((most, shares) => shares.reduce((a, b) => Math.max(a, b), most), 0);
+  function maxOf(arrays) {
+    return arrays.reduce((max, array) => array.reduce((a, b) => Math.max(a, b), max), 0);
   }
 
-  // Of all layers and heads, or of all methods: the scale of the figures.
-  function largestOfAll() {
-    if (state.map !== ATTENTION) return largestOf([numbers().methods]);
-    const parts = [];
+  // Over all layers and heads, or over all maps: the scale of the PNG files.
+  function maxOfAll() {
+    if (state.map !== ATTENTION) return maxOf([currentArrays().maps]);
+    const arrays = [];
     for (let layer = 0; layer < data.layers; layer++) {
-      for (let head = 0; head < data.heads; head++) parts.push(ofHead(layer, head));
+      for (let head = 0; head < data.heads; head++) arrays.push(headAttention(layer, head));
     }
-    return largestOf(parts);
+    return maxOf(arrays);
   }
 
-  function color(share, most) {
-    const place = most > 0 ? Math.min(1, share / most) : 0;
-    return data.palette[Math.round(place * (data.palette.length - 1))];
+  function color(weight, max) {
+    const share = max > 0 ? Math.min(1, weight / max) : 0;
+    return data.palette[Math.round(share * (data.palette.length - 1))];
   }
 
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
-  const place = (patch) => `row ${Math.floor(patch / data.columns) + 1}, column ${(patch % data.columns) + 1}`;
+  const patchName = (patch) => `row ${Math.floor(patch / data.columns) + 1}, column ${(patch % data.columns) + 1}`;
 
-  function nameOf(token) {
-    if (token === READER) return data.reader;
-    return data.tokens[token] ?? `the patch in ${place(token - data.tokens.length)}`;
+  function tokenName(token) {
+    if (token === CLASSIFIED) return data.query_name;
+    return data.prefix_tokens[token] ?? `the patch in ${patchName(token - prefixCount)}`;
   }
 
-  function describe(shares) {
+  function describe(weights) {
     if (state.map !== ATTENTION) {
       const score = data.scores[state.map];
-      return `Map of all layers: ${data.methods[state.map]}.` + (score === null ? "" :
-        ` Faithfulness of its order of patches on test images: ${score.toFixed(2)} (1 at most, a random order has about 0).`);
+      return `Map over all layers: ${data.map_names[state.map]}.` + (score === null ? "" :
+        ` Faithfulness of the method on test images: ${score.toFixed(2)} (maximum 1; about 0 for a random order of patches).`);
     }
-    const head = state.head === MEAN ? "mean of the heads" : `head ${state.head + 1}`;
-    const rest = Math.max(0, 1 - shares.reduce((sum, share) => sum + share, 0));
-    return `Layer ${state.layer + 1}, ${head}: where ${nameOf(state.token)} looks${state.kept ? " (kept)" : ""}.` +
-      (data.others ? ` ${percent(rest)} of its attention goes to ${data.others}.` : "");
+    const head = state.head === MEAN ? "mean over heads" : `head ${state.head + 1}`;
+    const rest = Math.max(0, 1 - weights.reduce((sum, weight) => sum + weight, 0));
+    return `Layer ${state.layer + 1}, ${head}: attention of ${tokenName(state.query)}${state.pinned ? " (pinned)" : ""}.` +
+      (data.other_tokens ? ` ${percent(rest)} of it goes to ${data.other_tokens}.` : "");
   }
 
-  function pointOut(shares) {
-    if (state.pointed !== null) return `${place(state.pointed)}: ${percent(shares[state.pointed])}`;
-    const patch = shares.indexOf(largestOf([shares]));
-    return `most in ${place(patch)}: ${percent(shares[patch])}`;
+  function describePatch(weights) {
+    if (state.activePatch !== null) return `${patchName(state.activePatch)}: ${percent(weights[state.activePatch])}`;
+    const patch = weights.indexOf(maxOf([weights]));
+    return `maximum in ${patchName(patch)}: ${percent(weights[patch])}`;
   }
 
-  function drawPatches(shares, most) {
-    const looking = state.map === ATTENTION ? state.token - data.tokens.length : -1;
+  function drawPatches(weights, max) {
+    const queryPatch = state.map === ATTENTION ? state.query - prefixCount : -1;
     cells.forEach((cell, patch) => {
-      cell.style.backgroundColor = color(shares[patch], most) +
+      cell.style.backgroundColor = color(weights[patch], max) +
         Math.round(255 * data.alpha).toString(16);
-      cell.setAttribute("aria-label", `${place(patch)}: ${percent(shares[patch])}`);
-      cell.classList.toggle("looks", patch === looking);
-      cell.setAttribute("aria-selected", String(state.kept && patch === looking));
+      cell.setAttribute("aria-label", `${patchName(patch)}: ${percent(weights[patch])}`);
+      cell.classList.toggle("query", patch === queryPatch);
+      cell.setAttribute("aria-selected", String(state.pinned && patch === queryPatch));
     });
   }
 
-  function drawSheet(most) {
+  function drawSheet(max) {
     const figure = element("sheet-figure");
-    figure.hidden = state.map !== ATTENTION || data.layers * data.heads > MOST_TILES;
+    figure.hidden = state.map !== ATTENTION || data.layers * data.heads > MAX_SHEET_TILES;
     if (figure.hidden) return;
     const canvas = element("sheet");
     const size = Math.max(1, Math.floor(56 / Math.max(data.rows, data.columns))); // pixels of a patch
-    const [wide, tall] = [data.columns * size + 4, data.rows * size + 4];
-    canvas.width = data.heads * wide;
-    canvas.height = data.layers * tall;
+    const [width, height] = [data.columns * size + 4, data.rows * size + 4]; // of a tile
+    canvas.width = data.heads * width;
+    canvas.height = data.layers * height;
     canvas.style.width = `min(100%, ${(32 * canvas.width) / canvas.height}rem)`;
-    element("sheet-end").textContent = percent(most);
+    element("sheet-max").textContent = percent(max);
     const context = canvas.getContext("2d");
     for (let layer = 0; layer < data.layers; layer++) {
       for (let head = 0; head < data.heads; head++) {
         if (layer === state.layer && (state.head === MEAN || head === state.head)) {
           context.fillStyle = "#de8f05";
-          context.fillRect(head * wide, layer * tall, wide, tall);
+          context.fillRect(head * width, layer * height, width, height);
         }
-        ofHead(layer, head).forEach((share, patch) => {
-          context.fillStyle = color(share, most);
+        headAttention(layer, head).forEach((weight, patch) => {
+          context.fillStyle = color(weight, max);
           context.fillRect(
-            head * wide + 2 + (patch % data.columns) * size,
-            layer * tall + 2 + Math.floor(patch / data.columns) * size, size, size);
+            head * width + 2 + (patch % data.columns) * size,
+            layer * height + 2 + Math.floor(patch / data.columns) * size, size, size);
         });
       }
     }
   }
 
-  function fillTable(shares) {
+  function fillTable(weights) {
     if (!element("numbers-details").open) return;
     const header = (text, scope) => Object.assign(document.createElement("th"), { textContent: text, scope });
-    const top = document.createElement("tr");
-    top.append(document.createElement("td"));
-    for (let column = 1; column <= data.columns; column++) top.append(header(column, "col"));
-    element("numbers").tHead.replaceChildren(top);
+    const head = document.createElement("tr");
+    head.append(document.createElement("td"));
+    for (let column = 1; column <= data.columns; column++) head.append(header(column, "col"));
+    element("numbers").tHead.replaceChildren(head);
     const rows = Array.from({ length: data.rows }, (_, row) => {
       const line = document.createElement("tr");
       line.append(header(row + 1, "row"));
-      for (const share of shares.subarray(row * data.columns, (row + 1) * data.columns)) {
-        line.insertCell().textContent = (100 * share).toFixed(1);
+      for (const weight of weights.subarray(row * data.columns, (row + 1) * data.columns)) {
+        line.insertCell().textContent = (100 * weight).toFixed(1);
       }
       return line;
     });
     element("numbers").tBodies[0].replaceChildren(...rows);
   }
 
-  function draw() {
-    const shares = state.map === ATTENTION
-      ? ofLayer(state.layer, state.head) : part(numbers().methods, state.map);
-    const mostOfAll = largestOfAll();
-    const most = element("scale").value === "all" ? mostOfAll : largestOf([shares]);
-    drawPatches(shares, most);
-    drawSheet(mostOfAll);
-    fillTable(shares);
-    element("who").textContent = describe(shares);
-    element("value").textContent = pointOut(shares);
-    element("bar-end").textContent = percent(most);
-    element("bar-unit").textContent = state.map === ATTENTION
-      ? `share of the attention of ${nameOf(state.token)}` : "share of the map's sum";
-    element("map").value = state.map; // a browser may have kept another one over a reload
-    element("token").value = state.token;
+  function updateControls() {
+    element("map").value = state.map; // a browser may restore another value after a reload
+    element("query").value = state.query;
     element("layer").value = state.layer + 1;
     element("layer").setAttribute("aria-valuetext", `layer ${state.layer + 1} of ${data.layers}`);
     element("layer-text").textContent = `${state.layer + 1} of ${data.layers}`;
     element("head").value = state.head;
-    const inLayer = state.map === ATTENTION;
-    for (const id of ["layer", "head"]) element(id).disabled = !inLayer;
-    element("token").disabled = !(inLayer && data.images[state.image].views);
+    const oneLayer = state.map === ATTENTION;
+    for (const id of ["layer", "head"]) element(id).disabled = !oneLayer;
+    element("query").disabled = !(oneLayer && data.images[state.image].token_attention);
   }
 
-  function look(token, kept) {
-    if (!data.images[state.image].views || state.map !== ATTENTION) token = READER;
-    state.token = token;
-    state.kept = kept && token !== READER;
+  function draw() {
+    const weights = state.map === ATTENTION
+      ? layerAttention(state.layer, state.head) : patchesAt(currentArrays().maps, state.map);
+    const sheetMax = maxOfAll();
+    const max = element("scale").value === "all" ? sheetMax : maxOf([weights]);
+    drawPatches(weights, max);
+    drawSheet(sheetMax);
+    fillTable(weights);
+    element("description").textContent = describe(weights);
+    element("patch-value").textContent = describePatch(weights);
+    element("bar-max").textContent = percent(max);
+    element("bar-unit").textContent = state.map === ATTENTION
+      ? `attention weight (query: ${tokenName(state.query)})` : "share of the map's sum";
+    updateControls();
   }
 
-  // What the pointer or the focus is on looks, unless another token is kept.
-  function point(patch) {
-    state.pointed = patch;
-    if (!state.kept) look(patch === null ? READER : data.tokens.length + patch, false);
+  function selectQuery(token, pinned) {
+    if (!data.images[state.image].token_attention || state.map !== ATTENTION) token = CLASSIFIED;
+    state.query = token;
+    state.pinned = pinned && token !== CLASSIFIED;
+  }
+
+  // The patch under the pointer or with the focus is the query, unless another token is pinned.
+  function setActivePatch(patch) {
+    state.activePatch = patch;
+    if (!state.pinned) selectQuery(patch === null ? CLASSIFIED : prefixCount + patch, false);
     draw();
   }
 
-  function keep(patch) {
-    const token = data.tokens.length + patch;
-    const again = state.kept && state.token === token;
-    look(again ? READER : token, !again);
+  function togglePin(patch) {
+    const token = prefixCount + patch;
+    const unpin = state.pinned && state.query === token;
+    selectQuery(unpin ? CLASSIFIED : token, !unpin);
     draw();
   }
 
-  function chooseImage(image) {
+  function selectImage(image) {
     state.image = image;
-    look(READER, false);
+    selectQuery(CLASSIFIED, false);
     const { picture, index, label, predicted, confidence } = data.images[image];
     const names = document.querySelectorAll(".images label span");
     element("picture").src = picture;
     element("patches").style.backgroundImage = `url(${picture})`;
-    element("verdict").textContent = `Test image ${index}: ${names[image].textContent} ` +
-      `(${label === predicted ? "right" : "wrong"}, ${(100 * confidence).toFixed(0)} % sure)`;
+    element("prediction").textContent = `Test image ${index}: ${names[image].textContent} ` +
+      `(${label === predicted ? "correct" : "wrong"}, probability ${(100 * confidence).toFixed(0)} %)`;
     draw();
   }
 
-  function step(layers) {
+  function changeLayer(difference) {
     if (state.map !== ATTENTION) return;
-    state.layer = Math.min(data.layers - 1, Math.max(0, state.layer + layers));
+    state.layer = Math.min(data.layers - 1, Math.max(0, state.layer + difference));
     draw();
   }
 
-  function move(patch, key) {
+  function moveFocus(patch, key) {
     const column = patch % data.columns;
-    const to = {
+    const target = {
       ArrowLeft: column > 0 ? patch - 1 : patch,
       ArrowRight: column < data.columns - 1 ? patch + 1 : patch,
       ArrowUp: patch - data.columns,
@@ -223,20 +232,20 @@
       Home: patch - column,
       End: patch - column + data.columns - 1,
     }[key];
-    if (to === undefined) return false;
-    if (to >= 0 && to < patchCount) {
+    if (target === undefined) return false;
+    if (target >= 0 && target < patchCount) {
       cells[patch].tabIndex = -1;
-      cells[to].tabIndex = 0;
-      cells[to].focus();
+      cells[target].tabIndex = 0;
+      cells[target].focus();
     }
     return true;
   }
 
-  function press(event, patch) {
-    if (event.key === "PageUp") step(-1);
-    else if (event.key === "PageDown") step(1);
-    else if (event.key === "Escape") { look(READER, false); draw(); }
-    else if (!move(patch, event.key)) return;
+  function handleKey(event, patch) {
+    if (event.key === "PageUp") changeLayer(-1);
+    else if (event.key === "PageDown") changeLayer(1);
+    else if (event.key === "Escape") { selectQuery(CLASSIFIED, false); draw(); }
+    else if (!moveFocus(patch, event.key)) return;
     event.preventDefault();
   }
 
@@ -252,34 +261,34 @@
         cell.type = "button";
         cell.setAttribute("role", "gridcell");
         cell.tabIndex = patch === 0 ? 0 : -1;
-        cell.addEventListener("pointerenter", () => point(patch));
-        cell.addEventListener("focus", () => point(patch));
-        cell.addEventListener("blur", () => point(null));
-        cell.addEventListener("click", () => keep(patch));
-        cell.addEventListener("keydown", (event) => press(event, patch));
+        cell.addEventListener("pointerenter", () => setActivePatch(patch));
+        cell.addEventListener("focus", () => setActivePatch(patch));
+        cell.addEventListener("blur", () => setActivePatch(null));
+        cell.addEventListener("click", () => togglePin(patch));
+        cell.addEventListener("keydown", (event) => handleKey(event, patch));
         line.append(cell);
         cells.push(cell);
       }
       grid.append(line);
     }
-    grid.addEventListener("pointerleave", () => point(null));
+    grid.addEventListener("pointerleave", () => setActivePatch(null));
   }
 
-  function fillTokens() {
-    const option = (token) => new Option(nameOf(token), token);
-    element("token").append(option(READER));
+  function fillQueries() {
+    const option = (token) => new Option(tokenName(token), token);
+    element("query").append(option(CLASSIFIED));
     for (let token = 0; token < tokenCount; token++) {
-      if (nameOf(token) !== data.reader) element("token").append(option(token));
+      if (tokenName(token) !== data.query_name) element("query").append(option(token));
     }
   }
 
   makeCells();
-  fillTokens();
+  fillQueries();
   document.querySelectorAll("input[name=image]").forEach((input) =>
-    input.addEventListener("change", () => chooseImage(Number(input.value))));
+    input.addEventListener("change", () => selectImage(Number(input.value))));
   element("map").addEventListener("change", (event) => {
     state.map = Number(event.target.value);
-    look(READER, false);
+    selectQuery(CLASSIFIED, false);
     draw();
   });
   element("layer").addEventListener("input", (event) => {
@@ -290,8 +299,8 @@
     state.head = Number(event.target.value);
     draw();
   });
-  element("token").addEventListener("change", (event) => {
-    look(Number(event.target.value), true);
+  element("query").addEventListener("change", (event) => {
+    selectQuery(Number(event.target.value), true);
     draw();
   });
   element("scale").addEventListener("change", draw);
@@ -302,5 +311,5 @@
     draw();
   });
   element("numbers-details").addEventListener("toggle", draw);
-  chooseImage(Number(document.querySelector("input[name=image]:checked").value));
+  selectImage(Number(document.querySelector("input[name=image]:checked").value));
 })();

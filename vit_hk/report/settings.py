@@ -1,48 +1,48 @@
-"""The settings of a run beside those that the project is shipped with."""
+"""The settings of a run beside the default settings."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from vit_hk.params import Params, load_params
+from vit_hk.params import Params
 
-SHIPPED = Path(__file__).with_name("shipped_params.yaml")  # a test holds it equal to params.yaml
-# Where files lie and what to do without a network changes no result; the page names the source.
+# The location of raw files and the choice for a machine without a network do not change results;
+# the page names the source of the data instead.
 NOT_SHOWN = ("data.root", "data.offline")
 
 
 class Setting(NamedTuple):
-    """A knob, its value in this run, and the one it is shipped with."""
+    """A key of params.yaml, its value in this run, and its default value."""
 
     key: str
     value: str
-    shipped: str
+    default: str
 
     @property
     def changed(self) -> bool:
-        """Whether the run differs from what is shipped."""
-        return self.value != self.shipped
+        """Whether the value differs from the default."""
+        return self.value != self.default
 
 
-def compare_with_shipped(params: Params) -> list[Setting]:
-    """All settings that bear on results, in the order of params.yaml."""
-    shipped = _leaves(load_params(SHIPPED).model_dump())
+def compare_with_defaults(params: Params, defaults: Params) -> list[Setting]:
+    """List all settings that affect results, in the order of params.yaml."""
+    default_values = _flatten(defaults.model_dump())
     return [
-        Setting(key, _write(value), _write(shipped[key]))
-        for key, value in _leaves(params.model_dump()).items()
+        Setting(key, _format(value), _format(default_values[key]))
+        for key, value in _flatten(params.model_dump()).items()
         if key not in NOT_SHOWN
     ]
 
 
-def _leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested sections by their dotted keys."""
+    values: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, dict):
-            leaves |= _leaves(value, f"{prefix}{name}.")
+            values |= _flatten(value, f"{prefix}{name}.")
         else:
-            leaves[prefix + name] = value
-    return leaves
+            values[prefix + name] = value
+    return values
 
 
-def _write(value: Any) -> str:
-    """As params.yaml has it."""
+def _format(value: Any) -> str:
+    """Write a value as YAML does."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""The versions that results depend on."""
+"""The versions of Python and of the packages that results depend on."""
 
 import importlib.metadata
 import platform
@@ -7,6 +7,6 @@ PACKAGES = ("jax", "jaxlib", "dm-haiku", "optax", "numpy")
 
 
 def installed_versions() -> dict[str, str]:
-    """Python and the packages that train and explain; none of them is imported."""
+    """Return versions by name, from the metadata of packages, without importing them."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"Python": platform.python_version(), **versions}

@@ -1,1 +1,1 @@
-"""The training engine: augment, optimizer, step, loop."""
+"""Training: `train_step.py` is the update, `loop.py` the epochs, `resume.py` the saved state."""

@@ -1,4 +1,4 @@
-"""Random changes of training images, on the device, inside the compiled step."""
+"""Random augmentation of training images, on the device, inside the compiled step."""
 
 import jax
 import jax.numpy as jnp
@@ -8,37 +8,39 @@ from vit_hk.training.warp import random_warp
 
 
 def augment(key: jax.Array, images: jax.Array, settings: AugmentSettings) -> jax.Array:
-    """Move each image in its own way; never mirrored, as a mirrored digit is none.
+    """Translate, rotate, scale and distort each image with random parameters of its own.
+
+    Images are never mirrored, since a mirrored digit is none.
 
     Args:
       key: a JAX random key.
       images: uint8 [B, height, width, channels].
-      settings: which changes, and how large.
+      settings: which augmentations, and how strong.
 
     Returns:
-      Images of the same shape: uint8 where they are only shifted, else float32 in [0, 255].
+      Images of the same shape: uint8 where they are only translated, else float32 in [0, 255].
     """
     if settings.rotate or settings.scale or settings.elastic:
         return random_warp(key, images, settings)
     return random_shift(key, images, settings.shift)
 
 
-def random_shift(key: jax.Array, images: jax.Array, largest: int) -> jax.Array:
-    """Shift each image by its own whole number of pixels; black moves in at the edge.
+def random_shift(key: jax.Array, images: jax.Array, max_shift: int) -> jax.Array:
+    """Translate each image by a random whole number of pixels; black fills the edge.
 
     Args:
       key: a JAX random key.
       images: [B, height, width, channels], any dtype.
-      largest: rows and columns are drawn evenly from -largest … largest.
+      max_shift: rows and columns are drawn uniformly from -max_shift … max_shift.
 
     Returns:
       Images of the same shape and dtype.
     """
-    if not largest:
+    if not max_shift:
         return images
-    edge = (largest, largest)
+    edge = (max_shift, max_shift)
     padded = jnp.pad(images, ((0, 0), edge, edge, (0, 0)))
-    corners = jax.random.randint(key, (len(images), 2), 0, 2 * largest + 1)
+    corners = jax.random.randint(key, (len(images), 2), 0, 2 * max_shift + 1)
 
     def crop(image: jax.Array, corner: jax.Array) -> jax.Array:
         return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), images.shape[1:])

@@ -1,7 +1,7 @@
-"""Checkpoints that are written by Orbax and verified by checksums of our own.
+"""Checkpoints that are written by Orbax and verified by checksums.
 
-Orbax makes each checkpoint whole or not at all, but reads damaged numbers without a word.
-So a checkpoint counts only with a list of the SHA-256 of its files, written after it.
+Orbax writes each checkpoint completely or not at all, but reads damaged arrays without an error.
+So a checkpoint is valid only with a list of the SHA-256 of its files, written after it.
 """
 
 import dataclasses
@@ -22,78 +22,81 @@ from vit_hk.atomic import replacing
 from vit_hk.errors import UserError
 from vit_hk.training.progress import Epoch, Progress, Snapshot
 
-KEPT = 2  # the one before the newest is there if the newest is damaged
+MAX_TO_KEEP = 2  # the one before the newest serves if the newest is damaged
 CHECKSUMS = ".sha256.json"
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs what it raises, with traceback
 
 
-def _tell_unless_orbax_has_ended(ignored: "sys.UnraisableHookArgs") -> None:
-    """Print an error that nobody could be told, as Python does.
+def _ignore_closed_event_loop(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Print an unraisable error as Python does, unless Orbax has closed its event loop.
 
-    When a write fails, Orbax closes its loop while other writes are still under way. These then
+    When a write fails, Orbax closes the loop while other writes are still running. These then
     fail as well, in a thread without a caller, beside the one error that says what is wrong.
     """
-    if str(ignored.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(ignored)
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
-sys.unraisablehook = _tell_unless_orbax_has_ended
+sys.unraisablehook = _ignore_closed_event_loop
 
 
 class Checkpoints:
     """The newest checkpoints of one training, in a folder of their own.
 
-    The checkpoint after step n is the folder `n`, its checksums are the file `n.sha256.json`.
+    The checkpoint after step n is the folder `n`; its checksums are the file `n.sha256.json`.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Remember the folder, which need not exist."""
+        """Store the folder, which need not exist."""
         self._folder = folder
         self._manager: ocp.CheckpointManager | None = None
 
     def save(self, progress: Progress) -> None:
-        """Write a checkpoint, then drop all but the newest two.
+        """Write a checkpoint, then delete all but the newest two.
 
         Raises:
           UserError: the file system refuses.
         """
         step = int(progress.state.step)
         try:
-            self._open().save(step, args=_to_save(progress))
-        except (OSError, ValueError, RuntimeError) as error:  # Orbax passes on what its parts raise
+            self._open().save(step, args=_save_args(progress))
+        except (OSError, ValueError, RuntimeError) as error:  # what Orbax passes on
             reason = " ".join(str(error).split())[:200]
             raise UserError(
                 f"{self._folder / str(step)} could not be written: {reason}; when that is "
                 "mended, go on from the checkpoint before with: dvc repro"
             ) from error
         with replacing(self._checksums(step)) as temporary:
-            temporary.write_text(json.dumps(_checksums_of(self._folder / str(step))), "utf-8")
+            temporary.write_text(json.dumps(_compute_checksums(self._folder / str(step))), "utf-8")
         for old in self._folder.glob(f"*{CHECKSUMS}"):
-            if not self._of(old).is_dir():
+            if not self._checkpoint(old).is_dir():
                 old.unlink()
 
     def newest(self, start: Progress) -> Progress:
-        """Read the newest checkpoint that is whole; `start`, if there never was one.
+        """Return the newest checkpoint that is intact, or `start` if there never was one.
 
-        A damaged one is named in a warning and passed over.
+        A damaged checkpoint is named in a warning and skipped.
 
         Args:
-          start: progress before the first step; tells the shapes.
+          start: progress before the first step, which has the shapes of the arrays.
 
         Raises:
           UserError: all checkpoints are damaged.
         """
-        self._drop_unfinished()
-        lists = sorted(self._folder.glob(f"*{CHECKSUMS}"), key=lambda path: -_step(path))
-        for path in lists:
-            problem = _damage(path, self._of(path))
+        self._delete_incomplete()
+        checksum_files = sorted(self._folder.glob(f"*{CHECKSUMS}"), key=lambda path: -_step(path))
+        for path in checksum_files:
+            problem = _find_damage(path, self._checkpoint(path))
             if not problem:
-                for newer in lists[: lists.index(path)]:
-                    self._remove(newer)
+                for newer in checksum_files[: checksum_files.index(path)]:
+                    self._delete(newer)
                 return self._read(_step(path), start)
-            print(f"warning: checkpoint {self._of(path)} is damaged: {problem}", file=sys.stderr)
-        if lists:
+            print(
+                f"warning: checkpoint {self._checkpoint(path)} is damaged: {problem}",
+                file=sys.stderr,
+            )
+        if checksum_files:
             raise UserError(
                 f"no checkpoint in {self._folder} can be read; start afresh with: "
                 f"rm -r '{self._folder}' && dvc repro"
@@ -103,7 +106,7 @@ class Checkpoints:
     def _open(self) -> ocp.CheckpointManager:
         if not self._manager:
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=KEPT, enable_async_checkpointing=False
+                max_to_keep=MAX_TO_KEEP, enable_async_checkpointing=False
             )
             self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
         return self._manager
@@ -111,39 +114,39 @@ class Checkpoints:
     def _read(self, step: int, start: Progress) -> Progress:
         manager = self._open()
         wanted = ocp_args.Composite(progress=ocp_args.JsonRestore())
-        told = manager.restore(step, args=wanted)["progress"]
+        metadata = manager.restore(step, args=wanted)["progress"]
         shapes = [
             {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in snapshot.items()}
-            for snapshot in told["snapshots"]
+            for snapshot in metadata["snapshots"]
         ]
-        like = {"state": jax.tree.leaves(start.state), "snapshots": shapes}
-        wanted = ocp_args.Composite(arrays=ocp_args.StandardRestore(like))
+        template = {"state": jax.tree.leaves(start.state), "snapshots": shapes}
+        wanted = ocp_args.Composite(arrays=ocp_args.StandardRestore(template))
         arrays = manager.restore(step, args=wanted)["arrays"]
         return Progress(
             state=jax.tree.unflatten(jax.tree.structure(start.state), arrays["state"]),
-            history=[Epoch(**row) for row in told["history"]],
+            history=[Epoch(**row) for row in metadata["history"]],
             snapshots=[
                 Snapshot(epoch, **{name: np.asarray(x) for name, x in snapshot.items()})
-                for epoch, snapshot in zip(told["epochs"], arrays["snapshots"], strict=True)
+                for epoch, snapshot in zip(metadata["epochs"], arrays["snapshots"], strict=True)
             ],
-            seconds=told["seconds"],
+            seconds=metadata["seconds"],
         )
 
-    def _drop_unfinished(self) -> None:
-        """Remove what a killed process was about to write: folders without checksums."""
+    def _delete_incomplete(self) -> None:
+        """Delete folders without checksums, which a killed process was writing."""
         for path in self._folder.glob("*"):
-            whole = path.name.isdigit() and self._checksums(int(path.name)).exists()
-            if path.is_dir() and not whole:
+            is_complete = path.name.isdigit() and self._checksums(int(path.name)).exists()
+            if path.is_dir() and not is_complete:
                 shutil.rmtree(path)
 
-    def _remove(self, checksums: Path) -> None:
+    def _delete(self, checksums: Path) -> None:
         checksums.unlink()
-        shutil.rmtree(self._of(checksums), ignore_errors=True)
+        shutil.rmtree(self._checkpoint(checksums), ignore_errors=True)
 
     def _checksums(self, step: int) -> Path:
         return self._folder / f"{step}{CHECKSUMS}"
 
-    def _of(self, checksums: Path) -> Path:
+    def _checkpoint(self, checksums: Path) -> Path:
         return self._folder / str(_step(checksums))
 
 
@@ -151,12 +154,12 @@ def _step(checksums: Path) -> int:
     return int(checksums.name.removesuffix(CHECKSUMS))
 
 
-def _to_save(progress: Progress) -> ocp_args.CheckpointArgs:
+def _save_args(progress: Progress) -> ocp_args.CheckpointArgs:
     snapshots = [
         {"attention": snapshot.attention, "probabilities": snapshot.probabilities}
         for snapshot in progress.snapshots
     ]
-    told = {
+    metadata = {
         "history": [dataclasses.asdict(epoch) for epoch in progress.history],
         "epochs": [snapshot.epoch for snapshot in progress.snapshots],
         "snapshots": [{name: list(x.shape) for name, x in some.items()} for some in snapshots],
@@ -164,11 +167,11 @@ def _to_save(progress: Progress) -> ocp_args.CheckpointArgs:
     }
     arrays: dict[str, Any] = {"state": jax.tree.leaves(progress.state), "snapshots": snapshots}
     return ocp_args.Composite(
-        progress=ocp_args.JsonSave(told), arrays=ocp_args.StandardSave(arrays)
+        progress=ocp_args.JsonSave(metadata), arrays=ocp_args.StandardSave(arrays)
     )
 
 
-def _checksums_of(folder: Path) -> dict[str, str]:
+def _compute_checksums(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -176,18 +179,18 @@ def _checksums_of(folder: Path) -> dict[str, str]:
     }
 
 
-def _damage(checksums: Path, folder: Path) -> str:
-    """What is wrong with a checkpoint, or nothing."""
+def _find_damage(checksums: Path, folder: Path) -> str:
+    """Describe what is wrong with a checkpoint, or return an empty string."""
     try:
-        wanted = json.loads(checksums.read_text("utf-8"))
-        found = _checksums_of(folder)
+        expected = json.loads(checksums.read_text("utf-8"))
+        found = _compute_checksums(folder)
     except (OSError, ValueError) as error:
         return f"{checksums.name} or a file of it cannot be read ({error})"
-    if wanted == found:
+    if expected == found:
         return ""
-    if not isinstance(wanted, dict):
+    if not isinstance(expected, dict):
         return f"{checksums.name} holds no checksums"
     differ = sorted(
-        name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
+        name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
     )
-    return f"{len(differ)} of its files are not as they were written, {differ[0]} for one"
+    return f"{len(differ)} of its files are not as they were written, {differ[0]} for example"

@@ -1,4 +1,4 @@
-"""Mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899): images of two, targets of two.
+"""Mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899): mixtures of two images and targets.
 
 As in the authors' own code, one share is drawn for all images of a batch.
 """
@@ -12,23 +12,23 @@ from vit_hk.params import AugmentSettings
 
 
 class Mixture(NamedTuple):
-    """What images are mixed with."""
+    """The partners that images are mixed with."""
 
-    labels: jax.Array  # int32 [B], of the partners
-    share: jax.Array  # float32 [], of each image itself, in [0, 1]
+    labels: jax.Array  # int32 [B], labels of the partners
+    share: jax.Array  # float32 [], share of each image itself, in [0, 1]
 
 
 def mix_images(
     key: jax.Array, images: jax.Array, partners: jax.Array, settings: AugmentSettings
 ) -> tuple[jax.Array, jax.Array]:
-    """Mix each image with its partner; where both ways are on, a coin decides for all of them.
+    """Mix each image with its partner; where both methods are on, one is drawn for the batch.
 
     Args:
       key: a JAX random key.
       images: [B, height, width, channels].
       partners: the same shape.
-      settings: `mixup` and `cutmix` are the parameter of Beta(α, α), of which the share of the
-        image itself is drawn; 0 = off. One of them is on.
+      settings: `mixup` and `cutmix` are the α of Beta(α, α), from which the share of the image
+        itself is drawn; 0 = off. At least one of them is on.
 
     Returns:
       Images of the same shape, and the share of the image itself in its mixture, in [0, 1].
@@ -45,7 +45,7 @@ def mix_images(
 
 
 def mix_targets(targets: jax.Array, partners: jax.Array, share: jax.Array) -> jax.Array:
-    """The targets float32 [B, C] of mixtures, from those of the images and of their partners."""
+    """Return the targets of mixtures, float32 [B, C], from those of the images and partners."""
     return share * targets + (1 - share) * partners
 
 
@@ -59,11 +59,11 @@ def _mixup(
 def _cutmix(
     key: jax.Array, images: jax.Array, partners: jax.Array, alpha: float
 ) -> tuple[jax.Array, jax.Array]:
-    """Put a rectangle of the partner into the image; the part outside the image is lost."""
+    """Replace a rectangle of the image by that of the partner; it is cut off at the border."""
     share_key, place_key = jax.random.split(key)
     _, height, width, _ = images.shape
-    side = jnp.sqrt(1 - _draw_share(share_key, alpha))  # as a part of the image's side
-    row, column = jax.random.uniform(place_key, (2,))  # of the middle
+    side = jnp.sqrt(1 - _draw_share(share_key, alpha))  # as a share of the image's side
+    row, column = jax.random.uniform(place_key, (2,))  # of the centre
     rows = jnp.abs((jnp.arange(height) + 0.5) / height - row) < side / 2
     columns = jnp.abs((jnp.arange(width) + 0.5) / width - column) < side / 2
     inside = rows[:, jnp.newaxis] & columns
@@ -71,6 +71,6 @@ def _cutmix(
 
 
 def _draw_share(key: jax.Array, alpha: float) -> jax.Array:
-    """Of Beta(α, α). In float32 a smaller α would draw what is no number; this draws 0 or 1."""
+    """Draw a share from Beta(α, α); in float32 an α below 1e-6 would give NaN instead of 0 or 1."""
     alpha = max(alpha, 1e-6)
     return jax.random.beta(key, alpha, alpha)

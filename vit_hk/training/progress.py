@@ -1,16 +1,16 @@
-"""How far a training has come: all that it needs to go on."""
+"""The progress of a training: all that a checkpoint holds."""
 
 import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 
-from vit_hk.training.step import TrainState
+from vit_hk.training.train_step import TrainState
 
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """A row of history.csv; losses in nats, the training loss with label smoothing."""
+    """A row of history.csv; losses are in nats, the training loss with label smoothing."""
 
     epoch: int
     train_loss: float
@@ -20,10 +20,10 @@ class Epoch:
 
 
 class Snapshot(NamedTuple):
-    """What a model at one point of its training makes of the same images."""
+    """Attention and predictions of a model at one point of its training, on fixed images."""
 
     epoch: int
-    attention: np.ndarray  # float32 [L, B, H, N], of the classified token to the patches
+    attention: np.ndarray  # float32 [L, B, H, N], from the classified token to the patches
     probabilities: np.ndarray  # float32 [B, C]
 
 
@@ -31,6 +31,6 @@ class Progress(NamedTuple):
     """A training after some of its steps."""
 
     state: TrainState
-    history: list[Epoch]  # of the epochs that are done
+    history: list[Epoch]  # of the finished epochs
     snapshots: list[Snapshot]
-    seconds: float  # spent on it so far, in this process and those before
+    seconds: float  # spent so far, in this process and earlier ones

@@ -1,0 +1,71 @@
+"""Half-written files of a DVC that was killed."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from project_clone import outputs
+
+REPAIR = ("python", "-m", "vit_hk.dvc.repair")
+
+
+def test_pipeline_ends_with_the_same_bytes_after_both_files_were_cut_off(clone):
+    expected, lock = outputs(clone.folder), clone.read("dvc.lock")
+    for length in (0, 8192):  # DVC writes in blocks of that size
+        (clone.folder / ".dvc/tmp/rwlock").write_text("")
+        (clone.folder / "dvc.lock").write_bytes(lock[:length])
+        clone.run("dvc", "repro", expect=255)
+        printed = clone.run(*REPAIR)
+        assert ".dvc/tmp/rwlock, which" in printed
+        assert "dvc.lock, which" in printed
+        assert "train" not in clone.repro()
+        assert outputs(clone.folder) == expected
+
+
+def test_complete_files_are_left_alone(clone):
+    rwlock = clone.folder / ".dvc/tmp/rwlock"
+    rwlock.write_text('{"write": {}, "read": {}}')
+    conflict = b"<<<<<<< one\n" + clone.read("dvc.lock")
+    (clone.folder / "dvc.lock").write_bytes(conflict)
+    assert clone.run(*REPAIR) == ""
+    assert rwlock.read_text() == '{"write": {}, "read": {}}'
+    assert clone.read("dvc.lock") == conflict
+
+
+@pytest.fixture
+def repair(tmp_path) -> Callable[[], object]:
+    """Return a function that repairs the files in tmp_path."""
+    return lambda: subprocess.run([sys.executable, *REPAIR[1:]], cwd=tmp_path, check=True)
+
+
+def test_fresh_clone_needs_no_repair(tmp_path, repair):
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
+    repair()
+    assert (tmp_path / "dvc.lock").read_text() == "schema: '2.0'\n"
+
+
+@pytest.mark.parametrize("file", ["rwlock", "lock"])
+def test_file_that_a_running_dvc_holds_is_left_alone(tmp_path, repair, file):
+    temporary = tmp_path / ".dvc/tmp"
+    temporary.mkdir(parents=True)
+    cut_off = {"rwlock": temporary / "rwlock", "lock": tmp_path / "dvc.lock"}[file]
+    cut_off.write_text("")
+    guard = temporary / {"rwlock": "rwlock.lock", "lock": "lock"}[file]
+    hold = (
+        "import sys, dvc.lock; lock = dvc.lock.Lock(sys.argv[1]); lock.lock(); "
+        "print(flush=True); input()"
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-c", hold, guard], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    running.stdout.readline()
+    try:
+        repair()
+        assert cut_off.exists()
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    repair()
+    assert not cut_off.exists()

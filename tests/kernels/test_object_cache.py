@@ -1,0 +1,69 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Prints each access to the object cache, then the result of a kernel.
+PROGRAM = """
+from vit_hk.runtime.devices import configure_jax
+configure_jax("cpu")
+from vit_hk.kernels import object_cache
+load, store = object_cache.load, object_cache.store
+object_cache.load = lambda name: print("load", bool(code := load(name))) or code
+object_cache.store = lambda name, code: print("store") or store(name, code)
+import numpy as np
+from vit_hk.kernels.linear import linear
+x = np.arange(6, dtype=np.float32).reshape(2, 3)
+print(np.asarray(linear(x, np.ones((3, 16), np.float32), np.ones(16, np.float32)))[:, 0])
+"""
+RESULT = "[ 4. 13.]\n"
+CACHE_MISS, CACHE_HIT = "load False\nstore\n" + RESULT, "load True\n" + RESULT
+
+
+@pytest.fixture
+def run_kernel(project, tmp_path, monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+
+    def run(**environment):
+        process = subprocess.run(
+            [sys.executable, "-c", PROGRAM], cwd=project, capture_output=True, text=True,
+            env=os.environ | {"DVC_ROOT": str(tmp_path)} | environment, check=True,
+        )  # fmt: skip
+        assert "Traceback" not in process.stderr  # JAX warns about its own cache
+        return process.stdout
+
+    return run
+
+
+def only_file(folder):
+    (file,) = folder.glob("*.kernel")
+    return file
+
+
+def test_another_process_does_not_compile_again(run_kernel, tmp_path):
+    assert run_kernel() == CACHE_MISS
+    assert run_kernel() == CACHE_HIT
+    assert only_file(tmp_path / ".scratch/compiled")
+
+
+def test_the_folder_is_that_of_the_jax_compilation_cache(run_kernel, tmp_path):
+    chosen = str(tmp_path / "chosen")
+    assert run_kernel(JAX_COMPILATION_CACHE_DIR=chosen) == CACHE_MISS
+    assert only_file(tmp_path / "chosen")
+
+
+def test_damaged_code_is_compiled_again(run_kernel, tmp_path):
+    run_kernel()
+    file = only_file(tmp_path / ".scratch/compiled")
+    content = file.read_bytes()
+    file.write_bytes(content[:500] + bytes([content[500] ^ 4]) + content[501:])
+    assert run_kernel() == CACHE_MISS
+    assert file.read_bytes() == content
+    file.write_bytes(content[:500])
+    assert run_kernel() == CACHE_MISS
+
+
+def test_an_unwritable_cache_does_not_stop_a_process(run_kernel, tmp_path):
+    (tmp_path / ".scratch").write_text("a file, not a folder")
+    assert run_kernel() == CACHE_MISS

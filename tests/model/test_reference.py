@@ -1,0 +1,137 @@
+"""The Haiku model, with kernels and without, computes what the plain jax.numpy model computes.
+
+The reference runs in float64, so that the differences are the rounding of the Haiku model alone.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from vit_hk.model import reference
+from vit_hk.model.vit import make_model
+from vit_hk.params import ModelSettings
+
+BATCH, NUM_CLASSES = 3, 5
+LABELS = np.array([4, 0, 2])
+TOLERANCE = 5e-6  # of float32, whose numbers have a relative distance of 1e-7
+MODULES_WITH_KERNELS = ["attention", "gelu", "linear", "layer_norm"]
+# Kernels support all layers of this model: its sizes are multiples of 16, the number of lanes of
+# the longest SIMD vectors.
+BASE = {
+    "patch_size": 4, "stem": "linear", "hidden_size": 32, "num_layers": 2, "num_heads": 2,
+    "mlp_dim": 48, "pool": "cls", "position": "learned", "dropout": 0.0, "drop_path": 0.0,
+    "qk_norm": False, "registers": 0,
+}  # fmt: skip
+
+
+class Variant(NamedTuple):
+    """Changes of `BASE`, the shape of the images, and how the blocks are executed."""
+
+    changes: dict[str, Any]
+    image_shape: tuple[int, int, int] = (8, 12, 3)
+    scan_layers: bool = False
+    remat: bool = False
+
+
+VARIANTS = {
+    "default architecture": Variant(
+        {"patch_size": 7, "hidden_size": 64, "num_layers": 4, "num_heads": 4, "mlp_dim": 128},
+        (28, 28, 1),
+    ),
+    "cls": Variant({}),
+    "gap": Variant({"pool": "gap"}),
+    "cls-registers-one_layer": Variant({"registers": 3, "num_layers": 1}),
+    "gap-registers-sincos2d": Variant({"pool": "gap", "registers": 2, "position": "sincos2d"}),
+    "cls-sincos2d-one_column": Variant({"position": "sincos2d", "patch_size": 2}, (8, 2, 1)),
+    "cls-qk_norm": Variant({"qk_norm": True}),
+    "gap-qk_norm": Variant({"pool": "gap", "qk_norm": True}),
+    "cls-conv": Variant({"stem": "conv"}),
+    "gap-conv-odd_patch": Variant({"pool": "gap", "stem": "conv", "patch_size": 3}, (9, 6, 2)),
+    "cls-scan": Variant({"num_layers": 3}, scan_layers=True),
+    "gap-scan-registers-conv": Variant(
+        {"pool": "gap", "registers": 2, "stem": "conv"}, scan_layers=True
+    ),
+    "cls-remat-registers": Variant({"num_layers": 3, "registers": 1}, remat=True),
+    "gap-remat-qk_norm": Variant({"pool": "gap", "qk_norm": True}, remat=True),
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(random_params):
+    """Return a function that draws the settings, parameters and images of a variant."""
+
+    def draw(variant):
+        settings = ModelSettings(**{**BASE, **variant.changes})
+        images = np.random.default_rng(0).normal(size=(BATCH, *variant.image_shape))
+        images = images.astype(np.float32)
+        model = make_model(settings, NUM_CLASSES)
+        return settings, random_params(model, images, False, std=0.15), images
+
+    return draw
+
+
+def gradients_and_output(run):
+    """Return a function that gives the gradients of the loss, and the output of the model."""
+
+    def loss(params, images):
+        output = run(params, images)
+        return optax.softmax_cross_entropy_with_integer_labels(output.logits, LABELS).mean(), output
+
+    return jax.grad(loss, has_aux=True)
+
+
+@pytest.fixture(scope="module")
+def expected(inputs):
+    """Return a function that computes the gradients and the output of the reference in float64."""
+
+    @functools.cache
+    def compute(name):
+        settings, params, images = inputs(VARIANTS[name])
+        run = functools.partial(reference.vit, settings=settings)
+        with jax.enable_x64(True):
+            return jax.jit(gradients_and_output(run))(*jax.tree.map(np.float64, (params, images)))
+
+    return compute
+
+
+@pytest.fixture(params=["with kernels", "without kernels"])
+def uses_kernels(request, monkeypatch):
+    """Switch kernels off in one of two cases, and return whether the model uses them."""
+    if request.param == "without kernels":
+        for module in MODULES_WITH_KERNELS:
+            monkeypatch.setattr(f"vit_hk.model.{module}.is_supported", lambda *_: False)
+    return request.param == "with kernels"
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_outputs_and_gradients_equal_the_reference(inputs, expected, uses_kernels, name):
+    variant = VARIANTS[name]
+    settings, params, images = inputs(variant)
+    model = make_model(settings, NUM_CLASSES, scan_layers=variant.scan_layers, remat=variant.remat)
+    run = gradients_and_output(lambda params, images: model.apply(params, None, images, True))
+    assert ("ffi_call" in str(jax.make_jaxpr(run)(params, images))) is uses_kernels
+    gradients, output = jax.jit(run)(params, images)
+    expected_gradients, expected_output = expected(name)
+
+    for found, exact in zip(output, expected_output, strict=True):
+        assert_close(found, exact)
+    assert jax.tree.structure(gradients) == jax.tree.structure(expected_gradients)
+    for module, arrays in gradients.items():
+        for array, found in arrays.items():
+            if module.endswith("k_norm") and array == "offset":
+                # It adds the same number to all scores of a query, and the softmax cancels that.
+                assert np.abs(found).max() < 1e-7
+            else:
+                assert_close(found, expected_gradients[module][array])
+
+
+def assert_close(found, exact):
+    """Check that errors are small relative to the largest element of the array."""
+    assert found.dtype == np.float32
+    largest = np.abs(exact).max()
+    assert largest > 1e-3
+    np.testing.assert_allclose(found, exact, rtol=0, atol=TOLERANCE * largest)

@@ -1,0 +1,52 @@
+"""Which stages a change of code or of one setting makes out of date, as `dvc status` reports."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+
+def changed_stages(clone) -> set[str]:
+    """Return the stages of which a dependency or a setting has changed."""
+    return set(json.loads(clone.run("dvc", "status", "--json")))
+
+
+def append_comment(path: Path) -> None:
+    path.write_text(path.read_text("utf-8") + "# A comment.\n", "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [
+        ("vit_hk/report/charts.py", {"report"}),
+        ("vit_hk/report/report.css", {"report"}),
+        ("vit_hk/figures/curves.py", {"report", "attention"}),
+        ("stages/attention_figures.py", {"attention"}),
+        ("vit_hk/explain/relevance.py", {"evaluate", "attention", "report"}),
+        ("vit_hk/data/sources/checksums.py", {"download"}),
+        ("vit_hk/training/loop.py", {"train"}),
+        ("vit_hk/kernels/gelu.py", {"train", "evaluate", "attention"}),
+        ("vit_hk/dvc/repair.py", set()),
+        ("README.md", set()),
+    ],
+)
+def test_change_of_a_file_concerns_only_the_stages_that_run_it(clone, file, stages):
+    append_comment(clone.folder / file)
+    assert changed_stages(clone) == stages
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ({"platform": "auto"}, {"train", "evaluate", "attention", "report"}),
+        ({"data__root": "elsewhere"}, {"download"}),
+        ({"train__augment__shift": 1}, {"train", "report"}),
+        ({"evaluate__faithfulness_share": 0.1}, {"evaluate", "report"}),
+        ({"attention__num_images": 3}, {"attention", "report"}),
+        ({"attention__head_fusion": "max"}, {"evaluate", "attention", "report"}),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_change_of_a_setting_concerns_only_the_stages_that_list_it(clone, change, stages):
+    clone.set(**change)
+    assert changed_stages(clone) == stages

@@ -1,0 +1,211 @@
+"""Synthetic results of the other stages, for any shape of model and data, without training."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from PIL import Image
+from safetensors.numpy import save_file
+
+from stages import paths
+from vit_hk.data.dataset import Dataset, save_dataset
+from vit_hk.explain.methods import METHODS
+from vit_hk.figures.faithfulness import STYLES
+from vit_hk.metrics import per_class_table
+from vit_hk.params import ModelSettings
+from vit_hk.report.gallery import GALLERY
+from vit_hk.weights_metadata import METADATA_KEY, WeightsInfo
+
+PROJECT = Path(__file__).parents[2]
+NUM_TEST = 60
+NUM_PARAMETERS = 1234
+NUM_SNAPSHOTS = 2  # epochs, and images
+
+
+def noise_png(size: int = 8) -> bytes:
+    """Return a PNG of noise, which does not compress."""
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def make_dataset(
+    image_shape: tuple[int, int, int], class_names: tuple[str, ...], source: str, num_test: int
+) -> Dataset:
+    random = np.random.default_rng(1)
+
+    def images(count: int) -> np.ndarray:
+        return random.integers(0, 256, (count, *image_shape), dtype=np.uint8)
+
+    labels = np.arange(num_test, dtype=np.int32) % len(class_names)
+    return Dataset(
+        images(4), labels[:4], images(num_test), labels, "mnist", source, class_names,
+    )  # fmt: skip
+
+
+def write_results(
+    folder: Path,
+    settings: dict[str, Any],
+    *,
+    image_shape: tuple[int, int, int] = (8, 12, 1),
+    class_names: tuple[str, ...] = ("left", "middle", "right"),
+    source: str = "made for a test",
+    num_test: int = NUM_TEST,
+    wrong: float = 0.2,
+    num_images: int = 4,
+    figure: bytes | None = None,
+) -> Path:
+    """Write every file that the stage `report` reads, in the format of the stage that writes it.
+
+    Args:
+      folder: the project folder.
+      settings: a valid tree of settings.
+      image_shape: height, width, channels.
+      class_names: of the data set.
+      source: of the data set.
+      num_test: number of test images.
+      wrong: share of the test images that are predicted as the next class.
+      num_images: number of images in attention.npz; the first one is a mistake.
+      figure: the PNG that stands for each figure of the stage `attention`.
+
+    Returns:
+      The project folder.
+    """
+    for path in (paths.WEIGHTS, paths.DEFAULT_PARAMS, paths.ATTENTION_ARRAYS):
+        (folder / path.parent).mkdir(parents=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
+    shutil.copy(PROJECT / paths.DEFAULT_PARAMS, folder / paths.DEFAULT_PARAMS)
+    dataset = make_dataset(image_shape, class_names, source, num_test)
+    save_dataset(dataset, folder / paths.DATASET)
+    labels = dataset.y_test
+    # Every k-th image is predicted as the next class.
+    is_wrong = np.arange(num_test) % round(1 / wrong) == 0 if wrong else np.zeros(num_test, bool)
+    predictions = np.where(is_wrong, (labels + 1) % len(class_names), labels)
+    model = ModelSettings(**settings["model"])
+    write_weights(folder, model, dataset)
+    write_training(folder, model, dataset)
+    write_evaluation(folder, dataset, predictions)
+    write_attention(folder, model, dataset, predictions[:num_images])
+    for known in GALLERY:
+        if known.stage == "attention":
+            (folder / paths.ATTENTION / known.name).write_bytes(figure or noise_png())
+    return folder
+
+
+def write_weights(folder: Path, model: ModelSettings, dataset: Dataset) -> None:
+    channels = dataset.image_shape[2]
+    info = WeightsInfo(
+        model=model,
+        data=dataset.name,
+        source=dataset.source,
+        class_names=list(dataset.class_names),
+        image_shape=list(dataset.image_shape),
+        mean=[0.5] * channels,
+        std=[0.25] * channels,
+        seed=0,
+        validation_fraction=0.25,
+    )
+    tensors = {"a/w": np.zeros((NUM_PARAMETERS - 4, 1), np.float32), "a/b": np.zeros(4, np.float32)}
+    save_file(tensors, folder / paths.WEIGHTS, {METADATA_KEY: info.model_dump_json()})
+
+
+def write_training(folder: Path, model: ModelSettings, dataset: Dataset) -> None:
+    pd.DataFrame(
+        {
+            "epoch": [1, 2, 3],
+            "train_loss": [1.5, 0.75, 0.5],
+            "validation_loss": [1.25, 0.625, 0.375],
+            "validation_accuracy": [0.5, 0.625, 0.75],
+            "learning_rate": [0.1, 0.05, 0.0],
+        }
+    ).to_csv(folder / paths.HISTORY, index=False)
+    random = np.random.default_rng(3)
+    count = NUM_SNAPSHOTS
+    patches = model.num_patches(dataset.image_shape)
+    shape = count, model.num_layers, count, model.num_heads, patches
+    probabilities = random.dirichlet(np.ones(dataset.num_classes), (count, count))
+    with (folder / paths.SNAPSHOTS).open("wb") as file:
+        np.savez(
+            file,
+            attention=random.random(shape, np.float32) / patches,
+            probabilities=probabilities.astype(np.float32),
+            epochs=np.arange(1, count + 1),
+            images=dataset.x_train[:count],
+            labels=dataset.y_train[:count],
+        )
+
+
+def write_evaluation(folder: Path, dataset: Dataset, predictions: np.ndarray) -> None:
+    names, labels = np.array(dataset.class_names), dataset.y_test
+    metrics = {
+        "data": dataset.name,
+        "source": dataset.source,
+        "test": {
+            "accuracy": float((predictions == labels).mean()),
+            "error_count": int((predictions != labels).sum()),
+            "loss": 0.25,
+            "calibration_error": 0.0125,
+            "examples": len(labels),
+        },
+        "validation": {"accuracy": 0.75, "loss": 0.5, "examples": 1},
+        "faithfulness": {"rollout": 0.4784, "relevance": 0.2142, "random": -0.02},
+    }
+    (folder / paths.METRICS).write_text(json.dumps(metrics), "utf-8")
+    scores = per_class_table(labels, predictions, list(names))
+    scores.to_csv(folder / paths.PER_CLASS, index=False)
+    pd.DataFrame(
+        {
+            "index": np.arange(len(labels)),
+            "actual": names[labels],
+            "predicted": names[predictions],
+            "probability": np.linspace(0.5, 1, len(labels)),
+        }
+    ).to_csv(folder / paths.PREDICTIONS, index=False, float_format="%.6f")
+    shares = [0.0, 0.5, 1.0]
+    pd.DataFrame(
+        {
+            "method": np.repeat(list(STYLES), len(shares)),
+            "share": np.tile(shares, len(STYLES)),
+            "deletion": np.tile([0.9, 0.3, 0.1], len(STYLES)),
+            "insertion": np.tile([0.1, 0.7, 0.9], len(STYLES)),
+        }
+    ).to_csv(folder / paths.FAITHFULNESS, index=False)
+
+
+def write_attention(
+    folder: Path, model: ModelSettings, dataset: Dataset, predictions: np.ndarray
+) -> None:
+    """Write the attention for the first test images, one for each of `predictions`."""
+    random = np.random.default_rng(2)
+    indices = np.arange(len(predictions))
+    patches = model.num_patches(dataset.image_shape)
+    tokens = model.num_tokens(dataset.image_shape)
+    shape = model.num_layers, len(indices), model.num_heads, tokens, tokens
+    attention = random.random(shape, np.float32) ** 4
+    attention /= attention.sum(axis=-1, keepdims=True)
+    probabilities = np.full((len(indices), dataset.num_classes), 0.2 / dataset.num_classes)
+    probabilities[indices, predictions] += 0.8
+    maps = random.random((len(METHODS), len(indices), patches)).astype(np.float32)
+    maps_true = maps.copy()
+    labels = dataset.y_test[indices]
+    wrong = labels != predictions
+    # Only the maps of the last two methods depend on the class.
+    maps_true[2:, wrong] = random.random((len(METHODS) - 2, wrong.sum(), patches))
+    with (folder / paths.ATTENTION_ARRAYS).open("wb") as file:
+        np.savez(
+            file,
+            attention=attention,
+            indices=indices,
+            images=dataset.x_test[indices],
+            labels=labels,
+            probabilities=probabilities.astype(np.float32),
+            methods=np.array(METHODS),
+            maps=maps,
+            maps_true=maps_true,
+        )

@@ -1,0 +1,153 @@
+"""Results that do not belong to the settings and the data are refused in one line."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_results import write_results
+
+from stages import paths
+from vit_hk.data.dataset import Dataset, load_dataset
+from vit_hk.errors import UserError
+from vit_hk.params import ModelSettings, load_params
+from vit_hk.report.attention_arrays import read_attention_arrays
+from vit_hk.report.faithfulness import read_faithfulness
+from vit_hk.report.predictions import read_predictions
+from vit_hk.report.snapshots import read_snapshots
+
+
+@pytest.fixture
+def folder(tree, tmp_path) -> Path:
+    return write_results(tmp_path, tree)
+
+
+@pytest.fixture
+def dataset(folder) -> Dataset:
+    return load_dataset(folder / paths.DATASET)
+
+
+@pytest.fixture
+def model(folder) -> ModelSettings:
+    return load_params(folder / "params.yaml").model
+
+
+@pytest.fixture
+def change_arrays() -> Callable[..., None]:
+    """Replace arrays of an NPZ file."""
+
+    def change(path: Path, **arrays: np.ndarray) -> None:
+        with np.load(path) as file:
+            content = dict(file)
+        np.savez(path, **content | arrays)
+
+    return change
+
+
+def refusal(one_line, read: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as caught:
+        read()
+    return one_line(caught.value)
+
+
+def test_predictions_are_numbers_of_classes(folder, dataset):
+    predictions = read_predictions(folder / paths.PREDICTIONS, dataset)
+    wrong = np.arange(60) % 5 == 0
+    np.testing.assert_array_equal(predictions.classes, (dataset.y_test + wrong) % 3)
+    np.testing.assert_allclose(predictions.confidence, np.linspace(0.5, 1, 60), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "problem"),
+    [
+        ("index", 7, "not one row for each test image"),
+        ("actual", "right", "not the classes of the test images"),
+        ("predicted", "unknown", "class 'unknown', which the data set does not have"),
+        ("probability", 1.5, "a probability that is not between 0 and 1"),
+        ("probability", "nan", "column probability holds a number that is not finite"),
+    ],
+)
+def test_predictions_for_other_images_are_refused(
+    folder, dataset, one_line, column, value, problem
+):
+    path = folder / paths.PREDICTIONS
+    table = pd.read_csv(path, dtype=str)
+    table.loc[0, column] = str(value)
+    table.to_csv(path, index=False)
+    text = refusal(one_line, lambda: read_predictions(path, dataset))
+    assert problem in text
+    assert "dvc repro --force --single-item evaluate" in text
+
+
+def test_predictions_for_some_images_only_are_refused(folder, dataset, one_line):
+    path = folder / paths.PREDICTIONS
+    pd.read_csv(path).head(59).to_csv(path, index=False)
+    text = refusal(one_line, lambda: read_predictions(path, dataset))
+    assert "not one row for each test image" in text
+
+
+def test_faithfulness_without_a_method_is_refused(folder, one_line):
+    path = folder / paths.FAITHFULNESS
+    table = pd.read_csv(path)
+    table[table["method"] != "rollout"].to_csv(path, index=False)
+    text = refusal(one_line, lambda: read_faithfulness(path))
+    assert "no rows of the method rollout" in text
+
+
+def test_snapshots_are_the_recorded_ones(folder, model, dataset):
+    snapshots = read_snapshots(folder / paths.SNAPSHOTS, model, dataset)
+    assert snapshots.epochs.tolist() == [1, 2]
+    np.testing.assert_array_equal(snapshots.images, dataset.x_train[:2])
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "problem"),
+    [
+        ("images", np.zeros((2, 8, 12, 1), np.uint8), "images are not those of the data set"),
+        ("labels", np.array([1, 0]), "images are not those of the data set"),
+        ("labels", np.array([0.0, 1.0]), "array labels is float64 [2]"),
+        ("epochs", np.zeros((1, 2), int), "array epochs is int64 [1, 2]"),
+        ("attention", np.zeros((2, 2, 2, 2, 7)), "imply shape [2, 2, 2, 2, 6]"),
+        ("probabilities", np.full((2, 2, 3), np.nan), "probabilities holds a number that is not"),
+    ],
+)
+def test_snapshots_of_other_settings_or_data_are_refused(
+    folder, model, dataset, one_line, change_arrays, name, array, problem
+):
+    path = folder / paths.SNAPSHOTS
+    change_arrays(path, **{name: array})
+    text = refusal(one_line, lambda: read_snapshots(path, model, dataset))
+    assert problem in text
+    assert "dvc repro --force --single-item train" in text
+
+
+def test_empty_snapshots_are_refused(folder, model, dataset, one_line, change_arrays):
+    path = folder / paths.SNAPSHOTS
+    with np.load(path) as file:
+        attention, probabilities = file["attention"], file["probabilities"]
+    change_arrays(
+        path, attention=attention[:0], probabilities=probabilities[:0], epochs=np.zeros(0, int)
+    )
+    assert "no snapshots" in refusal(one_line, lambda: read_snapshots(path, model, dataset))
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "problem"),
+    [
+        ("images", np.zeros((4, 8, 12, 1), np.uint8), "images are not those of the data set"),
+        ("labels", np.array([2, 2, 2, 2]), "labels are not those of the data set"),
+        ("indices", np.array([0, 1, 2, 60]), "images are not those of the data set"),
+        ("indices", np.arange(4.0), "array indices is float64 [4]"),
+        ("methods", np.array("rollout"), "array methods is <U7 []"),
+        ("maps", np.zeros((4, 4, 7)), "imply shape [4, 4, 6]"),
+    ],
+)
+def test_attention_of_other_settings_or_data_is_refused(
+    folder, model, dataset, one_line, change_arrays, name, array, problem
+):
+    path = folder / paths.ATTENTION_ARRAYS
+    change_arrays(path, **{name: array})
+    text = refusal(one_line, lambda: read_attention_arrays(path, model, dataset))
+    assert problem in text
+    assert "dvc repro --force --single-item attention" in text

@@ -1,0 +1,181 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from vit_hk.errors import UserError
+from vit_hk.runtime import devices
+from vit_hk.runtime.devices import configure_jax, usable_cores
+
+
+class Device:
+    """A stand-in for a jax.Device."""
+
+    def __init__(self, platform: str) -> None:
+        self.platform = platform
+
+
+@pytest.mark.parametrize("platform", ["auto", "gpu"])
+def test_gpu_is_used_where_there_is_one(monkeypatch, platform):
+    gpus = [Device("gpu"), Device("gpu")]
+    monkeypatch.setattr(jax, "devices", lambda: gpus)
+    assert configure_jax(platform) is gpus[0]
+
+
+def test_auto_uses_the_cpu_where_there_is_no_gpu(monkeypatch):
+    cpu = Device("cpu")
+    monkeypatch.setattr(jax, "devices", lambda: [cpu])
+    assert configure_jax("auto") is cpu
+
+
+def test_missing_gpu_ends_in_one_line_that_names_the_remedy(monkeypatch, one_line):
+    monkeypatch.setattr(jax, "devices", lambda: [Device("cpu")])
+    with pytest.raises(UserError) as caught:
+        configure_jax("gpu")
+    message = one_line(caught.value)
+    assert "platform is gpu, but JAX sees only cpu" in message
+    assert "pip install -r requirements-gpu.txt" in message
+
+
+def run_python(project, code, **environment) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=project, env=os.environ | environment,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+
+def test_cpu_is_used_even_where_the_environment_names_another_platform(project):
+    code = "from vit_hk.runtime.devices import configure_jax; print(configure_jax('cpu').platform)"
+    assert run_python(project, code, JAX_PLATFORMS="cuda").stdout == "cpu\n"
+
+
+def test_folder_that_the_locale_cannot_encode_ends_in_one_line(monkeypatch, one_line):
+    # This is how an ASCII locale decodes "Projékt"; JAX would end with std::bad_cast.
+    monkeypatch.setattr("os.getcwd", lambda: "/home/Proj\udcc3\udca9kt")
+    with pytest.raises(UserError) as caught:
+        configure_jax("cpu")
+    assert "unset PYTHONUTF8, or set LC_ALL=C.UTF-8" in one_line(caught.value)
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, AssertionError])
+def test_jax_without_any_device_ends_in_one_line(monkeypatch, one_line, failure):
+    # What jax.devices() raises depends on the value of JAX_PLATFORMS.
+    def fail() -> None:
+        raise failure("Unable to initialize\nbackend")
+
+    monkeypatch.setattr(jax, "devices", fail)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with pytest.raises(UserError) as caught:
+        configure_jax("auto")
+    assert "JAX_PLATFORMS is 'cuda'; unset it" in one_line(caught.value)
+
+
+COUNT = (
+    "import jax; from vit_hk.runtime.devices import configure_jax; configure_jax('cpu'); "
+    "print(jax.device_count())"
+)
+
+
+def test_each_usable_core_is_a_device(project, monkeypatch):
+    monkeypatch.delenv("JAX_NUM_CPU_DEVICES")
+    assert int(run_python(project, COUNT).stdout) == usable_cores()
+
+
+def test_number_of_devices_that_the_user_has_set_is_kept(project):
+    assert int(run_python(project, COUNT, JAX_NUM_CPU_DEVICES="3").stdout) == 3
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        (None, 8),
+        ("max 100000", 8),
+        ("200000 100000", 2),
+        ("150000 100000", 2),
+        ("1000 100000", 1),
+        ("9000000 100000", 8),
+        ("", 8),
+    ],
+)
+def test_quota_of_a_container_limits_the_usable_cores(monkeypatch, tmp_path, quota, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(devices, "CPU_QUOTA", tmp_path / "cpu.max")
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(quota)
+    assert usable_cores() == cores
+
+
+COMPUTE = (
+    "import jax; from vit_hk.runtime.devices import configure_jax; configure_jax('cpu'); "
+    "print(jax.jit(lambda x: x * 3 + 1)(2))"
+)
+
+
+@pytest.fixture(autouse=True)
+def default_compilation_cache(monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+
+
+def cache_entries(folder: Path) -> list[Path]:
+    return list((folder / ".scratch/compiled").glob("*-cache"))
+
+
+def test_compilation_cache_lies_in_the_project_that_dvc_names(project, tmp_path):
+    run_python(project, COMPUTE, DVC_ROOT=str(tmp_path))
+    assert cache_entries(tmp_path)
+
+
+def test_compilation_cache_that_the_user_has_set_is_used(project, tmp_path):
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+    (chosen / "of-another-program-cache").touch()
+    run_python(project, COMPUTE, DVC_ROOT=str(tmp_path), JAX_COMPILATION_CACHE_DIR=str(chosen))
+    assert len(list(chosen.glob("*-cache"))) > 1
+    assert (chosen / "of-another-program-cache").exists()
+    assert not (tmp_path / ".scratch").exists()
+
+
+def test_second_process_loads_the_compiled_code(project, tmp_path):
+    environment = {"DVC_ROOT": str(tmp_path), "JAX_LOG_COMPILES": "1"}
+    first, second = (run_python(project, COMPUTE, **environment) for _ in range(2))
+    assert first.stdout == second.stdout == "7\n"
+    assert "Persistent compilation cache hit" not in first.stderr
+    assert "Persistent compilation cache hit for 'jit__lambda'" in second.stderr
+
+
+def truncate(entry: Path) -> None:
+    entry.write_bytes(entry.read_bytes()[:50])
+
+
+def flip_a_bit(entry: Path) -> None:
+    damaged = bytearray(entry.read_bytes())
+    damaged[len(damaged) // 2] ^= 4
+    entry.write_bytes(damaged)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit])
+def test_damaged_cache_entry_is_compiled_again(project, tmp_path, damage):
+    run_python(project, COMPUTE, DVC_ROOT=str(tmp_path))
+    for entry in cache_entries(tmp_path):
+        damage(entry)
+    run = run_python(project, COMPUTE, DVC_ROOT=str(tmp_path))
+    assert run.stdout == "7\n"
+    assert "Error reading persistent compilation cache" in run.stderr
+
+
+def test_incomplete_cache_entry_of_a_killed_process_is_removed_without_a_warning(project, tmp_path):
+    run_python(project, COMPUTE, DVC_ROOT=str(tmp_path))
+    for entry in cache_entries(tmp_path):
+        truncate(entry)
+        entry.with_name(entry.name.removesuffix("cache") + "atime").unlink()
+    run = run_python(project, COMPUTE, DVC_ROOT=str(tmp_path))
+    assert (run.stdout, run.stderr) == ("7\n", "")
+    assert len(list((tmp_path / ".scratch/compiled").glob("*-atime"))) > 0
+
+
+def test_cache_that_cannot_be_written_is_no_error(project, tmp_path):
+    (tmp_path / ".scratch").write_text("a file where the folder should be")
+    assert run_python(project, COMPUTE, DVC_ROOT=str(tmp_path)).stdout == "7\n"

@@ -1,0 +1,255 @@
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import pytest
+import yaml
+from packaging.utils import canonicalize_name
+
+from vit_hk.errors import UserError
+from vit_hk.training import resume
+from vit_hk.training.code_identity import package_versions, stage_code
+from vit_hk.training.resume import exclusive_lock, fingerprint, state_folder
+
+CPU = SimpleNamespace(platform="cpu", device_kind="cpu")
+GPU = SimpleNamespace(platform="gpu", device_kind="H200")
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Path:
+    path = tmp_path / "dataset.npz"
+    path.write_bytes(b"digits")
+    return path
+
+
+@pytest.fixture
+def project_copy(project, tmp_path) -> Path:
+    """Return a copy of the project's code and dvc.yaml that a test may change."""
+    folder = tmp_path / "project"
+    for package in ("stages", "vit_hk"):
+        shutil.copytree(
+            project / package, folder / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    shutil.copy(project / "dvc.yaml", folder)
+    return folder
+
+
+# --- fingerprint: settings, data and machine ---
+
+
+def test_same_training_has_the_same_fingerprint(make_params, dataset, tmp_path):
+    other_path = tmp_path / "other.npz"
+    shutil.copy(dataset, other_path)
+    first = fingerprint(make_params(), dataset, CPU)
+    assert fingerprint(make_params(), other_path, CPU) == first
+    assert len(first) == 16
+    assert int(first, 16) >= 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"model": {"num_layers": 2}}, {"learning_rate": 0.02}, {"checkpoint_steps": 7}],
+    ids=str,
+)
+def test_setting_of_the_training_changes_the_fingerprint(make_params, dataset, change):
+    before = fingerprint(make_params(), dataset, CPU)
+    assert fingerprint(make_params(**change), dataset, CPU) != before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"evaluate": {"batch_size": 7}}, {"attention": {"num_images": 3}}, {"platform": "auto"}],
+    ids=str,
+)
+def test_setting_that_training_does_not_read_keeps_the_fingerprint(make_params, dataset, change):
+    params = make_params()
+    sections = {
+        key: getattr(params, key).model_copy(update=value) if isinstance(value, dict) else value
+        for key, value in change.items()
+    }
+    changed = params.model_copy(update=sections)
+    assert changed != params
+    assert fingerprint(changed, dataset, CPU) == fingerprint(params, dataset, CPU)
+
+
+def test_data_change_the_fingerprint(make_params, dataset):
+    before = fingerprint(make_params(), dataset, CPU)
+    dataset.write_bytes(b"other digits")
+    assert fingerprint(make_params(), dataset, CPU) != before
+
+
+def test_devices_and_cores_change_the_fingerprint(make_params, dataset, monkeypatch):
+    fingerprints = {fingerprint(make_params(), dataset, device) for device in (CPU, GPU)}
+    with monkeypatch.context() as patch:
+        patch.setattr(jax, "device_count", lambda: 7)
+        fingerprints.add(fingerprint(make_params(), dataset, CPU))
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "usable_cores", lambda: 77)
+        fingerprints.add(fingerprint(make_params(), dataset, CPU))
+    assert len(fingerprints) == 4
+
+
+# --- fingerprint: code and packages ---
+
+
+def append_comment(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("# changed\n")
+
+
+def train_code(project: Path) -> list[Path]:
+    """Return the Python files among the dependencies of `train`, as dvc.yaml lists them."""
+    pipeline = yaml.safe_load((project / "dvc.yaml").read_text("utf-8"))
+    files = set()
+    for dependency in pipeline["stages"]["train"]["deps"]:
+        if (project / dependency).is_dir():
+            files.update((project / dependency).glob("**/*.py"))
+        elif dependency.endswith(".py"):
+            files.add(project / dependency)
+    return sorted(files)
+
+
+def test_each_file_of_the_training_code_changes_the_fingerprint(
+    make_params, dataset, project_copy, monkeypatch
+):
+    # The package versions are tested below; to find them for each file would take long.
+    monkeypatch.setattr(resume, "package_versions", lambda _: {})
+    files = train_code(project_copy)
+    names = {file.relative_to(project_copy).as_posix() for file in files}
+    assert names >= {
+        "stages/train.py",
+        "vit_hk/data/dataset.py",
+        "vit_hk/kernels/attention.py",
+        "vit_hk/kernels/vector_builder.py",
+        "vit_hk/model/attention.py",
+        "vit_hk/params.py",
+        "vit_hk/runtime/batch_layout.py",
+        "vit_hk/training/train_step.py",
+    }
+    fingerprints = [fingerprint(make_params(), dataset, CPU, project_copy)]
+    for file in files:
+        append_comment(file)
+        fingerprints.append(fingerprint(make_params(), dataset, CPU, project_copy))
+        assert fingerprints[-1] not in fingerprints[:-1], file
+
+
+def test_new_file_in_a_folder_of_the_training_code_changes_the_fingerprint(
+    make_params, dataset, project_copy
+):
+    before = fingerprint(make_params(), dataset, CPU, project_copy)
+    (project_copy / "vit_hk/kernels/softmax.py").write_text("import numpy\n")
+    assert fingerprint(make_params(), dataset, CPU, project_copy) != before
+
+
+def test_other_code_keeps_the_fingerprint(make_params, dataset, project_copy):
+    before = fingerprint(make_params(), dataset, CPU, project_copy)
+    for folder in ("vit_hk/figures", "vit_hk/report", "vit_hk/data/sources"):
+        for file in (project_copy / folder).rglob("*.py"):
+            append_comment(file)
+    append_comment(project_copy / "stages/report.py")
+    (project_copy / "vit_hk/kernels/notes.txt").write_text("no code")
+    assert fingerprint(make_params(), dataset, CPU, project_copy) == before
+
+
+PACKAGES = (
+    "dm-haiku", "jax", "jaxlib", "jmp", "llvmlite", "numpy", "optax", "orbax-checkpoint",
+)  # fmt: skip
+
+
+def test_versions_of_all_packages_of_the_training_code_are_found(project):
+    versions = package_versions(stage_code(project, "train"))
+    assert versions.keys() >= set(PACKAGES)
+    for name, version in versions.items():
+        assert name == canonicalize_name(name)
+        assert version == importlib.metadata.version(name)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_version_of_each_package_changes_the_fingerprint(
+    make_params, dataset, monkeypatch, package
+):
+    before = fingerprint(make_params(), dataset, CPU)
+    installed = importlib.metadata.version
+
+    def version(name: str) -> str:
+        return "999" if canonicalize_name(name) == package else installed(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert fingerprint(make_params(), dataset, CPU) != before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "",
+        "stages: [",
+        "stages: {}",
+        "stages: {train: {cmd: python}}",
+        "stages: {train: {deps: }}",
+        "stages: {train: {deps: [1]}}",
+        "\xff",
+    ],
+    ids=ascii,
+)
+def test_dvc_yaml_without_the_dependencies_of_a_stage_ends_in_one_line(
+    make_params, dataset, project_copy, one_line, content
+):
+    path = project_copy / "dvc.yaml"
+    path.unlink()
+    if content is not None:
+        path.write_text(content, "latin-1")
+    with pytest.raises(UserError) as caught:
+        fingerprint(make_params(), dataset, CPU, project_copy)
+    message = one_line(caught.value)
+    assert message.startswith(f"{path} does not list the dependencies of the stage train")
+    assert message.endswith("bring it back with: git checkout dvc.yaml")
+
+
+# --- state and lock ---
+
+
+def test_state_folder_lies_in_the_project_that_dvc_names(monkeypatch, tmp_path):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert state_folder("0123") == tmp_path / ".scratch/train/0123"
+
+
+HOLD_LOCK = """
+import sys
+from pathlib import Path
+from vit_hk.training.resume import exclusive_lock
+with exclusive_lock(Path(sys.argv[1])):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_lock_names_its_process_and_is_released_when_that_is_killed(project, tmp_path, one_line):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD_LOCK, str(tmp_path)], cwd=project, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert holder.stdout.readline() == "locked\n"
+    with pytest.raises(UserError) as caught, exclusive_lock(tmp_path):
+        pass
+    message = one_line(caught.value)
+    assert f"{tmp_path} is in use by another training, process {holder.pid}; wait" in message
+    assert f"kill {holder.pid}" in message
+    holder.kill()
+    holder.wait()
+    with exclusive_lock(tmp_path):
+        assert (tmp_path / "process").read_text() == str(os.getpid())
+    with exclusive_lock(tmp_path):  # the lock was released at the end of the block
+        pass
+
+
+def test_folder_that_cannot_be_created_is_named(tmp_path, one_line):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError) as caught, exclusive_lock(tmp_path / "file" / "state"):
+        pass
+    assert f"{tmp_path / 'file' / 'state'} could not be written" in one_line(caught.value)

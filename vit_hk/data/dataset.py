@@ -1,0 +1,225 @@
+"""The NPZ file that `download` writes and the other stages read: its schema and its checks."""
+
+import dataclasses
+import math
+import warnings
+import zipfile
+import zlib
+from collections import Counter
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from vit_hk.atomic import replacing
+from vit_hk.errors import UserError, check_file_exists, in_one_line, shorten
+
+ARRAYS = ("x_train", "y_train", "x_test", "y_test", "name", "source", "class_names")
+MAX_BYTES = 8 * 2**30  # of all arrays together, decompressed
+MAX_DEFLATE_RATIO = 1032  # the highest compression that zlib can reach
+SAMPLE_SOURCE = "offline sample of 5,000 digits"  # Dataset.source of the offline sample
+MAX_CLASSES = 10_000
+MAX_CHARACTERS = 200  # of a name
+CHUNK = 2**20  # bytes that are decompressed at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Images and labels of a training and a test split.
+
+    Attributes:
+      x_train, x_test: uint8 [N, height, width, channels].
+      y_train, y_test: int32 [N], each in [0, number of classes).
+      name: name of the data set, for example "mnist".
+      source: where the images come from; distinguishes full MNIST from the offline sample.
+      class_names: a name for each class.
+    """
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    name: str
+    source: str
+    class_names: tuple[str, ...]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height and width of an image in pixels, and its number of channels."""
+        height, width, channels = self.x_train.shape[1:]
+        return height, width, channels
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes, C."""
+        return len(self.class_names)
+
+
+def save_dataset(dataset: Dataset, path: str | Path) -> None:
+    """Write a data set as an NPZ file; the same data gives the same bytes."""
+    arrays = dataclasses.asdict(dataset)
+    arrays["class_names"] = np.array(dataset.class_names)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def load_dataset(path: str | Path) -> Dataset:
+    """Read an NPZ file and check all of its arrays.
+
+    Accepts images as [N, height, width] or [N, height, width, channels]. Sizes are
+    checked against what the file can hold before memory is taken, and nothing is unpickled.
+
+    Raises:
+      UserError: the file is missing or damaged, lacks an array, or holds an invalid one.
+    """
+    path = Path(path)
+    check_file_exists(path, stage="download")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _checked(_read_arrays(archive, path), path)
+    except UserError as error:
+        problem = str(error)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        problem = f"{path} is damaged ({in_one_line(error)})"
+    except MemoryError:
+        raise UserError(
+            f"{path} holds more images than fit into memory; close other programs, or make it again "
+            "from fewer images"
+        ) from None
+    except (NotImplementedError, RuntimeError) as error:  # encryption, patches
+        problem = f"{path} is not an NPZ that NumPy writes ({in_one_line(error)})"
+    raise UserError(f"{problem}; make it again with: dvc repro --force download")
+
+
+def _read_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
+    members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    if missing := [name for name in ARRAYS if name not in members]:
+        raise UserError(f"{path} has no array {missing[0]}; it must hold {', '.join(ARRAYS)}")
+    if len(members) < len(archive.infolist()):
+        raise UserError(f"{path} holds an array twice")
+    file_size = path.stat().st_size
+    for name in ARRAYS:
+        info = members[name]
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise UserError(f"{path}: {name} is compressed in a way that NumPy does not write")
+        if (
+            info.compress_size > file_size
+            or info.file_size > MAX_DEFLATE_RATIO * info.compress_size
+        ):
+            raise UserError(f"{path}: {name} claims more bytes than the file holds")
+    if (total := sum(members[name].file_size for name in ARRAYS)) > MAX_BYTES:
+        raise UserError(f"{path} unpacks to {total:,} bytes; at most {MAX_BYTES:,} are allowed")
+    arrays = {}
+    for name in ARRAYS:
+        with archive.open(members[name]) as file:
+            arrays[name] = _read_array(file, members[name].file_size, f"{path}: {name}")
+    return arrays
+
+
+def _read_array(file: IO[bytes], size: int, label: str) -> np.ndarray:
+    """Read one .npy member of `size` bytes, after checking that its header matches that size."""
+    version = np.lib.format.read_magic(file)
+    # Later versions are for headers of up to 4 GiB, which no array here needs.
+    if version != (1, 0):
+        raise UserError(f"{label} has .npy version {version}; allowed: 1.0")
+    try:
+        with warnings.catch_warnings(action="error"):
+            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    except Exception:  # NumPy evaluates the header, and garbage raises a dozen kinds of error
+        raise UserError(f"{label} has a header that cannot be read") from None
+    if dtype.hasobject:
+        raise UserError(f"{label} holds pickled objects, which are never loaded")
+    claimed, available = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if claimed != available:
+        raise UserError(
+            f"{label} claims {claimed:,} bytes of data, its part of the file {available:,}"
+        )
+    data = _read_bytes(file, available).view(dtype)
+    return data.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _read_bytes(file: IO[bytes], count: int) -> np.ndarray:
+    """Read the rest of a file as uint8 [count], in chunks: read() would copy it several times."""
+    data = np.empty(count, np.uint8)
+    start = 0
+    while chunk := file.read(CHUNK):  # up to the end, where the CRC is checked
+        data[start : start + len(chunk)] = np.frombuffer(chunk, np.uint8)
+        start += len(chunk)
+    if start < count:
+        raise EOFError(f"{count - start:,} bytes are missing")
+    return data
+
+
+def _checked(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
+    for name in ("name", "source", "class_names"):
+        if arrays[name].dtype.kind != "U" or arrays[name].ndim != (name == "class_names"):
+            raise UserError(f"{path}: {name} is {_describe(arrays[name])}; allowed: text")
+        if arrays[name].dtype.itemsize > 4 * MAX_CHARACTERS or arrays[name].size > MAX_CLASSES:
+            raise UserError(
+                f"{path}: {name} is {_describe(arrays[name])}; allowed: at most {MAX_CLASSES:,} "
+                f"texts of at most {MAX_CHARACTERS} characters"
+            )
+    class_names = _checked_text(arrays["class_names"], f"{path}: class_names")
+    if len(class_names) < 2:
+        raise UserError(f"{path}: class_names has {len(class_names)} entries; allowed: 2 or more")
+    repeated, count = Counter(class_names).most_common(1)[0]
+    if count > 1:  # tables and figures identify classes by their names
+        raise UserError(
+            f"{path}: class_names holds {shorten(repeated)} {count} times; allowed: once"
+        )
+    splits = {}
+    for split in ("train", "test"):
+        images = _checked_images(arrays[f"x_{split}"], f"{path}: x_{split}")
+        labels = arrays[f"y_{split}"]
+        if labels.dtype.kind not in "iu" or labels.ndim != 1:
+            raise UserError(f"{path}: y_{split} is {_describe(labels)}; allowed: whole numbers [N]")
+        if len(images) != len(labels):
+            raise UserError(
+                f"{path}: x_{split} has {len(images):,} images, y_{split} {len(labels):,} labels; "
+                "the counts must be equal"
+            )
+        _check_labels(labels, class_names, f"{path}: y_{split}")
+        splits[f"x_{split}"], splits[f"y_{split}"] = images, labels.astype(np.int32)
+    train_shape, test_shape = splits["x_train"].shape[1:], splits["x_test"].shape[1:]
+    if train_shape != test_shape:
+        raise UserError(
+            f"{path}: images of x_train are {train_shape}, those of x_test {test_shape} "
+            "(height, width, channels); they must be equal"
+        )
+    (name,) = _checked_text(arrays["name"], f"{path}: name")
+    (source,) = _checked_text(arrays["source"], f"{path}: source")
+    return Dataset(**splits, name=name, source=source, class_names=class_names)
+
+
+def _checked_text(array: np.ndarray, label: str) -> tuple[str, ...]:
+    try:
+        texts = tuple(np.atleast_1d(array).tolist())
+    except (ValueError, SystemError):  # code points that are no character
+        texts = ("",)
+    if not all(text and text.isprintable() for text in texts):
+        raise UserError(f"{label} holds an empty text or one that cannot be printed")
+    return texts
+
+
+def _checked_images(images: np.ndarray, label: str) -> np.ndarray:
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
+        raise UserError(
+            f"{label} is {_describe(images)}; allowed: uint8 [N, height, width] or "
+            "[N, height, width, channels], nowhere 0"
+        )
+    return images if images.ndim == 4 else images[..., np.newaxis]
+
+
+def _check_labels(labels: np.ndarray, class_names: tuple[str, ...], label: str) -> None:
+    wrong = labels < 0
+    wrong |= labels >= len(class_names)
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise UserError(
+            f"{label}[{first}] is {labels[first]}; allowed: 0 to {len(class_names) - 1}, one for "
+            f"each of the {len(class_names)} class_names ({wrong.sum():,} are wrong)"
+        )
+
+
+def _describe(array: np.ndarray) -> str:
+    return f"{array.dtype} {list(array.shape)}"

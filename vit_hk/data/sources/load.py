@@ -1,0 +1,88 @@
+"""Load the data set that params.yaml names: verified raw files, or the offline sample of MNIST."""
+
+import os
+import tarfile
+import zlib
+from pathlib import Path
+
+from vit_hk.data.dataset import Dataset
+from vit_hk.data.sources.download import UnreachableError, ensure_file
+from vit_hk.data.sources.offline_sample import offline_sample
+from vit_hk.data.sources.torchvision_sets import Source, find_source
+from vit_hk.errors import UserError, in_one_line
+from vit_hk.params import DataSettings
+
+
+def load_source(settings: DataSettings, project: Path) -> Dataset:
+    """Fetch, verify and read a data set.
+
+    Raw files that lie in `data.root` with the right checksum are used without a network.
+
+    Args:
+      settings: the section `data` of params.yaml.
+      project: the folder that a relative data.root starts from.
+
+    Raises:
+      UserError: the hosts cannot be reached and no sample may stand in, a host sends files
+        with a wrong checksum, or data.root cannot be read or written.
+    """
+    source = find_source(settings.name)
+    # "~/…" as torchvision reads it; Path.expanduser would raise where there is no such home.
+    folder = project / os.path.expanduser(settings.root) / source.folder  # noqa: PTH111
+    try:
+        for file in source.files:
+            ensure_file(file, source.mirrors, folder)
+    except UnreachableError as unreachable:
+        return _fall_back(settings, source, folder, unreachable)
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be used: {error.strerror or error}; make room or rights there, or "
+            "choose another folder in params.yaml: data.root"
+        ) from None
+    try:
+        x_train, y_train, x_test, y_test = source.read(folder)
+    except (OSError, EOFError, LookupError, ValueError, zlib.error, tarfile.TarError) as error:
+        raise UserError(
+            f"{folder} cannot be read: {in_one_line(error)}; remove it and run: dvc repro download"
+        ) from None
+    return Dataset(
+        x_train, y_train, x_test, y_test, settings.name, "torchvision", source.class_names
+    )
+
+
+def _fall_back(
+    settings: DataSettings, source: Source, folder: Path, unreachable: UnreachableError
+) -> Dataset:
+    """Return the offline sample where it exists and is allowed.
+
+    Raises:
+      UserError: it does not exist, or is not allowed.
+    """
+    names = ", ".join(file.name for file in source.files)
+    if settings.offline == "sample" and settings.name == "mnist":
+        print(_SAMPLE_WARNING.format(problem=unreachable, names=names, folder=folder))
+        return offline_sample()
+    reason = (
+        "the offline sample exists for mnist only"
+        if settings.offline == "sample"
+        else "params.yaml: data.offline is fail"
+    )
+    raise UserError(
+        f"{settings.name} could not be fetched, {unreachable}; {reason}; connect to a "
+        f"network, or put {names} into {folder}"
+    )
+
+
+_SAMPLE_WARNING = """
+==================================================================================
+WARNING: this is NOT full MNIST. It could not be fetched:
+  {problem}
+The offline sample stands in: 4,000 training and 1,000 test digits, all of them
+from MNIST's training set. Its figures cannot be compared with those of full MNIST,
+and results/metrics.json says "source": "offline sample …".
+To get the full set later, connect to a network, or put these files:
+  {names}
+into {folder}, and run:
+  dvc repro --force --single-item download && dvc repro
+==================================================================================
+"""

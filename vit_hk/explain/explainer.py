@@ -1,0 +1,83 @@
+"""Attribution of a trained model's predictions to the patches of its input images."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import haiku as hk
+import numpy as np
+
+from vit_hk.explain.methods import METHODS, attribution_maps
+from vit_hk.inference import attention_chunks, make_attention_gradient
+from vit_hk.params import AttentionSettings
+from vit_hk.weights_metadata import WeightsInfo
+
+
+class Attributions(NamedTuple):
+    """The attention of B images, and the attribution maps of all methods for one class each."""
+
+    attention: np.ndarray  # float32 [L, B, H, query T, key T]
+    maps: np.ndarray  # float32 [M, B, N], in the order of METHODS
+
+
+class Explainer:
+    """A trained model and its weights, which computes attribution maps for images.
+
+    The images are processed in chunks that bound the attention and gradients in memory; see
+    `attention_chunks`. Each distinct chunk size is compiled once.
+    """
+
+    def __init__(
+        self,
+        model: hk.Transformed,
+        weights: hk.Params,
+        info: WeightsInfo,
+        settings: AttentionSettings,
+    ) -> None:
+        """Store the model; nothing is compiled before the first images are processed."""
+        self._weights, self._info, self._settings = weights, info, settings
+        self._attention_gradient = make_attention_gradient(model, info.normalization)
+
+    def explain(self, images: np.ndarray, classes: np.ndarray) -> Attributions:
+        """Return the attention and the attribution maps, both from a single pass over the images.
+
+        The attention of all images is held in memory; use `maps` where it is not needed.
+
+        Args:
+          images: uint8 [B, height, width, channels].
+          classes: int [B], the class of each image whose logit is attributed.
+        """
+        chunks = self._chunks(images, classes)
+        attention, maps = zip(*chunks, strict=True)
+        return Attributions(np.concatenate(attention, axis=1), np.concatenate(maps, axis=1))
+
+    def maps(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Return the attribution maps; only one chunk's attention is held in memory at a time.
+
+        Args:
+          images: uint8 [B, height, width, channels].
+          classes: int [B], the class of each image whose logit is attributed.
+
+        Returns:
+          Float32 [M, B, N], in the order of METHODS; B may be 0.
+        """
+        none = np.empty((len(METHODS), 0, self._info.num_patches), np.float32)
+        chunks = (chunk.maps for chunk in self._chunks(images, classes))
+        return np.concatenate([none, *chunks], axis=1)
+
+    def _chunks(self, images: np.ndarray, classes: np.ndarray) -> Iterator[Attributions]:
+        """Yield the attributions of one chunk of the images after the other."""
+        info, settings = self._info, self._settings
+        for chunk in attention_chunks(len(images), info.num_tokens, info.model):
+            output, gradient = self._attention_gradient(
+                self._weights, images[chunk], classes[chunk]
+            )
+            attention = np.asarray(output.attention)
+            maps = attribution_maps(
+                attention,
+                np.asarray(gradient),
+                info.num_patches,
+                info.model.pool,
+                settings.head_fusion,
+                settings.discard_ratio,
+            )
+            yield Attributions(attention, maps)

@@ -1,0 +1,95 @@
+"""Matrix multiplication in tiles whose accumulators stay in SIMD registers, as part of a kernel."""
+
+import itertools
+import math
+from typing import NamedTuple
+
+from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder
+
+# The rows of a tile. The accumulators of a row take an eighth of the SIMD registers, so that a
+# quarter of the registers is left for elements of a and b.
+TILE_ROWS = 6
+
+
+class Matrix(NamedTuple):
+    """A float32 matrix in memory, with its strides in elements."""
+
+    pointer: Value
+    row_stride: int
+    column_stride: int = 1
+
+
+def matmul(
+    builder: VectorBuilder, a: Matrix, b: Matrix, out: Matrix,
+    m: Index, k: Index, n: int, bias: Value | None = None,
+) -> None:  # fmt: skip
+    """Emit out = a b + bias.
+
+    Args:
+      builder: the builder of the kernel.
+      a: [m, k].
+      b: [k, n], with column_stride 1.
+      out: [m, n], with column_stride 1.
+      m: the number of rows of a.
+      k: the number of columns of a.
+      n: the number of columns of b, a multiple of `builder.lanes`.
+      bias: a pointer to [n], or None for no bias.
+    """
+
+    def column_tile(start: Index, width: int) -> None:
+        b_tile, out_tile = (
+            matrix._replace(pointer=builder.offset_pointer(matrix.pointer, start))
+            for matrix in (b, out)
+        )
+        bias_tile = builder.offset_pointer(bias, start) if bias else None
+        _column_tile(builder, a, b_tile, out_tile, m, k, width, bias_tile)
+
+    builder.tiled_loop(n, builder.registers // 8 * builder.lanes, column_tile)
+
+
+def _column_tile(
+    builder: VectorBuilder, a: Matrix, b: Matrix, out: Matrix,
+    m: Index, k: Index, width: int, bias: Value | None,
+) -> None:  # fmt: skip
+    """Emit a loop over the tiles of the first `width` columns."""
+
+    def tile(start: Index, height: int) -> None:
+        a_tile, out_tile = (
+            matrix._replace(
+                pointer=builder.offset_pointer(
+                    matrix.pointer, builder.index_mul(start, matrix.row_stride)
+                )
+            )
+            for matrix in (a, out)
+        )
+        _microkernel(builder, a_tile, b, out_tile, height, k, width, bias)
+
+    # If m is known at compile time, the last tile is nearly as high as the others.
+    height = math.ceil(m / math.ceil(m / TILE_ROWS)) if isinstance(m, int) else TILE_ROWS
+    builder.tiled_loop(m, height, tile)
+
+
+def _microkernel(
+    builder: VectorBuilder, a: Matrix, b: Matrix, out: Matrix,
+    height: int, k: Index, width: int, bias: Value | None,
+) -> None:  # fmt: skip
+    """Emit a loop over k for one tile [height, width], with accumulators in SIMD registers."""
+    columns = range(0, width, builder.lanes)
+
+    def rank_one_update(step: Value, *accumulators: Value) -> list[Value]:
+        b_row = builder.index_mul(step, b.row_stride)
+        a_column = builder.index_mul(step, a.column_stride)
+        b_vectors = [
+            builder.load(b.pointer, builder.index_add(b_row, column)) for column in columns
+        ]
+        a_splats = [
+            builder.load_splat(a.pointer, builder.index_add(a_column, row * a.row_stride))
+            for row in range(height)
+        ]
+        pairs = itertools.product(a_splats, b_vectors)
+        return [builder.fma(*pair, sum_) for pair, sum_ in zip(pairs, accumulators, strict=True)]
+
+    init = [builder.load(bias, column) if bias else builder.splat(0.0) for column in columns]
+    sums = iter(builder.for_loop(k, rank_one_update, *init * height))
+    for row, column in itertools.product(range(height), columns):
+        builder.store(next(sums), out.pointer, row * out.row_stride + column)

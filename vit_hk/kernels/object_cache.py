@@ -1,0 +1,45 @@
+"""Object cache: machine code of kernels on disk, in the folder of JAX's compilation cache.
+
+Each file starts with the SHA-256 of the code that follows, because damaged code would crash the
+process.
+"""
+
+import contextlib
+import hashlib
+from pathlib import Path
+
+import jax
+
+from vit_hk.atomic import replacing
+from vit_hk.errors import UserError
+
+DIGEST_SIZE = hashlib.sha256().digest_size
+
+
+def load(name: str) -> bytes | None:
+    """Return the code stored under this name, or None if it is missing or damaged."""
+    folder = _folder()
+    try:
+        content = (folder / _file(name)).read_bytes() if folder else b""
+    except OSError:
+        return None
+    digest, code = content[:DIGEST_SIZE], content[DIGEST_SIZE:]
+    return code if hashlib.sha256(code).digest() == digest else None
+
+
+def store(name: str, code: bytes) -> None:
+    """Store code under this name; if that fails, the next process compiles it again."""
+    folder = _folder()
+    if folder:
+        with contextlib.suppress(UserError), replacing(folder / _file(name)) as temporary:
+            temporary.write_bytes(hashlib.sha256(code).digest() + code)
+
+
+def _folder() -> Path | None:
+    """Return the folder, or None if JAX's cache is switched off or is not a local folder."""
+    path = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    return Path(path) if path and "://" not in path else None
+
+
+def _file(name: str) -> str:
+    return f"{name}.kernel"

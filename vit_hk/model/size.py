@@ -1,0 +1,88 @@
+"""The size of a model in closed form: its parameters, and lower bounds of the memory it takes.
+
+See the glossary of shapes in `vit_hk/model/__init__.py`.
+"""
+
+from vit_hk.model.stem import KERNEL_SIZE, stem_layers
+from vit_hk.params import ImageShape, ModelSettings
+
+FLOAT = 4  # bytes of a float32
+
+
+def count_parameters(settings: ModelSettings, image_shape: ImageShape, num_classes: int) -> int:
+    """Return the number of learned parameters.
+
+    Args:
+      settings: the architecture.
+      image_shape: height, width and channels.
+      num_classes: C.
+    """
+    s, channels = settings, image_shape[2]
+    d, m = s.hidden_size, s.mlp_dim
+    class_tokens = 1 if s.pool == "cls" else 0
+    stem, patch_size = 0, s.patch_size
+    for layer in stem_layers(s.patch_size, d) if s.stem == "conv" else []:
+        stem += KERNEL_SIZE**2 * channels * layer.channels + layer.channels
+        channels, patch_size = layer.channels, patch_size // layer.stride
+    embedding = stem + patch_size**2 * channels * d + d
+    tokens = (class_tokens + s.registers) * d
+    positions = (class_tokens + s.num_patches(image_shape)) * d if s.position == "learned" else 0
+    qk_norms = 4 * (d // s.num_heads) if s.qk_norm else 0
+    attention = 4 * (d * d + d) + qk_norms
+    feed_forward = d * m + m + m * d + d
+    norm = 2 * d
+    block = attention + feed_forward + 2 * norm
+    head = d * num_classes + num_classes
+    return embedding + tokens + positions + s.num_layers * block + norm + head
+
+
+def inference_bytes(settings: ModelSettings, image_shape: ImageShape, num_images: int) -> int:
+    """Return the bytes that a forward pass takes at least, in its largest layer.
+
+    Args:
+      settings: the architecture.
+      image_shape: height, width and channels.
+      num_images: images that are processed at a time.
+    """
+    return num_images * max(
+        _attention_bytes(settings, image_shape), _stem_bytes(settings, image_shape)
+    )
+
+
+def residual_bytes(
+    settings: ModelSettings, image_shape: ImageShape, num_images: int, remat: bool
+) -> int:
+    """Return the bytes that a forward pass keeps at least for its gradient.
+
+    These are the attention weights of all layers, which are float32 also where products are
+    bfloat16. With `remat` they are the tokens before each layer, and the weights of one layer.
+
+    Args:
+      settings: the architecture.
+      image_shape: height, width and channels.
+      num_images: images that are processed at a time.
+      remat: whether activations are recomputed.
+    """
+    # With pool "cls" the last layer keeps the weights of the class token only.
+    full_layers = settings.num_layers - (settings.pool == "cls")
+    attention = _attention_bytes(settings, image_shape)
+    if remat:
+        tokens = FLOAT * settings.num_tokens(image_shape) * settings.hidden_size
+        kept = full_layers * tokens + min(1, full_layers) * attention
+    else:
+        kept = full_layers * attention
+    return num_images * (kept + _stem_bytes(settings, image_shape))
+
+
+def _attention_bytes(settings: ModelSettings, image_shape: ImageShape) -> int:
+    """Return the bytes of one layer's attention weights of one image, float32 [H, T, T]."""
+    return FLOAT * settings.num_heads * settings.num_tokens(image_shape) ** 2
+
+
+def _stem_bytes(settings: ModelSettings, image_shape: ImageShape) -> int:
+    """Return the bytes that the first convolution makes of one image, float32."""
+    if settings.stem == "linear":
+        return 0
+    first = stem_layers(settings.patch_size, settings.hidden_size)[0]
+    pixels = settings.num_patches(image_shape) * (settings.patch_size // first.stride) ** 2
+    return FLOAT * pixels * first.channels

@@ -1,0 +1,81 @@
+"""Line charts over the epochs, laid out in the coordinates of an SVG."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+# The plot area in an SVG of 400 x 250 units; report.html draws with the same numbers.
+LEFT, RIGHT, TOP, BOTTOM = 52, 388, 12, 212
+X_PADDING = 8  # between the plot area and the first and the last epoch
+MAX_EPOCHS_WITH_MARKERS = 40  # markers of more epochs would overlap
+
+
+class Line(NamedTuple):
+    """A curve: its name, and the SVG coordinates (x, y) of each epoch."""
+
+    name: str
+    points: list[tuple[float, float]]
+
+
+class Tick(NamedTuple):
+    """A tick of an axis: its SVG coordinate on that axis, and its label."""
+
+    position: float
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """A line chart with its axes; `markers` says whether each epoch has a marker."""
+
+    title: str
+    unit: str
+    lines: list[Line]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    markers: bool
+
+
+def make_chart(
+    title: str,
+    unit: str,
+    epochs: pd.Series,
+    curves: dict[str, pd.Series],
+    max_y: float = float("inf"),
+) -> Chart:
+    """Lay out curves over the epochs; the y axis ends at a round number, or at `max_y`."""
+    values = np.stack([curve.to_numpy() for curve in curves.values()])
+    y_values = np.array(MaxNLocator(5).tick_values(values.min(), values.max()))
+    low, high = float(y_values[0]), min(float(y_values[-1]), max_y)
+    y_values = y_values[y_values <= high]
+    first, last = float(epochs.min()), float(epochs.max())
+    x_values = np.array(MaxNLocator(8, integer=True, min_n_ticks=1).tick_values(first, last))
+    x_values = x_values[(x_values >= first) & (x_values <= last)]
+
+    def to_x(numbers: np.ndarray) -> list[float]:
+        return _scale(numbers, first, last, LEFT + X_PADDING, RIGHT - X_PADDING)
+
+    def to_y(numbers: np.ndarray) -> list[float]:
+        return _scale(numbers, low, high, BOTTOM, TOP)
+
+    x = to_x(epochs.to_numpy())
+    return Chart(
+        title,
+        unit,
+        [
+            Line(name, list(zip(x, to_y(curve), strict=True)))
+            for name, curve in zip(curves, values, strict=True)
+        ],
+        [Tick(p, f"{value:.0f}") for p, value in zip(to_x(x_values), x_values, strict=True)],
+        [Tick(p, f"{value:.6g}") for p, value in zip(to_y(y_values), y_values, strict=True)],
+        len(epochs) <= MAX_EPOCHS_WITH_MARKERS,
+    )
+
+
+def _scale(values: np.ndarray, low: float, high: float, start: float, end: float) -> list[float]:
+    """Map the interval from `low` to `high` linearly to the one from `start` to `end`."""
+    share = (values - low) / (high - low) if high > low else np.full(len(values), 0.5)
+    return [round(float(position), 1) for position in start + share * (end - start)]

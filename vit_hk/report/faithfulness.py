@@ -1,0 +1,21 @@
+"""The deletion and insertion curves of the stage `evaluate`."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from vit_hk.figures.faithfulness import STYLES
+from vit_hk.report.reading import read_table, user_error_if_damaged
+
+
+def read_faithfulness(path: Path) -> pd.DataFrame:
+    """Read the deletion and insertion curves, one row for each point of each method.
+
+    Raises:
+      UserError: the file is missing or damaged, or lacks a method.
+    """
+    table = read_table(path, "evaluate", ["method"], ["share", "deletion", "insertion"])
+    with user_error_if_damaged(path, "evaluate"):
+        if missing := [method for method in STYLES if method not in set(table["method"])]:
+            raise ValueError(f"no rows of the method {missing[0]}")
+    return table

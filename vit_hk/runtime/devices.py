@@ -1,0 +1,106 @@
+"""Configures JAX before it starts: platform, devices, compilation cache and memory."""
+
+import contextlib
+import math
+import os
+from pathlib import Path
+
+import jax
+
+from vit_hk.errors import UserError
+from vit_hk.params import Platform
+from vit_hk.runtime.malloc import keep_freed_memory
+
+COMPILATION_CACHE = Path(".scratch/compiled")
+MAX_CACHE_BYTES = 2**29  # the least recently used entries are evicted first
+# A container's limit: microseconds that all its cores together may work per period, and the period.
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def configure_jax(platform: Platform) -> jax.Device:
+    """Configure JAX for this project and start it on the platform that params.yaml names.
+
+    On a CPU each core becomes a device, compiled functions run in the thread that calls them,
+    freed memory is kept, and compiled code is cached on disk.
+
+    Args:
+      platform: "auto" (a GPU if JAX sees one, else the CPU), "cpu" or "gpu".
+
+    Returns:
+      The first device.
+
+    Raises:
+      UserError: a GPU is asked for and JAX sees none, JAX sees no device at all, or the name
+        of the current folder cannot be encoded.
+    """
+    _check_folder()
+    _use_compilation_cache()
+    configure_cpu()
+    if platform == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    try:
+        devices = jax.devices()
+    except (RuntimeError, AssertionError):
+        raise UserError(
+            f"JAX finds no device; JAX_PLATFORMS is {os.environ.get('JAX_PLATFORMS', '')!r}; unset "
+            "it, or set platform in params.yaml to cpu"
+        ) from None
+    if platform == "gpu" and devices[0].platform != "gpu":
+        raise UserError(
+            f"params.yaml: platform is gpu, but JAX sees only {devices[0].platform}; install "
+            "GPU support with: pip install -r requirements-gpu.txt, or set it to auto or cpu"
+        )
+    return devices[0]
+
+
+def configure_cpu() -> None:
+    """Configure JAX's CPU backend before it starts: a device per core, and malloc.
+
+    Asynchronous dispatch is switched off because only the main thread's heap keeps freed memory
+    (see `malloc.py`), so that compiled functions must run in it.
+    """
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:  # a number that the user has set stays
+        jax.config.update("jax_num_cpu_devices", usable_cores())
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    keep_freed_memory()
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use, within a container's CPU quota."""
+    is_linux = hasattr(os, "sched_getaffinity")  # knows of a process that is pinned to some cores
+    cores = len(os.sched_getaffinity(0)) if is_linux else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # "max", which means no limit, is no number
+        quota, period = map(int, CPU_QUOTA.read_text("ascii").split())
+        cores = min(cores, math.ceil(quota / period))
+    return cores
+
+
+def _check_folder() -> None:
+    """Check that the folder's name is valid UTF-8: JAX puts file names into what it compiles."""
+    folder = str(Path.cwd())
+    try:
+        folder.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"this locale cannot spell the name of the folder {folder!r}, and JAX needs it; unset "
+            "PYTHONUTF8, or set LC_ALL=C.UTF-8"
+        ) from None
+
+
+def _use_compilation_cache() -> None:
+    """Cache what XLA compiles on disk, so that no other stage or run compiles the same again."""
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):  # a user's own cache stays as JAX keeps it
+        root = Path(os.environ.get("DVC_ROOT", "."))  # shared by the copies of experiments
+        _remove_incomplete_entries(root / COMPILATION_CACHE)
+        jax.config.update("jax_compilation_cache_dir", str(root / COMPILATION_CACHE))
+        jax.config.update("jax_compilation_cache_max_size", MAX_CACHE_BYTES)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _remove_incomplete_entries(folder: Path) -> None:
+    """Remove entries that a killed process left without an access time; JAX would warn of them."""
+    for entry in folder.glob("*-cache"):
+        if not entry.with_name(f"{entry.name.removesuffix('cache')}atime").exists():
+            with contextlib.suppress(OSError):
+                entry.unlink()

@@ -1,0 +1,92 @@
+"""The code that decides the results of a stage: its files, and the packages that they need.
+
+The list of files is that of dvc.yaml, which a test holds complete, so it cannot go stale.
+"""
+
+import ast
+import hashlib
+import importlib.metadata
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from vit_hk.errors import UserError, in_one_line
+
+OWN_PACKAGES = ("stages", "vit_hk")
+
+
+def stage_code(project: Path, stage: str) -> list[Path]:
+    """Return the Python files among the dependencies of a stage in dvc.yaml, sorted.
+
+    Raises:
+      UserError: dvc.yaml cannot be read, or has no such stage.
+    """
+    path = project / "dvc.yaml"
+    try:
+        dependencies = yaml.safe_load(path.read_text("utf-8"))["stages"][stage]["deps"]
+        places = [project / dependency for dependency in dependencies]
+    except (OSError, ValueError, TypeError, LookupError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{path} does not list the dependencies of the stage {stage} ({in_one_line(error)}); "
+            "bring it back with: git checkout dvc.yaml"
+        ) from None
+    files: set[Path] = set()
+    for place in places:
+        files.update(place.rglob("*.py") if place.is_dir() else [place])
+    return sorted(file for file in files if file.suffix == ".py")
+
+
+def hash_code(files: Iterable[Path]) -> str:
+    """Return the SHA-256 of the content of files, as hexadecimal digits."""
+    code = hashlib.sha256()
+    for file in files:
+        code.update(file.read_bytes())
+    return code.hexdigest()
+
+
+def package_versions(files: Iterable[Path]) -> dict[str, str]:
+    """Return the versions of the installed packages that Python files import.
+
+    The packages that these require in turn count too, since jaxlib computes what jax is asked for,
+    and so do JAX's plugins for GPUs, which no package requires.
+    """
+    distributions = importlib.metadata.packages_distributions()
+    modules = _imported_modules(files) | {"jax_plugins"}
+    waiting: set[str] = {
+        canonicalize_name(name) for module in modules for name in distributions.get(module, [])
+    }
+    versions: dict[str, str] = {}
+    while waiting:
+        name = waiting.pop()
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # required on other platforms only
+            continue
+        waiting |= _requirements(name) - versions.keys()
+    return versions
+
+
+def _imported_modules(files: Iterable[Path]) -> set[str]:
+    """Return the top-level modules that files import, without the standard library and our own."""
+    modules = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                modules.add(node.module.split(".")[0])
+    return modules - set(sys.stdlib_module_names) - set(OWN_PACKAGES)
+
+
+def _requirements(name: str) -> set[str]:
+    """Return the names of the packages that an installed one requires here, without its extras."""
+    requirements = map(Requirement, importlib.metadata.requires(name) or [])
+    return {
+        canonicalize_name(requirement.name)
+        for requirement in requirements
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    }

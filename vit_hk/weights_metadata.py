@@ -1,0 +1,139 @@
+"""What a weights file says about itself: its model, data and classes. Read without JAX."""
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from vit_hk.data.dataset import Dataset
+from vit_hk.data.normalization import Normalization
+from vit_hk.errors import UserError, shorten
+from vit_hk.params import ModelSettings, OpenFraction, Seed, Settings
+
+METADATA_KEY = "vit_hk"  # one key that holds JSON, since the order of several keys is not fixed
+VERSION: Final = 1  # of the format of the metadata
+
+
+class WeightsInfo(Settings):
+    """The model that weights belong to, and the data that they were trained on.
+
+    Attributes:
+      version: version of this format.
+      model: the architecture.
+      data: name of the data set.
+      source: where its images come from; distinguishes the full set from a sample.
+      class_names: a name for each class.
+      image_shape: height, width, channels.
+      mean, std: of each channel, on the scale from 0 to 1.
+      seed, validation_fraction: reproduce the split whose held-out part training did not see.
+    """
+
+    version: Literal[1] = VERSION
+    model: ModelSettings
+    data: str
+    source: str
+    class_names: list[str] = Field(min_length=2)
+    image_shape: list[int] = Field(min_length=3, max_length=3)
+    mean: list[Annotated[float, Field(ge=0.0, le=1.0)]]
+    std: list[Annotated[float, Field(gt=0.0, le=1.0)]]
+    seed: Seed
+    validation_fraction: OpenFraction
+
+    @model_validator(mode="after")
+    def _one_for_each_channel(self) -> "WeightsInfo":
+        if not len(self.mean) == len(self.std) == self.image_shape[2]:
+            raise ValueError("mean and std must have a number for each channel")
+        return self
+
+    @property
+    def normalization(self) -> Normalization:
+        """The scale of pixels that the model was trained with."""
+        return Normalization(tuple(self.mean), tuple(self.std))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches in an image."""
+        return self.model.grid(self.image_shape)
+
+    @property
+    def num_patches(self) -> int:
+        """Number of patches in an image, N."""
+        return self.model.num_patches(self.image_shape)
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of tokens of an image, T."""
+        return self.model.num_tokens(self.image_shape)
+
+
+def parse_metadata(metadata: dict[str, str] | None) -> WeightsInfo:
+    """Parse the metadata of a weights file.
+
+    Raises:
+      ValueError: there is none, or it is invalid; the message says what is wrong with it.
+    """
+    try:
+        return WeightsInfo.model_validate_json((metadata or {}).get(METADATA_KEY, "{}"))
+    except ValidationError as error:
+        problem = f"no valid {METADATA_KEY} in its metadata: {_describe(error)}"
+        raise ValueError(problem) from None
+
+
+def check_weights_match(
+    path: Path, info: WeightsInfo, settings: ModelSettings, dataset: Dataset
+) -> None:
+    """Make sure that weights belong to these settings and this data set.
+
+    Raises:
+      UserError: they do not; the message says what differs.
+    """
+    found, expected = _facts(info), _facts_of(settings, dataset)
+    differences = [
+        f"{key} {shorten(found[key], 200)} there, {shorten(expected[key], 200)} here"
+        for key in expected
+        if found[key] != expected[key]
+    ]
+    if differences:
+        raise UserError(
+            f"{path} was trained with other settings or data than params.yaml and the data set "
+            f"name: {'; '.join(differences)}; train again with: dvc repro"
+        )
+
+
+def _facts(info: WeightsInfo) -> dict[str, Any]:
+    """Return what weights were made for, by the names that an error message uses."""
+    return {
+        **{f"model.{key}": value for key, value in info.model.model_dump().items()},
+        "data": info.data,
+        "source": info.source,
+        "classes": info.class_names,
+        "image shape": info.image_shape,
+    }
+
+
+def _facts_of(settings: ModelSettings, dataset: Dataset) -> dict[str, Any]:
+    """Return the same facts of the settings and the data set at hand."""
+    return {
+        **{f"model.{key}": value for key, value in settings.model_dump().items()},
+        "data": dataset.name,
+        "source": dataset.source,
+        "classes": list(dataset.class_names),
+        "image shape": list(dataset.image_shape),
+    }
+
+
+def _describe(error: ValidationError) -> str:
+    """Describe the first problem of the metadata in a few words."""
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    match problem["type"]:
+        case "missing":
+            return f"{key} is missing"
+        case "extra_forbidden":
+            return f"{shorten(key)} is unknown"
+        case _ if key == "version":
+            return f"version {shorten(problem['input'])} there, {VERSION} here"
+        case _ if key:
+            return f"{key} is {shorten(problem['input'])}"
+        case _:
+            return shorten(problem["msg"], 200)
