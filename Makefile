@@ -2,13 +2,13 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# The stages start as `python`; this makes it the one of the virtual environment.
+# DVC starts the stages as `python`; this makes it the one of the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: repro test check chaos reproducible bench scaling bench-99 clean
 
 repro: $(VENV)/users
-	python -m vit_hk.dvc_files
+	python -m vit_hk.dvc.repair
 	dvc repro
 
 test: $(VENV)/developers
@@ -41,7 +41,8 @@ clean:
 $(VENV)/users: requirements.txt constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	pip install --quiet -r requirements.txt
-	python -m vit_hk.plots_page
+	pip install --quiet --no-deps --editable .
+	python -m vit_hk.dvc.plots_page
 	dvc config --local plots.html_template plots_page.html
 	touch $@
 

@@ -1,0 +1,52 @@
+"""pyproject.toml beside the pinned requirements, and the content of the package."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+
+def pins(path: Path) -> dict[str, str]:
+    """Return the versions that a requirements file pins, by package."""
+    lines = path.read_text("utf-8").splitlines()
+    pinned = [re.fullmatch(r"([\w.-]+)(?:\[\w+\])?==([\w.]+)", line) for line in lines]
+    return {canonicalize_name(found[1]): found[2] for found in pinned if found}
+
+
+@pytest.fixture(scope="module")
+def dependencies(project) -> list[Requirement]:
+    metadata = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
+    return [Requirement(text) for text in metadata["project"]["dependencies"]]
+
+
+def test_each_dependency_is_pinned_to_a_version_that_it_allows(project, dependencies):
+    pinned = pins(project / "requirements.txt")
+    assert {canonicalize_name(dependency.name) for dependency in dependencies} == set(pinned)
+    for dependency in dependencies:
+        version = pinned[canonicalize_name(dependency.name)]
+        assert dependency.specifier.contains(version), f"{dependency} does not allow {version}"
+
+
+def test_no_package_is_pinned_twice(project):
+    transitive = pins(project / "constraints.txt")
+    files = ["requirements.txt", "requirements-dev.txt", "requirements-bench.txt"]
+    direct = [name for file in files for name in pins(project / file)]
+    assert len(set(direct)) == len(direct)
+    assert not set(direct) & set(transitive)
+
+
+def test_wheel_holds_the_library_with_its_page_and_no_stage(project, tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=project, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    files = {path.name for path in (project / "vit_hk/report").iterdir() if path.is_file()}
+    assert {name.removeprefix("vit_hk/report/") for name in names} >= files
+    assert "vit_hk/model/reference.py" in names
+    assert not [name for name in names if name.startswith(("stages", "tests", "benchmarks"))]
