@@ -109,6 +109,25 @@ def test_a_processor_that_llvm_does_not_know_has_4_lanes(monkeypatch):
     assert compiler.simd_target.__wrapped__().lanes == 4
 
 
+@pytest.mark.parametrize(
+    ("features", "is_fast"),
+    [
+        ({"avx512f": True, "fma": True}, True),
+        ({"fma": True, "avx2": True}, True),
+        ({"neon": True}, True),
+        ({"avx": True, "fma": False}, False),  # Ivy Bridge
+        ({"sse4.2": True}, False),  # Nehalem, or a virtual machine that masks features
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_without_fused_multiply_add_no_kernel_is_used(monkeypatch, features, is_fast):
+    monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", lambda: features)
+    monkeypatch.setattr(compiler, "has_fma", compiler.has_fma.__wrapped__)
+    monkeypatch.setattr(compiler, "simd_target", compiler.simd_target.__wrapped__)
+    assert is_supported(jnp.ones((2, 64)), 64) == is_fast
+
+
 def test_code_size_does_not_grow_with_the_width():
     # Otherwise a mistake in params.yaml, a width of a million, would compile for hours.
     wide, deep = 16 * 10**6, 10**6

@@ -17,7 +17,7 @@ from vit_hk.kernels.transpose import transpose
 from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder
 
 QUERY_TILE_VECTORS = 4  # SIMD vectors of queries that one loop over the keys computes
-INITIAL_MAX = -3e38  # of a running maximum of scores
+LOG_2 = math.log(2)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
@@ -98,8 +98,9 @@ def attention_forward(
         out_matrix = Matrix(builder.offset_pointer(out, out_start), width)
         p = _head_weights(builder, weights, image, head, sizes)
         q_t = Matrix(q_transposed, padded_queries)
-        # e^x = 2^(x / log 2): the softmax computes powers of 2.
-        transpose(builder, q, q_t, num_tokens, head_size, head_size**-0.5 / math.log(2))
+        # e^x = 2^(x / log 2): the softmax computes powers of 2. Scores are halved, since 1 / log 2
+        # times a large finite score would overflow.
+        transpose(builder, q, q_t, num_tokens, head_size, 0.5 * head_size**-0.5 / LOG_2)
         scores = Matrix(p, padded_queries)
         matmul(builder, k, q_t, scores, num_tokens, head_size, padded_queries)
         for queries in _query_tiles(builder, num_tokens):
@@ -199,11 +200,11 @@ def _head_weights(
 
 
 def _softmax(builder: VectorBuilder, scores: Value, num_tokens: int, queries: range) -> None:
-    """Emit a softmax with base 2 over the keys of scores [key T, query S], in place.
+    """Emit a softmax over the keys of scores [key T, query S], in place.
 
     Args:
       builder: the builder of the kernel.
-      scores: the pointer to the scores.
+      scores: the pointer to the scores, divided by 2 log 2.
       num_tokens: T.
       queries: the first query of each SIMD vector to compute.
     """
@@ -219,7 +220,8 @@ def _softmax(builder: VectorBuilder, scores: Value, num_tokens: int, queries: ra
     def exponentiate(key: Value, *sums: Value) -> Iterator[Value]:
         offsets = _query_offsets(builder, key, num_tokens, queries)
         for max_, sum_, offset in zip(maxima, sums, offsets, strict=True):
-            term = builder.exp2(builder.sub(builder.load(scores, offset), max_))
+            half = builder.sub(builder.load(scores, offset), max_)
+            term = builder.exp2(builder.add(half, half))
             builder.store(term, scores, offset)
             yield builder.add(sum_, term)
 
@@ -228,11 +230,21 @@ def _softmax(builder: VectorBuilder, scores: Value, num_tokens: int, queries: ra
         for factor, offset in zip(factors, offsets, strict=True):
             builder.store(builder.mul(builder.load(scores, offset), factor), scores, offset)
 
-    initial_maxima = [builder.splat(INITIAL_MAX) for _ in queries]
+    initial_maxima = [builder.splat(-math.inf) for _ in queries]
     maxima = builder.for_loop(num_tokens, update_maxima, *initial_maxima)
+    maxima = [_nan_unless_finite(builder, max_) for max_ in maxima]
     sums = builder.for_loop(num_tokens, exponentiate, *[builder.splat(0.0) for _ in queries])
     factors = [builder.div(builder.splat(1.0), sum_) for sum_ in sums]
     builder.for_loop(num_tokens, normalize)
+
+
+def _nan_unless_finite(builder: VectorBuilder, maximum: Value) -> Value:
+    """Return a maximum of halved scores, or NaN where the score itself is not finite.
+
+    A softmax with such a maximum is NaN, as that of jax.nn.softmax is.
+    """
+    score = builder.mul(maximum, builder.splat(2 * LOG_2))
+    return builder.add(maximum, builder.sub(score, score))
 
 
 def _softmax_backward(

@@ -48,7 +48,17 @@ def simd_target() -> SimdTarget:
         return SimdTarget(16, 32)
     if features.get("fma"):
         return SimdTarget(8, 16)
-    return SimdTarget(4, 32 if "neon" in features else 16)
+    return SimdTarget(4, 32 if features.get("neon") else 16)
+
+
+@functools.cache
+def has_fma() -> bool:
+    """Return whether this processor has fused multiply-add, without which kernels are slow.
+
+    LLVM would make a call of a library function of each one: twenty times slower than XLA.
+    """
+    features = _features()
+    return any(features.get(name) for name in ("fma", "avx512f", "neon"))
 
 
 def _features() -> llvm.FeatureMap:
@@ -64,9 +74,10 @@ def _features() -> llvm.FeatureMap:
 
 
 def is_supported(x: jax.Array, *sizes: int) -> bool:
-    """Return whether kernels support x: float32 on a CPU, and all sizes whole SIMD vectors."""
+    """Return whether kernels support x: float32 on a CPU with FMA, all sizes whole SIMD vectors."""
     whole_vectors = all(size % simd_target().lanes == 0 for size in sizes)
-    return whole_vectors and x.dtype == jnp.float32 and jax.default_backend() == "cpu"
+    is_cpu = jax.default_backend() == "cpu" and has_fma()
+    return whole_vectors and x.dtype == jnp.float32 and is_cpu
 
 
 def call_kernel(

@@ -21,6 +21,7 @@ TAIL_COEFFICIENTS = [
     -3.1554283305e-7,
 ]  # fmt: skip
 MAX_INPUT = 10.0  # from here on the power of 2 makes the product with the polynomial negligible
+MAX_FLOAT32 = 3.4028234663852886e38
 
 
 @jax.custom_vjp
@@ -71,8 +72,13 @@ def gelu_forward(
         # Clamped: a huge x times the tiny rest of the distribution or the density would not be 0.
         clamped_below = builder.maximum(builder.splat(-MAX_INPUT), x_vector)
         clamped = builder.minimum(builder.splat(MAX_INPUT), clamped_below)
-        builder.store(builder.mul(clamped_below, distribution), out, offset)
-        builder.store(builder.fma(clamped, density, distribution), derivative, offset)
+        # The plain path gives NaN for -inf, and for the derivative of both infinities.
+        zero_or_nan = builder.sub(x_vector, x_vector)
+        is_minus_infinity = builder.compare("<", x_vector, builder.splat(-MAX_FLOAT32))
+        weighted = builder.mul(clamped_below, distribution)
+        builder.store(builder.select(is_minus_infinity, zero_or_nan, weighted), out, offset)
+        slope = builder.add(builder.fma(clamped, density, distribution), zero_or_nan)
+        builder.store(slope, derivative, offset)
 
     vectors = width // builder.lanes
     builder.for_loop(rows, lambda row: builder.for_loop(vectors, lambda n: one_vector(row, n)))

@@ -139,8 +139,7 @@ class VectorBuilder:
         )
 
     def exp2(self, x: Value) -> Value:
-        """Return 2^x for x <= 0; below x = -126 the result is the smallest normal float32."""
-        x = self.maximum(self.splat(MIN_EXPONENT), x)
+        """Return 2^x for x <= 0; below x = -126, where 2^x is not normal, the result is 0."""
         shifted = self.add(x, self.splat(ROUNDING_SHIFT))
         fraction = self.sub(x, self.sub(shifted, self.splat(ROUNDING_SHIFT)))
         exponent = self._ir.shl(
@@ -148,7 +147,10 @@ class VectorBuilder:
             ir.Constant(self._int_vector, [23] * self.lanes),
         )
         mantissa = self._ir.bitcast(self.polynomial(EXP2_COEFFICIENTS, fraction), self._int_vector)
-        return self._ir.bitcast(self._ir.add(mantissa, exponent), self._vector)
+        power = self._ir.bitcast(self._ir.add(mantissa, exponent), self._vector)
+        underflows = self.compare("<", x, self.splat(MIN_EXPONENT))
+        zero_or_nan = self.select(underflows, self.splat(0.0), x)
+        return self.select(self.compare(">=", x, self.splat(MIN_EXPONENT)), power, zero_or_nan)
 
     def reduce_sum(self, x: Value) -> Value:
         """Return the sum over all lanes, in all lanes."""
