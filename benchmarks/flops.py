@@ -1,7 +1,7 @@
 """FLOPs of a model, in closed form.
 
-Only matrix products count, with two FLOPs (a multiplication and an addition) for each pair of
-elements; LayerNorm, softmax, GELU and the optimizer are left out.
+Counted are matrix products, with two FLOPs (a multiplication and an addition) for each pair of
+elements; LayerNorm, softmax, GELU and the optimizer are not counted.
 """
 
 from benchmarks.workload import NUM_CLASSES, Workload
@@ -16,7 +16,7 @@ def flops_per_batch(work: Workload, whole_last_block: bool) -> int:
     Args:
       work: the model, the batch and the task.
       whole_last_block: whether the last block is computed for all tokens, as in most ViTs. Ours
-        computes only what the class token needs, in the order of vit_hk/model/class_token.py.
+        computes only what the class token needs; see vit_hk/model/class_token_attention.py.
     """
     embedding = work.num_patches * work.patch_size**2 * work.hidden_size
     last = _block(work) if whole_last_block else _class_token_block(work)

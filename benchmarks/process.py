@@ -1,4 +1,4 @@
-"""Contenders in separate processes, of which one works while the others wait."""
+"""Contenders in separate processes, of which one runs while the others wait."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ PAUSE_SECONDS = 0.02  # OpenMP threads spin for a while after their work
 
 
 class Process:
-    """A contender in a process of its own, with the measurements of its rounds.
+    """A contender in a separate process, with the measurements of its rounds.
 
     Attributes:
       facts: compile_seconds, compile_peak_bytes, batches (per round), parameters, difference.

@@ -1,4 +1,4 @@
-"""`make scaling`: the cost of a training step by batch size, hidden size, layers and tokens.
+"""`make scaling` measures a training step by batch size, hidden size, layers and tokens.
 
 Writes benchmarks/results/scaling.json and scaling.png.
 """
@@ -40,7 +40,7 @@ def sweeps() -> dict[str, list[tuple[int, Workload]]]:
 
 
 def main() -> None:
-    """Measure each point of each sweep in a process of its own."""
+    """Measure each point of each sweep in a separate process."""
     points = []
     for name, sweep in sweeps().items():
         for value, work in sweep:

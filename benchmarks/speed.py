@@ -1,4 +1,4 @@
-"""`make bench`: the speed of a training step and of inference, ours and other implementations.
+"""`make bench` measures the speed of training and inference, of ours and other implementations.
 
 Writes benchmarks/results/speed.json and speed.png, and prints the tables of docs/performance.md.
 """

@@ -1,4 +1,4 @@
-"""`make bench-99`: the time to train to a test accuracy of 99.0 % on MNIST.
+"""`make bench-99` measures the time to train to a test accuracy of 99.0 % on MNIST.
 
 Our recipe is fixed beforehand and evaluated on the test images once, at its end. The peers are
 evaluated after each epoch and stop at the first epoch that reaches the target. The results go to
@@ -30,7 +30,7 @@ Run = dict[str, Any]
 
 
 def main() -> None:
-    """Train ours and timm's ViT with each seed, then mnistvit, which takes long, with one seed."""
+    """Train ours and timm's ViT with each seed, and the slow mnistvit with one seed."""
     load_mnist()  # fails before the first training if the data are missing
     runs: dict[str, list[Run]] = {name: [] for name in NAMES}
 

@@ -1,4 +1,4 @@
-"""One training of `make bench-99` in a process of its own, which prints the result as JSON."""
+"""One training of `make bench-99`, in a separate process that prints the result as JSON."""
 
 import dataclasses
 import importlib

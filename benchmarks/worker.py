@@ -1,6 +1,6 @@
-"""The process of one contender: measures a round for each line of standard input.
+"""The process of one contender, which measures a round for each line of standard input.
 
-benchmarks/process.py starts it. Each contender has a process of its own, so that its memory is
+benchmarks/process.py starts it. Each contender has a separate process, so that its memory is
 measured alone and the threads of different libraries do not compete.
 """
 
@@ -31,7 +31,7 @@ def main() -> None:
     job = make(work)
     job.run(1)
     compile_seconds = time.perf_counter() - started
-    # Inference processes each image once; training goes on with another epoch.
+    # Inference processes each image once; training continues with another epoch.
     max_batches = num_images(work) // work.batch_size if work.task == "infer" else sys.maxsize
     batches = _batches_per_round(job, round_seconds, max_batches)
     facts = {

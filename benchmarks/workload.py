@@ -1,4 +1,4 @@
-"""What the benchmarks measure: sizes of the model, and settings that all contenders share."""
+"""The workloads of the benchmarks: sizes of the model, and settings that all contenders share."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ LEARNING_RATE = 0.001
 WEIGHT_DECAY = 0.05  # of weight matrices only
 MAX_NORM = 1.0  # to which longer gradients are clipped
 LAYER_NORM_EPS = 1e-6
-# Keys of params.yaml's `model` for which the peers support one value only.
+# Keys of the section `model` in params.yaml of which the peers support a single value.
 PLAIN = {
     "stem": "linear",
     "pool": "cls",
@@ -36,12 +36,12 @@ class Workload:
 
     @property
     def num_patches(self) -> int:
-        """Number of patches of an image, N."""
+        """The number of patches of an image, N."""
         return (self.image_size // self.patch_size) ** 2
 
     @property
     def num_tokens(self) -> int:
-        """Number of tokens of an image, T: its patches and the class token."""
+        """The number of tokens of an image, T: its patches and the class token."""
         return self.num_patches + 1
 
 

@@ -13,6 +13,7 @@ from sklearn.metrics import (
 from vit_hk.metrics import (
     calibration_error,
     confusion_counts,
+    faithfulness_score,
     most_confident_mistakes,
     per_class_table,
     predictions_table,
@@ -78,7 +79,7 @@ def test_summary_holds_python_numbers():
 
 
 def probabilities_of(confidences: list[float], classes: int = 2) -> np.ndarray:
-    """Return [N, classes], in which class 0 has the confidence and the others share the rest."""
+    """Return [images, classes], where class 0 has the confidence and the others share the rest."""
     first = np.array(confidences)[:, np.newaxis]
     return np.hstack([first, np.repeat((1 - first) / (classes - 1), classes - 1, axis=1)])
 
@@ -201,6 +202,15 @@ def test_mistakes_of_equal_confidence_keep_their_order():
 
 def test_no_mistakes_give_no_indices():
     assert most_confident_mistakes(probabilities_of([0.9]), np.array([0]), 5).tolist() == []
+
+
+def test_faithfulness_score_of_known_areas():
+    shares = np.array([0.0, 0.5, 1.0])
+    # Below the insertion curves lie 1/2 and 3/4, below the deletion curves 1/2 and 1/4.
+    insertion = np.array([[0.0, 0.5, 1.0], [0.0, 1.0, 1.0]])
+    deletion = np.array([[1.0, 0.5, 0.0], [1.0, 0.0, 0.0]])
+    assert faithfulness_score(shares, deletion, insertion) == pytest.approx([0.0, 0.5])
+    assert faithfulness_score(shares, deletion[1], insertion[1]) == pytest.approx(0.5)
 
 
 def test_predictions_table_by_hand():

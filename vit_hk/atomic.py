@@ -14,7 +14,7 @@ from vit_hk.errors import UserError
 def replacing(target: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`, and rename it to `target` at the end of the block.
 
-    The folder is created where it is missing. If the block raises, the temporary file is
+    The folder is created if it is missing. If the block raises, the temporary file is
     removed and an earlier `target` stays as it was.
 
     Raises:
@@ -36,13 +36,13 @@ def replacing(target: str | Path) -> Iterator[Path]:
 
 
 def check_writable(*targets: str | Path) -> None:
-    """Check at the start of a stage whether its files can be written at its end.
+    """Check that files can be written, without creating or changing any file or folder.
 
-    Nothing is created or changed, not even a folder.
+    A stage calls it at its start, so that it does not fail at its end.
 
     Raises:
-      UserError: a folder is read-only, a file stands where a folder must be, or the other way
-        round.
+      UserError: a folder is read-only, or a file lies in the place of a folder or a folder in the
+        place of a file.
     """
     for target in map(Path, targets):
         folder = next(path for path in target.parents if os.path.lexists(path))

@@ -1,4 +1,4 @@
-"""Runs a trained model over images."""
+"""Inference with a trained model: predictions, attention, and gradients of the attention."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,18 +16,22 @@ from vit_hk.runtime.batch_layout import AXIS, BatchLayout, layout_for_inference
 from vit_hk.runtime.memory import check_free_memory
 from vit_hk.weights_metadata import WeightsInfo
 
-CHUNK_BYTES = 2**28  # of the attention of all layers that is held at a time
+CHUNK_BYTES = 2**28  # of the attention of all layers, for the images of a chunk
 
+# (parameters, images uint8 [images, height, width, channels]) -> logits float32 [images, C]
 Predictor = Callable[[hk.Params, np.ndarray], np.ndarray]
 
 
 def build_predictor(model: hk.Transformed, info: WeightsInfo, batch_size: int) -> Predictor:
-    """Build a function that predicts images with trained weights; see `make_predictor`.
+    """Build a predictor for trained weights, after a check of the free memory.
 
     Args:
       model: the model of the weights.
       info: metadata of the weights.
       batch_size: number of images of a batch.
+
+    Returns:
+      See `make_predictor`.
 
     Raises:
       MemoryError: a lower bound of the memory that a batch takes is more than is free.
@@ -40,27 +44,30 @@ def build_predictor(model: hk.Transformed, info: WeightsInfo, batch_size: int) -
 def make_predictor(
     model: hk.Transformed, normalization: Normalization, layout: BatchLayout
 ) -> Predictor:
-    """Build a function that predicts any number of images, each of them once.
+    """Build a function (parameters, images) -> logits for any number of images.
 
-    The function takes parameters and images uint8 [N, height, width, channels], and returns logits
-    float32 [N, C]. It processes a batch of `layout` at a time and pads the last one, so that one
-    shape is compiled, however many images come.
+    The images are uint8 [images, height, width, channels], and the logits float32 [images, C]. The
+    function processes a batch of `layout` at a time and pads the last one, so that a single shape
+    is compiled for any number of images.
     """
 
     def predict_share(params: hk.Params, share: jax.Array) -> jax.Array:
+        """Return the logits of one device's share of a batch, in microbatches."""
         microbatches = share.reshape(-1, layout.microbatch_size, *share.shape[1:])
         logits = jax.lax.map(
             lambda images: run_model(model, params, images, normalization).logits, microbatches
         )
         return logits.reshape(len(share), -1)
 
-    split = PartitionSpec(AXIS)
+    sharded = PartitionSpec(AXIS)
     predict_batch = jax.jit(
         jax.shard_map(
-            predict_share, mesh=layout.mesh, in_specs=(PartitionSpec(), split), out_specs=split,
-            check_vma=False,
+            predict_share,
+            mesh=layout.mesh,
+            in_specs=(PartitionSpec(), sharded),
+            out_specs=sharded,
         )
-    )  # fmt: skip
+    )
 
     def predict(params: hk.Params, images: np.ndarray) -> np.ndarray:
         params = jax.device_put(params, layout.replicated)
@@ -81,6 +88,8 @@ def run_model(
     return model.apply(params, None, normalization(images), is_training=False)
 
 
+# (parameters, images uint8 [B, height, width, channels], classes int [B]) ->
+# (output, gradient float32 [L, B, H, query T, key T])
 AttentionGradient = Callable[[hk.Params, np.ndarray, np.ndarray], tuple[ViTOutput, jax.Array]]
 
 
@@ -92,7 +101,7 @@ def make_attention_gradient(
     The function takes parameters, images uint8 [B, height, width, channels] and classes int [B].
     It returns, from one forward and one backward pass, the ViTOutput and the gradient of each
     image's logit of its class with respect to its attention weights, float32 [L, B, H, query T,
-    key T], which includes what follows in later layers.
+    key T]. The gradient with respect to a layer includes the influence on all later layers.
     """
 
     @jax.jit
@@ -104,7 +113,8 @@ def make_attention_gradient(
                 params, None, normalization(images), is_training=False, attention_offset=offset
             )
             logits = jnp.take_along_axis(output.logits, classes[:, jnp.newaxis], axis=1)
-            return logits.sum(), output  # no image influences another image's logits
+            # The gradient of the sum is that of each image's logit: no image influences another's.
+            return logits.sum(), output
 
         weights = jax.eval_shape(lambda: run_model(model, params, images, normalization).attention)
         zeros = jnp.zeros(weights.shape, weights.dtype)
@@ -118,8 +128,8 @@ def attention_chunks(num_images: int, num_tokens: int, settings: ModelSettings) 
     """Yield slices of `num_images` images, each small enough for its attention to fit in memory.
 
     Args:
-      num_images: number of images in all.
-      num_tokens: T, of an image.
+      num_images: number of images of all chunks.
+      num_tokens: T.
       settings: the architecture.
     """
     weights = settings.num_layers * settings.num_heads * num_tokens**2  # float32, of an image

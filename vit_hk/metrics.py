@@ -7,27 +7,36 @@ CALIBRATION_BINS = 15
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the probabilities float64 [N, C] of logits [N, C]."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    exponential = np.exp(shifted)
-    return exponential / exponential.sum(axis=-1, keepdims=True)
+    """Return the probabilities float64 [images, C] of logits [images, C]."""
+    exponentials = np.exp(_subtract_max(logits))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Return the logarithms of the probabilities, float64 [images, C]; finite where these are 0."""
+    shifted = _subtract_max(logits)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def _subtract_max(logits: np.ndarray) -> np.ndarray:
+    """Return logits float64 [images, C] with the maximum 0, so that np.exp cannot overflow."""
+    return logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
 
 
 def summarize(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | int]:
-    """Compute the headline metrics of one split.
+    """Return the headline metrics of one split.
 
     Args:
-      logits: float [N, C].
-      labels: int [N].
+      logits: float [images, C].
+      labels: int [images].
 
     Returns:
       accuracy in [0, 1], error_count, loss (mean cross-entropy in nats),
-      calibration_error (see `calibration_error`) and examples, the number N.
+      calibration_error (see `calibration_error`) and examples, the number of images.
     """
     probabilities = softmax(logits)
     correct = probabilities.argmax(axis=-1) == labels
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    log_likelihood = shifted[np.arange(len(labels)), labels] - np.log(np.exp(shifted).sum(axis=-1))
+    log_likelihood = _log_softmax(logits)[np.arange(len(labels)), labels]
     return {
         "accuracy": round(float(correct.mean()), 6),
         "error_count": int((~correct).sum()),
@@ -38,14 +47,14 @@ def summarize(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | int]:
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Compute the expected calibration error with 15 equal bins (arXiv 1706.04599, equation 3).
+    """Return the expected calibration error with 15 equal bins (arXiv 1706.04599, equation 3).
 
     It is the mean distance between the confidence of predictions and the accuracy among
-    predictions of that confidence: 0 is perfect, 1 the worst.
+    predictions of that confidence: 0 is perfect, 1 is the maximum.
 
     Args:
-      probabilities: [N, C].
-      labels: int [N].
+      probabilities: [images, C].
+      labels: int [images].
     """
     confidence = probabilities.max(axis=-1)
     correct = probabilities.argmax(axis=-1) == labels
@@ -58,11 +67,11 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
 def per_class_table(
     labels: np.ndarray, predictions: np.ndarray, class_names: list[str]
 ) -> pd.DataFrame:
-    """Compute precision, recall and F1 of each class; a ratio 0 / 0 counts as 0.
+    """Return a table of precision, recall and F1 of each class; a ratio 0 / 0 is 0.
 
     Args:
-      labels: int [N].
-      predictions: int [N], the predicted classes.
+      labels: int [images].
+      predictions: int [images], the predicted classes.
       class_names: C names.
 
     Returns:
@@ -100,23 +109,44 @@ def most_confident_mistakes(
     """Return the indices of at most `count` wrong predictions, the most confident first.
 
     Args:
-      probabilities: [N, C].
-      labels: int [N].
+      probabilities: [images, C].
+      labels: int [images].
       count: maximum number of indices.
+
+    Returns:
+      Indices of images, int [at most count].
     """
     confidence = probabilities.max(axis=-1)
     wrong = np.flatnonzero(probabilities.argmax(axis=-1) != labels)
     return wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
 
 
+def faithfulness_score(
+    shares: np.ndarray, deletion: np.ndarray, insertion: np.ndarray
+) -> np.ndarray:
+    """Return the area under the insertion curve minus the area under the deletion curve.
+
+    It is at most 1; a random order of the patches has a score near 0.
+
+    Args:
+      shares: [steps], share of the patches that have been changed, from 0 to 1.
+      deletion: [..., steps], probability after the most important patches are deleted.
+      insertion: [..., steps], probability after the most important patches are inserted.
+
+    Returns:
+      [...].
+    """
+    return np.trapezoid(insertion - deletion, shares, axis=-1)
+
+
 def predictions_table(
     labels: np.ndarray, logits: np.ndarray, class_names: list[str]
 ) -> pd.DataFrame:
-    """List the prediction of each image.
+    """Return a table of the prediction of each image.
 
     Args:
-      labels: int [N].
-      logits: float [N, C].
+      labels: int [images].
+      logits: float [images, C].
       class_names: C names.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a weights file says about itself: its model, data and classes. Read without JAX."""
+"""The metadata of a weights file: its model, data and classes. Needs no JAX."""
 
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -15,7 +15,7 @@ VERSION: Final = 1  # of the format of the metadata
 
 
 class WeightsInfo(Settings):
-    """The model that weights belong to, and the data that they were trained on.
+    """The model of trained weights, and the data that they were trained on.
 
     Attributes:
       version: version of this format.
@@ -24,8 +24,9 @@ class WeightsInfo(Settings):
       source: where its images come from; distinguishes the full set from a sample.
       class_names: a name for each class.
       image_shape: height, width, channels.
-      mean, std: of each channel, on the scale from 0 to 1.
-      seed, validation_fraction: reproduce the split whose held-out part training did not see.
+      mean, std: of each channel, for pixels in [0, 1].
+      seed, validation_fraction: the arguments of `stratified_split` that reproduce the validation
+        images, which training did not use.
     """
 
     version: Literal[1] = VERSION
@@ -47,22 +48,22 @@ class WeightsInfo(Settings):
 
     @property
     def normalization(self) -> Normalization:
-        """The scale of pixels that the model was trained with."""
+        """The normalization of images that the model was trained with."""
         return Normalization(tuple(self.mean), tuple(self.std))
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches in an image."""
+        """The rows and columns of patches in an image."""
         return self.model.grid(self.image_shape)
 
     @property
     def num_patches(self) -> int:
-        """Number of patches in an image, N."""
+        """The number of patches in an image, N."""
         return self.model.num_patches(self.image_shape)
 
     @property
     def num_tokens(self) -> int:
-        """Number of tokens of an image, T."""
+        """The number of tokens of an image, T."""
         return self.model.num_tokens(self.image_shape)
 
 
@@ -70,7 +71,7 @@ def parse_metadata(metadata: dict[str, str] | None) -> WeightsInfo:
     """Parse the metadata of a weights file.
 
     Raises:
-      ValueError: there is none, or it is invalid; the message says what is wrong with it.
+      ValueError: the metadata is missing or invalid; the message describes the first problem.
     """
     try:
         return WeightsInfo.model_validate_json((metadata or {}).get(METADATA_KEY, "{}"))
@@ -82,12 +83,12 @@ def parse_metadata(metadata: dict[str, str] | None) -> WeightsInfo:
 def check_weights_match(
     path: Path, info: WeightsInfo, settings: ModelSettings, dataset: Dataset
 ) -> None:
-    """Make sure that weights belong to these settings and this data set.
+    """Check that weights were trained with these settings and this data set.
 
     Raises:
-      UserError: they do not; the message says what differs.
+      UserError: they were not; the message lists the differences.
     """
-    found, expected = _facts(info), _facts_of(settings, dataset)
+    found, expected = _facts_of_weights(info), _facts_of_run(settings, dataset)
     differences = [
         f"{key} {shorten(found[key], 200)} there, {shorten(expected[key], 200)} here"
         for key in expected
@@ -100,8 +101,8 @@ def check_weights_match(
         )
 
 
-def _facts(info: WeightsInfo) -> dict[str, Any]:
-    """Return what weights were made for, by the names that an error message uses."""
+def _facts_of_weights(info: WeightsInfo) -> dict[str, Any]:
+    """Return the settings and data of weights, by the names that an error message uses."""
     return {
         **{f"model.{key}": value for key, value in info.model.model_dump().items()},
         "data": info.data,
@@ -111,8 +112,8 @@ def _facts(info: WeightsInfo) -> dict[str, Any]:
     }
 
 
-def _facts_of(settings: ModelSettings, dataset: Dataset) -> dict[str, Any]:
-    """Return the same facts of the settings and the data set at hand."""
+def _facts_of_run(settings: ModelSettings, dataset: Dataset) -> dict[str, Any]:
+    """Return the settings and data of this run, by the same names."""
     return {
         **{f"model.{key}": value for key, value in settings.model_dump().items()},
         "data": dataset.name,
@@ -123,7 +124,7 @@ def _facts_of(settings: ModelSettings, dataset: Dataset) -> dict[str, Any]:
 
 
 def _describe(error: ValidationError) -> str:
-    """Describe the first problem of the metadata in a few words."""
+    """Return a short description of the first problem of the metadata."""
     problem = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in problem["loc"])
     match problem["type"]:

@@ -1,4 +1,4 @@
-"""The implementations that are measured. Each module has functions from a Workload to a Job."""
+"""The implementations that are measured; each module has functions from a Workload to a Job."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """A ViT in Flax (linen) with the architecture of google-research/vision_transformer.
 
-Written for the benchmark as Flax's examples are: its own modules, optax on the tree of
+Written for the benchmark in the way of Flax's examples: Flax's own modules, optax on the pytree of
 parameters, and one compiled update step that is called for each batch.
 """
 

@@ -8,7 +8,7 @@ from benchmarks.workload import NUM_CLASSES, NUM_IMAGES, Workload
 
 
 def random_images(work: Workload) -> tuple[np.ndarray, np.ndarray]:
-    """Return random images uint8 [N, size, size, 1] and labels int32 [N]."""
+    """Return random images uint8 [images, size, size, 1] and labels int32 [images]."""
     random = np.random.default_rng(0)
     count = num_images(work)
     images = random.integers(0, 256, (count, work.image_size, work.image_size, 1), np.uint8)
@@ -21,7 +21,7 @@ def num_images(work: Workload) -> int:
 
 
 def batches(count: int, batch_size: int) -> Iterator[np.ndarray]:
-    """Yield batches of indices int [batch_size] below `count` without end, shuffled each epoch."""
+    """Yield batches of indices int [batch_size] below `count` forever, shuffled each epoch."""
     random = np.random.default_rng(0)
     while True:
         order = random.permutation(count)

@@ -1,4 +1,4 @@
-"""This project's model, with the training step of stages/train.py and the predictor."""
+"""This project's model, with the training step of stages/train.py and its predictor."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ NORMALIZATION = Normalization((MEAN,), (STD,))
 
 
 def make(work: Workload) -> Job:
-    """Build our model at its task."""
+    """Make a job of this project's model."""
     configure_cpu()  # as all stages do
     params = _settings(work)
     shape = (work.image_size, work.image_size, 1)
@@ -70,7 +70,7 @@ def _train(params: Params, work: Workload) -> Callable[[int], None]:
     images, labels = random_images(work)
     data = TrainingData(images, labels, images[:0], labels[:0], NORMALIZATION)
     step = build_train_step(params, data, NUM_CLASSES)
-    split, run_steps = step.replicate(images, labels), step.jit()
+    device_data, run_steps = step.replicate(images, labels), step.make_loop()
     weights = init_params(params.model, images.shape[1:], NUM_CLASSES, params.seed)
     state = step.init_state(weights)
 
@@ -82,7 +82,7 @@ def _train(params: Params, work: Workload) -> Callable[[int], None]:
             epoch = done // step.steps_per_epoch
             done = min(end, (epoch + 1) * step.steps_per_epoch)
             order = epoch_order(params.seed, epoch, len(images))
-            state, is_finite = run_steps(state, split, order, jnp.int32(done))
+            state, is_finite = run_steps(state, device_data, order, jnp.int32(done))
             if not is_finite:
                 raise FloatingPointError("the training of the benchmark diverged")
 

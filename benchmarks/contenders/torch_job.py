@@ -1,4 +1,4 @@
-"""Training and inference of all PyTorch contenders: the loops of their READMEs, fast options on.
+"""Training and inference of the PyTorch contenders: the loops of their READMEs, with fast options.
 
 Import this module before the contenders: they import torchvision, which can fail without
 `import_torchvision_datasets`.
@@ -38,7 +38,7 @@ def count_parameters(model: torch.nn.Module) -> int:
 
 
 def channels_first(images: np.ndarray) -> torch.Tensor:
-    """Convert images from [N, height, width, channels] to [N, channels, height, width]."""
+    """Return images [images, channels, height, width] of [images, height, width, channels]."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 

@@ -40,11 +40,11 @@ CONFIG = {
 
 
 class StopTraining(Exception):  # noqa: N818 (a signal, not an error)
-    """A signal that ends mnistvit's training loop; its text is the reason."""
+    """A signal that ends mnistvit's training loop; its message is the reason."""
 
 
 class TimedLoader:
-    """A data loader that stops the training when the time is over."""
+    """A data loader that stops the training when its time limit is reached."""
 
     def __init__(self, loader: torch.utils.data.DataLoader) -> None:
         """Wrap a loader; the caller sets `end`, a value of time.perf_counter."""
@@ -61,7 +61,7 @@ class TimedLoader:
 
 
 def run(seed: int, limit: float) -> TrainingResult:
-    """Train until the target is reached, the recipe ends, or `limit` seconds are over.
+    """Train until the target is reached, the recipe ends, or `limit` seconds have passed.
 
     The seconds exclude the evaluations on the test images.
     """

@@ -23,12 +23,12 @@ from vit_hk.params import Params
 from vit_hk.training.data import prepare_data
 from vit_hk.training.optimizer import learning_rate_schedule
 
-# Keys of params.yaml's `train` for which this module supports one value only.
+# Keys of the section `train` in params.yaml of which this module supports a single value.
 PLAIN_TRAINING = {"optimizer": "adamw", "sam_rho": 0.0, "ema_decay": 0.0, "precision": "float32"}
 
 
 def run(seed: int, limit: float) -> TrainingResult:
-    """Train until the target is reached, the recipe ends, or `limit` seconds are over.
+    """Train until the target is reached, the recipe ends, or `limit` seconds have passed.
 
     The seconds exclude the evaluations on the test images.
 
@@ -80,7 +80,12 @@ def run(seed: int, limit: float) -> TrainingResult:
 
 
 def random_shift(images: torch.Tensor, max_shift: int) -> torch.Tensor:
-    """Shift each image [1, height, width] at random, as vit_hk.training.augment does."""
+    """Translate each image at random, as vit_hk.training.augment does.
+
+    Args:
+      images: uint8 [B, 1, height, width].
+      max_shift: maximum translation in pixels.
+    """
     count, _, height, width = images.shape
     padded = functional.pad(images, [max_shift] * 4)[:, 0]
     down, right = torch.randint(0, 2 * max_shift + 1, (2, count, 1))

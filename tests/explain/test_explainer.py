@@ -7,7 +7,7 @@ from vit_hk.explain.distance import attention_distance
 from vit_hk.explain.entropy import attention_entropy
 from vit_hk.explain.explainer import Explainer
 from vit_hk.explain.head_statistics import head_statistics
-from vit_hk.explain.methods import attribution_maps
+from vit_hk.explain.methods import MethodInputs, attribution_maps
 from vit_hk.explain.token_shares import token_shares
 from vit_hk.inference import make_attention_gradient, run_model
 from vit_hk.model.vit import make_model, parameter_shapes
@@ -50,7 +50,8 @@ def test_attributions_in_chunks_are_those_of_one_pass(monkeypatch, info, model_a
     attention_gradient = make_attention_gradient(model, info.normalization)
     output, gradient = attention_gradient(weights, IMAGES, CLASSES)
     attention = np.asarray(output.attention)
-    maps = attribution_maps(attention, np.asarray(gradient), 6, "cls", "max", 0.3)
+    inputs = MethodInputs(attention, np.asarray(gradient), "cls", "max", 0.3)
+    maps = attribution_maps(inputs, 6)
     monkeypatch.setattr(inference, "CHUNK_BYTES", 2 * 1024)  # two images
     explainer = Explainer(model, weights, info, SETTINGS)
     attributions = explainer.explain(IMAGES, CLASSES)

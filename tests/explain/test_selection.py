@@ -4,10 +4,10 @@ import pytest
 from vit_hk.errors import UserError
 from vit_hk.explain.selection import (
     check_indices,
-    choose_images,
+    choose_indices,
     evenly_spaced_indices,
     mistakes_between_examples,
-    most_confident_examples,
+    most_confident_example_indices,
 )
 from vit_hk.params import AttentionSettings
 
@@ -34,37 +34,37 @@ PROBABILITIES = probabilities_of(PREDICTED, [0.9, 0.8, 0.7, 0.9, 0.95, 0.6, 0.5,
 
 
 def test_the_most_confident_mistakes_are_first():
-    assert choose_images(settings(3, 3), PROBABILITIES, LABELS).tolist() == [4, 2, 6]
-    assert choose_images(settings(2, 2), PROBABILITIES, LABELS).tolist() == [4, 2]
+    assert choose_indices(settings(3, 3), PROBABILITIES, LABELS).tolist() == [4, 2, 6]
+    assert choose_indices(settings(2, 2), PROBABILITIES, LABELS).tolist() == [4, 2]
 
 
 def test_correct_predictions_of_alternating_classes_follow():
     # Correct are 0 and 1 of class 0, 3 of class 1, 5 and 7 of class 2.
-    assert choose_images(settings(5, 0), PROBABILITIES, LABELS).tolist() == [0, 3, 5, 1, 7]
-    assert choose_images(settings(4, 1), PROBABILITIES, LABELS).tolist() == [4, 0, 3, 5]
+    assert choose_indices(settings(5, 0), PROBABILITIES, LABELS).tolist() == [0, 3, 5, 1, 7]
+    assert choose_indices(settings(4, 1), PROBABILITIES, LABELS).tolist() == [4, 0, 3, 5]
 
 
 def test_correct_predictions_fill_the_rest_where_mistakes_are_too_few():
     labels = np.array([0, 1, 0, 1])
     probabilities = probabilities_of([0, 1, 0, 0], [0.9, 0.9, 0.9, 0.9], num_classes=2)
-    assert choose_images(settings(4, 3), probabilities, labels).tolist() == [3, 0, 1, 2]
+    assert choose_indices(settings(4, 3), probabilities, labels).tolist() == [3, 0, 1, 2]
 
 
 def test_mistakes_fill_the_rest_where_correct_predictions_are_too_few():
     labels = np.array([0, 1, 0, 1])
     probabilities = probabilities_of([1, 0, 0, 0], [0.7, 0.9, 0.9, 0.8], num_classes=2)
-    assert choose_images(settings(3, 1), probabilities, labels).tolist() == [1, 3, 2]
+    assert choose_indices(settings(3, 1), probabilities, labels).tolist() == [1, 3, 2]
 
 
 @pytest.mark.parametrize("correct", [True, False])
 def test_only_mistakes_or_only_correct_predictions(correct):
     labels = np.zeros(5, int)
     probabilities = probabilities_of([0 if correct else 1] * 5, [0.9] * 5)
-    assert choose_images(settings(3, 1), probabilities, labels).tolist() == [0, 1, 2]
+    assert choose_indices(settings(3, 1), probabilities, labels).tolist() == [0, 1, 2]
 
 
 def test_a_small_test_set_is_chosen_completely():
-    chosen = choose_images(settings(100, 4), PROBABILITIES, LABELS)
+    chosen = choose_indices(settings(100, 4), PROBABILITIES, LABELS)
     assert sorted(chosen) == list(range(8))
     assert chosen[:3].tolist() == [4, 2, 6]
 
@@ -95,13 +95,13 @@ def test_evenly_spaced_indices_are_all_indices_where_there_are_no_more():
 
 def test_most_confident_examples_are_correct_and_of_each_class():
     # Correct are images 0 (90 %) and 1 (80 %) of class 0, 3 of class 1, 5 and 7 of class 2.
-    assert most_confident_examples(PROBABILITIES, LABELS).tolist() == [0, 3, 7]
+    assert most_confident_example_indices(PROBABILITIES, LABELS).tolist() == [0, 3, 7]
 
 
 def test_a_class_without_correct_predictions_has_no_example():
     labels = np.array([0, 1, 1, 3])
     probabilities = probabilities_of([0, 0, 1, 2], [0.9, 0.9, 0.5, 0.9], num_classes=4)
-    assert most_confident_examples(probabilities, labels).tolist() == [0, 2, -1, -1]
+    assert most_confident_example_indices(probabilities, labels).tolist() == [0, 2, -1, -1]
 
 
 def test_a_mistake_is_between_the_examples_of_both_classes():

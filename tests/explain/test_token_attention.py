@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from vit_hk.errors import UserError
 from vit_hk.explain.token_attention import token_attention
 
 # Layers, images, heads and tokens are 2, 3, 4 and 5.
@@ -19,7 +18,7 @@ def test_row_of_the_query_token():
 def test_index_out_of_range_is_rejected_with_the_allowed_range(one_line, name, size, too_large):
     index = size if too_large else -1
     indices = {"layer": 0, "image": 0, "head": 0, "query": 0, name: index}
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(IndexError) as caught:
         token_attention(ATTENTION, **indices)
     message = one_line(caught.value)
     assert message == (

@@ -49,7 +49,7 @@ def test_query_key_value_and_output_are_glorot_uniform_as_square_matrices(params
 
 
 @pytest.mark.parametrize("layer", ["in", "out"])
-def test_feed_forward_is_glorot_uniform(params, layer):
+def test_mlp_is_glorot_uniform(params, layer):
     assert_uniform(params[f"vit/block_0/mlp/{layer}"]["w"], (6 / (WIDTH + MLP)) ** 0.5)
 
 
@@ -70,7 +70,7 @@ def test_class_token_is_zero(params):
     assert not params["vit"]["class_token"].any()
 
 
-def test_biases_are_zero_and_tiny_in_the_feed_forward_layer(params):
+def test_biases_are_zero_and_tiny_in_the_mlp(params):
     biases = {module: arrays["b"] for module, arrays in params.items() if "b" in arrays}
     assert len(biases) == 2 + 2 * 4  # patches, head; qkv, out, in, out of two blocks
     for module, bias in biases.items():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from vit_hk.model.matmul import matmul, matmul_transposed
+from vit_hk.model.matmul import matmul, matmul_nt
 
 # The gradient takes another path where the attention weights are more than 4 times as wide as a
 # head: here they are 2, 4, 5 and 16 times as wide.
@@ -22,9 +22,9 @@ def test_matmul_equals_torch(batch, num_tokens, head_size):
 
 @pytest.mark.parametrize("batch", BATCH_SHAPES, ids=str)
 @pytest.mark.parametrize(("num_tokens", "head_size"), TOKENS_AND_HEAD_SIZE)
-def test_matmul_transposed_equals_torch(batch, num_tokens, head_size):
+def test_matmul_nt_equals_torch(batch, num_tokens, head_size):
     shape = (*batch, num_tokens, head_size)
-    assert_equal_to_torch(matmul_transposed, lambda a, b: a @ b.mT, shape, shape)
+    assert_equal_to_torch(matmul_nt, lambda a, b: a @ b.mT, shape, shape)
 
 
 def assert_equal_to_torch(product, torch_product, *shapes):

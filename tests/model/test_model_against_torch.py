@@ -11,7 +11,7 @@ import torch
 
 from vit_hk.model import reference
 from vit_hk.model.attention import SelfAttention
-from vit_hk.model.encoder import Block
+from vit_hk.model.block import Block
 from vit_hk.model.gelu import gelu
 from vit_hk.model.layer_norm import layer_norm
 from vit_hk.model.patches import PatchEmbedding

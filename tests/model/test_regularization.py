@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from vit_hk.model.encoder import Block, FeedForward, drop_path, dropout
+from vit_hk.model.block import MLP, Block, drop_path, dropout
 from vit_hk.model.vit import make_model
 
 
@@ -69,9 +69,9 @@ def test_dropout_acts_on_both_branches_of_a_block():
     assert shares(added, 0.0, 2.0, 4.0) == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
 
 
-def test_dropout_acts_on_the_hidden_layer_of_the_feed_forward():
+def test_dropout_acts_on_the_hidden_layer_of_the_mlp():
     def forward(x, is_training):
-        return FeedForward(6, dropout=0.5, name="mlp")(x, is_training)
+        return MLP(6, dropout=0.5, name="mlp")(x, is_training)
 
     transformed = hk.transform(forward)
     x = np.ones((500, 6), np.float32)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from vit_hk.model.size import count_parameters, inference_bytes, residual_bytes
+from vit_hk.model.size import activation_bytes, count_parameters, inference_bytes
 from vit_hk.model.vit import make_model, parameter_shapes
 
 
@@ -65,25 +65,25 @@ def test_inference_takes_the_first_convolution_where_that_is_larger(settings):
 
 
 def test_training_keeps_the_attention_of_all_layers(gap_model):
-    assert residual_bytes(gap_model, SHAPE, 100, remat=False) == 2 * 2_000_000
+    assert activation_bytes(gap_model, SHAPE, 100, remat=False) == 2 * 2_000_000
 
 
 def test_training_keeps_only_the_weights_of_the_class_token_in_the_last_layer(settings):
     # 48 patches, 1 register and the class token are 50 tokens, too.
     s = settings(registers=1, num_layers=3)
-    assert residual_bytes(s, SHAPE, 100, remat=False) == 2 * 2_000_000
+    assert activation_bytes(s, SHAPE, 100, remat=False) == 2 * 2_000_000
 
 
 def test_with_remat_training_keeps_the_tokens_of_all_layers_and_the_attention_of_one(gap_model):
     # Tokens: 2 layers of 100 * 50 tokens of 8 elements of 4 bytes.
-    assert residual_bytes(gap_model, SHAPE, 100, remat=True) == 2_000_000 + 320_000
+    assert activation_bytes(gap_model, SHAPE, 100, remat=True) == 2_000_000 + 320_000
 
 
 def test_training_keeps_the_first_convolution(gap_model):
     # Patches of 4 pixels have two convolutions of stride 2. The first makes 2 x 2 pixels of 8
     # channels of each patch: 614,400 bytes for 100 images of 48 patches.
     s = gap_model.model_copy(update={"stem": "conv", "patch_size": 4})
-    assert residual_bytes(s, (24, 32, 1), 100, remat=False) == 2 * 2_000_000 + 614_400
+    assert activation_bytes(s, (24, 32, 1), 100, remat=False) == 2 * 2_000_000 + 614_400
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def test_training_keeps_the_first_convolution(gap_model):
     [("cls", {}), ("gap", {"precision": "bfloat16"}), ("cls", {"remat": True})],
     ids=str,
 )
-def test_residual_bytes_are_a_lower_bound_of_what_xla_allocates(gap_model, pool, execution):
+def test_activation_bytes_are_a_lower_bound_of_what_xla_allocates(gap_model, pool, execution):
     # A bound that is too high would refuse a training that fits.
     s = gap_model.model_copy(update={"pool": pool, "patch_size": 1, "num_layers": 3})
     images = np.zeros((10, 8, 8, 1), np.float32)
     remat = execution.get("remat", False)
-    bound = residual_bytes(s, images.shape[1:], len(images), remat)
+    bound = activation_bytes(s, images.shape[1:], len(images), remat)
     model = make_model(s, 3, **{"scan_layers": True, **execution})
     shapes = parameter_shapes(model, images.shape[1:])
     gradient = jax.jit(jax.grad(lambda p: model.apply(p, None, images, True).logits.sum()))

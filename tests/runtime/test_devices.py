@@ -176,6 +176,18 @@ def test_incomplete_cache_entry_of_a_killed_process_is_removed_without_a_warning
     assert len(list((tmp_path / ".scratch/compiled").glob("*-atime"))) > 0
 
 
-def test_cache_that_cannot_be_written_is_no_error(project, tmp_path):
+@pytest.mark.parametrize("chosen", [False, True], ids=["own", "of the user"])
+def test_cache_that_cannot_be_written_is_one_warning(project, tmp_path, chosen):
     (tmp_path / ".scratch").write_text("a file where the folder should be")
-    assert run_python(project, COMPUTE, DVC_ROOT=str(tmp_path)).stdout == "7\n"
+    folder = tmp_path / ".scratch" / "compiled"
+    environment = {"JAX_COMPILATION_CACHE_DIR": str(folder)} if chosen else {}
+    run = run_python(project, COMPUTE, DVC_ROOT=str(tmp_path), **environment)
+    assert run.stdout == "7\n"
+    assert run.stderr == f"warning: compiled code is not kept in {folder}: Not a directory\n"
+
+
+def test_disk_that_fills_up_is_no_warning_of_the_cache(project, tmp_path):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (99, 99)); "
+    ignore = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    run = run_python(project, limit + ignore + COMPUTE, DVC_ROOT=str(tmp_path))
+    assert (run.stdout, run.stderr) == ("7\n", "")

@@ -55,17 +55,17 @@ def saved(tmp_path):
     return tmp_path / "state"
 
 
-def newest(folder) -> Progress:
-    return Checkpoints(folder).newest(progress(0))
+def restore(folder) -> Progress:
+    return Checkpoints(folder).restore(progress(0))
 
 
 def test_without_a_checkpoint_the_start_is_returned(tmp_path):
     start = progress(0)
-    assert Checkpoints(tmp_path / "none").newest(start) is start
+    assert Checkpoints(tmp_path / "none").restore(start) is start
 
 
 def test_restored_progress_equals_the_saved_one(saved):
-    assert_equal(newest(saved), progress(4))
+    assert_equal(restore(saved), progress(4))
 
 
 def test_progress_without_a_moving_average_is_restored(tmp_path):
@@ -73,7 +73,7 @@ def test_progress_without_a_moving_average_is_restored(tmp_path):
         some._replace(state=some.state._replace(ema=None)) for some in (progress(0), progress(3))
     )
     Checkpoints(tmp_path).save(later)
-    assert_equal(Checkpoints(tmp_path).newest(start), later)
+    assert_equal(Checkpoints(tmp_path).restore(start), later)
 
 
 def test_the_newest_two_are_kept(saved):
@@ -110,49 +110,49 @@ def test_damage_to_any_file_is_detected_and_the_former_checkpoint_used(
         if not (folder / name).stat().st_size:
             continue
         damage(folder / name)
-        assert_equal(newest(folder), progress(3))
+        assert_equal(restore(folder), progress(3))
         warning = capsys.readouterr().err
         assert warning.startswith(f"warning: checkpoint {folder / '4'} is damaged: 1 of its files")
         assert name.relative_to("4").as_posix() in warning
         # The damaged checkpoint is deleted, so that step 4 can be saved again.
         Checkpoints(folder).save(progress(4))
-        assert_equal(newest(folder), progress(4))
+        assert_equal(restore(folder), progress(4))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"a": 1}', "\x00\xff"])
 def test_checkpoint_with_damaged_checksums_is_skipped(saved, capsys, text):
     (saved / "4.sha256.json").write_text(text, "latin-1")
-    assert_equal(newest(saved), progress(3))
+    assert_equal(restore(saved), progress(3))
     assert f"checkpoint {saved / '4'} is damaged" in capsys.readouterr().err
 
 
 def test_checkpoint_of_which_only_the_checksums_remain_is_skipped(saved, capsys):
     shutil.rmtree(saved / "4")
-    assert_equal(newest(saved), progress(3))
+    assert_equal(restore(saved), progress(3))
     assert "is damaged" in capsys.readouterr().err
 
 
 def test_checkpoint_with_an_extra_file_is_skipped(saved, capsys):
     (saved / "4" / "more").write_text("x")
-    assert_equal(newest(saved), progress(3))
+    assert_equal(restore(saved), progress(3))
     assert "is damaged" in capsys.readouterr().err
 
 
 def test_incomplete_checkpoint_is_deleted_without_a_warning(saved, capsys):
     (saved / "4.sha256.json").unlink()
     (saved / "5.orbax-checkpoint-tmp").mkdir()
-    assert_equal(newest(saved), progress(3))
+    assert_equal(restore(saved), progress(3))
     assert capsys.readouterr().err == ""
     assert sorted(path.name for path in saved.iterdir()) == ["3", "3.sha256.json"]
 
 
-def test_if_all_are_damaged_the_error_names_the_command_that_starts_afresh(saved, one_line, capsys):
+def test_if_all_are_damaged_the_error_names_the_command_that_starts_again(saved, one_line, capsys):
     for step in ("3", "4"):
         flip_a_bit(files_in(saved / step)[0])
     before = files_in(saved)
     with pytest.raises(UserError) as caught:
-        newest(saved)
-    assert f"no checkpoint in {saved} can be read; start afresh with: rm -r" in one_line(
+        restore(saved)
+    assert f"no checkpoint in {saved} can be read; start again with: rm -r" in one_line(
         caught.value
     )
     assert capsys.readouterr().err.count("is damaged") == 2
@@ -189,7 +189,7 @@ def test_folder_has_an_intact_checkpoint_at_any_moment(tmp_path, project, capsys
     finally:
         saver.kill()
         saver.wait()
-    restored = [newest(tmp_path / f"{number}") for number in range(40)]
+    restored = [restore(tmp_path / f"{number}") for number in range(40)]
     steps = [int(each.state.step) for each in restored]
     assert steps == sorted(steps)
     assert len(set(steps)) > 3  # several were saved meanwhile, on a busy machine too
@@ -217,4 +217,4 @@ with one_line_errors():
     assert line.startswith(f"error: {saved / '5'}")
     assert "could not be written" in line
     assert "Traceback" not in run.stderr
-    assert_equal(newest(saved), progress(4))
+    assert_equal(restore(saved), progress(4))

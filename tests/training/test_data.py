@@ -81,11 +81,9 @@ def test_batch_must_not_be_larger_than_the_training_split(dataset, make_params):
         prepare_data(dataset, make_params(batch_size=52))
 
 
-def test_validation_fraction_must_leave_training_images(dataset, make_params):
-    with pytest.raises(
-        UserError, match=r"train\.validation_fraction is 0\.999 and leaves no image"
-    ):
-        prepare_data(dataset, make_params(validation_fraction=0.999))
+def test_an_image_of_each_class_is_left_for_training(dataset, make_params):
+    data = prepare_data(dataset, make_params(validation_fraction=0.999, batch_size=3))
+    assert sorted(data.y_train) == list(COUNTS)
 
 
 def test_epoch_order_is_a_permutation_that_depends_on_seed_and_epoch():

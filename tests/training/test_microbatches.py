@@ -7,7 +7,7 @@ from jax.sharding import Mesh, PartitionSpec
 from vit_hk.data.normalization import Normalization
 from vit_hk.params import AugmentSettings
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout
-from vit_hk.training.microbatches import Split, prepare_microbatches
+from vit_hk.training.microbatches import DeviceData, prepare_microbatches
 
 ONE_DEVICE, TWO_DEVICES = (Mesh(np.array(jax.devices()[:count]), (AXIS,)) for count in (1, 2))
 LAYOUTS = pytest.mark.parametrize(
@@ -16,7 +16,7 @@ LAYOUTS = pytest.mark.parametrize(
     ids=["1 device x 1 x 6 images", "1 device x 3 x 2 images", "2 devices x 3 x 1 image"],
 )
 # All pixels of image n are 10 n, and its label is n.
-SPLIT = Split(
+DATA = DeviceData(
     jnp.broadcast_to(jnp.arange(0, 100, 10, dtype=jnp.uint8).reshape(-1, 1, 1, 1), (10, 4, 4, 1)),
     jnp.arange(10),
 )
@@ -29,7 +29,7 @@ def prepare(layout, **augment):
     normalization = Normalization(mean=(0.0,), std=(1.0,))
 
     def run(key):
-        return prepare_microbatches(key, SPLIT, INDICES, settings, normalization, layout)
+        return prepare_microbatches(key, DATA, INDICES, settings, normalization, layout)
 
     on_each_device = jax.shard_map(
         run, mesh=layout.mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec(AXIS),
@@ -52,10 +52,10 @@ def test_images_are_mixed_with_the_one_before_them_in_the_batch(layout):
     microbatches = prepare(layout, mixup=1.0)
     partners = [4, 3, 8, 1, 9, 0]
     np.testing.assert_array_equal(np.ravel(microbatches.mixture.labels), partners)
-    (share,) = set(np.asarray(microbatches.mixture.share).tolist())  # one for the batch
-    assert 0.01 < share < 0.99
+    (lam,) = set(np.asarray(microbatches.mixture.lam).tolist())  # one for the batch
+    assert 0.01 < lam < 0.99
     pixels = np.asarray(microbatches.images)[..., 0, 0, 0].ravel()
-    expected = (share * INDICES + (1 - share) * np.array(partners)) / 25.5
+    expected = (lam * INDICES + (1 - lam) * np.array(partners)) / 25.5
     np.testing.assert_allclose(pixels, expected, rtol=1e-5)
 
 
@@ -63,6 +63,6 @@ def test_images_are_mixed_with_the_one_before_them_in_the_batch(layout):
 def test_targets_are_the_probabilities_of_the_classes(layout):
     microbatches = prepare(layout, mixup=1.0)
     targets = jax.vmap(lambda microbatch: microbatch.targets(10))(microbatches)
-    share = np.asarray(microbatches.mixture.share).flat[0]
-    expected = share * np.eye(10)[INDICES] + (1 - share) * np.eye(10)[np.roll(INDICES, 1)]
+    lam = np.asarray(microbatches.mixture.lam).flat[0]
+    expected = lam * np.eye(10)[INDICES] + (1 - lam) * np.eye(10)[np.roll(INDICES, 1)]
     np.testing.assert_allclose(np.asarray(targets).reshape(6, 10), expected, rtol=1e-6)

@@ -15,26 +15,26 @@ PARTNERS = np.roll(IMAGES, 1, axis=0)
 
 
 def draw(draws, **changes):
-    """Return the images [draws, B, height, width, channels] and shares [draws] of many batches."""
+    """Return the images [draws, B, height, width, channels] and the λ [draws] of many batches."""
     settings = AugmentSettings(**dict.fromkeys(AugmentSettings.model_fields, 0) | changes)
     mix = jax.jit(jax.vmap(lambda key: mix_images(key, IMAGES, PARTNERS, settings)))
     return [np.asarray(x) for x in mix(jax.random.split(jax.random.key(0), draws))]
 
 
-def test_mixup_blends_each_image_with_its_partner_by_the_returned_share():
-    mixed, shares = draw(30, mixup=1.0)
-    share = shares.reshape(-1, 1, 1, 1, 1)
-    np.testing.assert_allclose(mixed, share * IMAGES + (1 - share) * PARTNERS, rtol=1e-5)
+def test_mixup_blends_each_image_with_its_partner_by_the_returned_lambda():
+    mixed, lambdas = draw(30, mixup=1.0)
+    lam = lambdas.reshape(-1, 1, 1, 1, 1)
+    np.testing.assert_allclose(mixed, lam * IMAGES + (1 - lam) * PARTNERS, rtol=1e-5)
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
-def test_shares_of_mixup_follow_the_beta_distribution(alpha):
-    _, shares = draw(1000, mixup=alpha)
-    assert kstest(shares, beta(alpha, alpha).cdf).pvalue > 0.001
+def test_lambda_of_mixup_follows_the_beta_distribution(alpha):
+    _, lambdas = draw(1000, mixup=alpha)
+    assert kstest(lambdas, beta(alpha, alpha).cdf).pvalue > 0.001
 
 
 def test_cutmix_replaces_one_rectangle_of_each_image_by_that_of_its_partner():
-    mixed, shares = draw(200, cutmix=1.0)
+    mixed, lambdas = draw(200, cutmix=1.0)
     assert mixed.dtype == np.uint8
     foreign = mixed == PARTNERS
     np.testing.assert_array_equal(mixed, np.where(foreign, PARTNERS, IMAGES))
@@ -44,15 +44,15 @@ def test_cutmix_replaces_one_rectangle_of_each_image_by_that_of_its_partner():
     np.testing.assert_array_equal(foreign, rows[:, :, None] & columns[:, None])
     for lines in (rows, columns):  # each is contiguous
         assert (np.abs(np.diff(lines, axis=1, prepend=0, append=0)).sum(axis=1) <= 2).all()
-    # The share counts pixels, so a part of the rectangle outside of the image does not count.
-    np.testing.assert_allclose(1 - shares, foreign.mean(axis=(1, 2)), atol=1e-6)
+    # λ is the share of pixels that are not replaced, also where the rectangle is clipped.
+    np.testing.assert_allclose(1 - lambdas, foreign.mean(axis=(1, 2)), atol=1e-6)
     # Each pixel is replaced in some batches, and not in others.
     assert foreign.any(axis=0).all()
     assert not foreign.all(axis=0).any()
 
 
 def test_cutmix_rectangle_inside_the_image_has_the_drawn_area():
-    # The sides of the rectangle are sqrt(1 - share) of the image's; Beta(1000, 1000) draws 1/2.
+    # The sides of the rectangle are sqrt(1 - λ) of the image's; Beta(1000, 1000) draws 1/2.
     mixed, _ = draw(300, cutmix=1000.0)
     foreign = (mixed == PARTNERS)[:, 0, :, :, 0]
     heights, widths = foreign.any(axis=2).sum(axis=1), foreign.any(axis=1).sum(axis=1)
@@ -72,7 +72,7 @@ def test_mixed_targets_equal_literal_values():
     np.testing.assert_allclose(mix_targets(targets, partners, np.float32(0.75)), expected)
 
 
-def test_tiny_alpha_draws_shares_of_0_or_1():
+def test_tiny_alpha_draws_a_lambda_of_0_or_1():
     # jax.random.beta gives NaN for such an alpha.
-    _, shares = draw(20, mixup=1e-40)
-    assert set(shares) == {0.0, 1.0}
+    _, lambdas = draw(20, mixup=1e-40)
+    assert set(lambdas) == {0.0, 1.0}

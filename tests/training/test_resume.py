@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,12 @@ from packaging.utils import canonicalize_name
 from vit_hk.errors import UserError
 from vit_hk.training import resume
 from vit_hk.training.code_identity import package_versions, stage_code
-from vit_hk.training.resume import exclusive_lock, fingerprint, state_folder
+from vit_hk.training.resume import (
+    exclusive_lock,
+    fingerprint,
+    somebody_waits,
+    state_folder,
+)
 
 CPU = SimpleNamespace(platform="cpu", device_kind="cpu")
 GPU = SimpleNamespace(platform="gpu", device_kind="H200")
@@ -208,7 +214,7 @@ def test_dvc_yaml_without_the_dependencies_of_a_stage_ends_in_one_line(
         fingerprint(make_params(), dataset, CPU, project_copy)
     message = one_line(caught.value)
     assert message.startswith(f"{path} does not list the dependencies of the stage train")
-    assert message.endswith("bring it back with: git checkout dvc.yaml")
+    assert message.endswith("restore it with: git checkout dvc.yaml")
 
 
 # --- state and lock ---
@@ -221,19 +227,67 @@ def test_state_folder_lies_in_the_project_that_dvc_names(monkeypatch, tmp_path):
 
 HOLD_LOCK = """
 import sys
+import time
 from pathlib import Path
 from vit_hk.training.resume import exclusive_lock
-with exclusive_lock(Path(sys.argv[1])):
+with exclusive_lock(Path(sys.argv[1]), wait="wait" in sys.argv):
     print("locked", flush=True)
     sys.stdin.read()
 """
 
 
-def test_lock_names_its_process_and_is_released_when_that_is_killed(project, tmp_path, one_line):
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD_LOCK, str(tmp_path)], cwd=project, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+@pytest.fixture
+def hold(project, tmp_path):
+    """Return a function that starts a process which holds the lock until its stdin is closed."""
+    processes = []
+
+    def start(*options: str) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD_LOCK, str(tmp_path), *options], cwd=project, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_process_that_waits_takes_over_when_the_holder_ends(hold, tmp_path):
+    holder = hold()
+    assert holder.stdout.readline() == "locked\n"
+    assert not somebody_waits(tmp_path)
+    waiting = hold("wait")
+    assert waiting.stdout.readline() == (
+        f"process {holder.pid} trains the same; waiting for it to take its result\n"
+    )
+    wait_until(lambda: somebody_waits(tmp_path))
+    holder.stdin.close()
+    assert waiting.stdout.readline() == "locked\n"
+    assert not somebody_waits(tmp_path)
+    assert (tmp_path / "process").read_text() == str(waiting.pid)
+
+
+def test_killed_process_does_not_wait(hold, tmp_path):
+    assert hold().stdout.readline() == "locked\n"
+    waiting = hold("wait")
+    wait_until(lambda: somebody_waits(tmp_path))
+    waiting.kill()
+    waiting.wait()
+    assert not somebody_waits(tmp_path)
+
+
+def wait_until(condition) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_lock_names_its_process_and_is_released_when_that_is_killed(hold, tmp_path, one_line):
+    holder = hold()
     assert holder.stdout.readline() == "locked\n"
     with pytest.raises(UserError) as caught, exclusive_lock(tmp_path):
         pass

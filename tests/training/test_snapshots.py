@@ -4,7 +4,7 @@ import pytest
 from vit_hk.model import reference
 from vit_hk.model.vit import init_params, make_model
 from vit_hk.training.loop import train
-from vit_hk.training.snapshots import MAX_IMAGES, SnapshotTaker, snapshot_images
+from vit_hk.training.snapshots import MAX_IMAGES, SnapshotTaker, snapshot_indices
 
 
 def test_snapshots_are_taken_after_the_epochs_of_the_settings_and_the_last_one(
@@ -29,7 +29,7 @@ def taken(make_params, quadrants):
 
 def test_attention_is_from_the_class_token_to_the_patches(taken, quadrants):
     settings, weights, snapshot = taken
-    images = quadrants.x_validation[snapshot_images(quadrants)]
+    images = quadrants.x_validation[snapshot_indices(quadrants)]
     output = reference.vit(weights, quadrants.normalization(images), settings)
     assert snapshot.epoch == 2
     assert snapshot.attention.shape == (1, 4, 2, 4)
@@ -40,12 +40,12 @@ def test_attention_is_from_the_class_token_to_the_patches(taken, quadrants):
 
 
 def test_images_are_the_first_of_each_class(quadrants):
-    chosen = snapshot_images(quadrants)
+    indices = snapshot_indices(quadrants)
     labels = quadrants.y_validation.tolist()
-    assert chosen.tolist() == [labels.index(label) for label in range(4)]
+    assert indices.tolist() == [labels.index(label) for label in range(4)]
 
 
 def test_images_of_at_most_max_images_classes_are_chosen(quadrants):
     many = np.arange(80, dtype=np.int32) % 20
     data = type(quadrants)(**{**vars(quadrants), "y_validation": many})
-    assert many[snapshot_images(data)].tolist() == list(range(MAX_IMAGES))
+    assert many[snapshot_indices(data)].tolist() == list(range(MAX_IMAGES))

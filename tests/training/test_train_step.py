@@ -62,17 +62,19 @@ class Training:
         self.step = TrainStep(
             model=two_class_model(score),
             param_shapes={"~": {"u": jax.ShapeDtypeStruct(ZEROS.shape, np.float32)}},
+            unravel=ravel_pytree({"~": {"u": ZEROS}})[1],
             optimizer=optimizer,
+            schedule=optax.constant_schedule(1.0),
             settings=settings,
-            # The model sees pixel n as (n - 10) / 2.
+            # Maps pixel n to (n - 10) / 2.
             normalization=Normalization(mean=(10 / 255,), std=(2 / 255,)),
             layout=layout or layout_for_training(settings.batch_size, 17),
             steps_per_epoch=steps_per_epoch,
             key=jax.random.key(seed),
         )
         self.seed = seed
-        self.split = self.step.replicate(images, np.zeros(len(images), np.int32))
-        self.run_steps = self.step.compile(self.split)
+        self.data = self.step.replicate(images, np.zeros(len(images), np.int32))
+        self.run_steps = self.step.compile(self.data)
         self.state = self.initial_state()
 
     def initial_state(self):
@@ -81,8 +83,8 @@ class Training:
     def run_until(self, last):
         """Take steps until `last` steps are done, and return whether all numbers are finite."""
         epoch = int(self.state.step) // self.step.steps_per_epoch
-        order = epoch_order(self.seed, epoch, len(self.split.labels))
-        self.state, is_finite = self.run_steps(self.state, self.split, order, jnp.int32(last))
+        order = epoch_order(self.seed, epoch, len(self.data.labels))
+        self.state, is_finite = self.run_steps(self.state, self.data, order, jnp.int32(last))
         return bool(is_finite)
 
 
@@ -319,9 +321,9 @@ def test_steps_equal_gradient_descent_on_the_reference(make_params, quadrants):
     weights = jax.tree.map(
         lambda leaf: random.normal(0.0, 0.3, leaf.shape).astype(np.float32), step.param_shapes
     )
-    split = step.replicate(quadrants.x_train, quadrants.y_train)
+    data = step.replicate(quadrants.x_train, quadrants.y_train)
     order = epoch_order(params.seed, 0, len(quadrants.x_train))
-    state, is_finite = step.jit()(step.init_state(weights), split, order, jnp.int32(3))
+    state, is_finite = step.make_loop()(step.init_state(weights), data, order, jnp.int32(3))
     assert is_finite
 
     def loss(weights, images, labels):
@@ -359,16 +361,16 @@ def run_vit(make_params, quadrants):
     @functools.cache
     def compiled(layout):
         step = dataclasses.replace(build_train_step(params, quadrants, 4), layout=layout)
-        split = step.replicate(quadrants.x_train, quadrants.y_train)
-        return step, split, step.compile(split)
+        data = step.replicate(quadrants.x_train, quadrants.y_train)
+        return step, data, step.compile(data)
 
     def run(*ends, layout=BatchLayout(TWO_DEVICES, 2, 4)):  # noqa: B008, a constant
-        step, split, run_steps = compiled(layout)
+        step, data, run_steps = compiled(layout)
         state = step.init_state(weights)
         for last in ends:
             epoch = int(state.step) // step.steps_per_epoch
-            order = epoch_order(params.seed, epoch, len(split.labels))
-            state, is_finite = run_steps(state, split, order, jnp.int32(last))
+            order = epoch_order(params.seed, epoch, len(data.labels))
+            state, is_finite = run_steps(state, data, order, jnp.int32(last))
             assert is_finite
             assert state.step == last
         return state

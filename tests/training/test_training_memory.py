@@ -1,11 +1,13 @@
+import jax
 import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from vit_hk.model.size import count_parameters, residual_bytes
+from vit_hk.model.size import activation_bytes, count_parameters
 from vit_hk.runtime import memory
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout
-from vit_hk.training.memory import check_training_fits
+from vit_hk.training.memory import ARRAYS_PER_PARAMETER, check_training_fits
+from vit_hk.training.train_step import build_train_step
 
 SHAPE = (8, 8, 1)  # of the images of `quadrants`
 IMAGE_BYTES = 160 * 8 * 8
@@ -21,14 +23,17 @@ class Device:
 @pytest.mark.parametrize(
     ("platform", "devices_per_memory", "images_per_memory"), [("cpu", 2, 100), ("gpu", 1, 50)]
 )
-@pytest.mark.parametrize("remat", [False, True])
-def test_residuals_weights_and_images_must_fit_in_memory(
-    make_params, quadrants, monkeypatch, platform, devices_per_memory, images_per_memory, remat
-):
-    params = make_params({"pool": "gap", "num_layers": 2}, remat=remat)
-    # A weight, its gradient and two moments of Adam, float32.
-    weight_bytes = 16 * count_parameters(params.model, SHAPE, 4)
-    needed = residual_bytes(params.model, SHAPE, images_per_memory, remat)
+@pytest.mark.parametrize(
+    ("optimizer", "arrays", "remat"), [("adamw", 4, False), ("adamw", 4, True), ("muon", 3, False)]
+)
+def test_activations_weights_and_images_must_fit_in_memory(
+    make_params, quadrants, monkeypatch, platform, devices_per_memory, images_per_memory,
+    optimizer, arrays, remat,
+):  # fmt: skip
+    params = make_params({"pool": "gap", "num_layers": 2}, optimizer=optimizer, remat=remat)
+    # A weight, its gradient and two moments of Adam, or one of Muon, float32.
+    weight_bytes = 4 * arrays * count_parameters(params.model, SHAPE, 4)
+    needed = activation_bytes(params.model, SHAPE, images_per_memory, remat)
     needed += devices_per_memory * (weight_bytes + IMAGE_BYTES)
     mesh = Mesh(np.array([Device(platform), Device(platform)]), (AXIS,))
     layout = BatchLayout(mesh, num_microbatches=3, microbatch_size=50)
@@ -37,3 +42,25 @@ def test_residuals_weights_and_images_must_fit_in_memory(
     monkeypatch.setattr(memory, "free_bytes", lambda _: needed - 1)
     with pytest.raises(MemoryError):
         check_training_fits(params, quadrants, 4, layout)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_arrays_per_parameter_are_a_lower_bound_for_each_optimizer(
+    make_params, quadrants, optimizer
+):
+    # A bound that is too high would refuse a training that fits. Deep, as models that fill a
+    # memory are: nearly all parameters are matrices of blocks.
+    step = build_train_step(make_params({"num_layers": 12}, optimizer=optimizer), quadrants, 4)
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(step.param_shapes))
+    flat = jax.ShapeDtypeStruct((num_params,), np.float32)
+    moments = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(step.optimizer.init, flat)))
+    arrays = 2 + moments / num_params  # the weights and the gradient besides
+    assert ARRAYS_PER_PARAMETER[optimizer] <= arrays < ARRAYS_PER_PARAMETER[optimizer] + 0.2
+
+
+def test_training_step_is_built_only_where_the_training_fits_in_memory(
+    make_params, quadrants, monkeypatch
+):
+    monkeypatch.setattr(memory, "free_bytes", lambda _: 100)
+    with pytest.raises(MemoryError, match="GiB are needed"):
+        build_train_step(make_params(), quadrants, 4)

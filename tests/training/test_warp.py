@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from vit_hk.params import AugmentSettings
 from vit_hk.training.augment import augment, random_shift
-from vit_hk.training.warp import affine_sources, random_warp, resample, smooth_noise
+from vit_hk.training.warp import affine_grid, random_warp, resample, smooth_noise
 
 SHAPE = (5, 9, 7, 2)  # images, height, width, channels
 
@@ -48,7 +48,7 @@ def test_resampling_equals_scipy_inside_and_outside_of_the_image():
 def test_translation_by_whole_pixels_equals_numpy_roll():
     images = random_images(*SHAPE)
     shift = np.array([[0, 1, -2, 3, 0], [0, -1, 2, 0, -6]])
-    places = affine_sources(9, 7, np.zeros(5), np.ones(5), shift)
+    places = affine_grid(9, 7, np.zeros(5), np.ones(5), shift)
     translated = resample(images, *places)
     padded = np.pad(images, ((0, 0), (9, 9), (7, 7), (0, 0)))
     for index, (down, right) in enumerate(shift.T):
@@ -58,7 +58,7 @@ def test_translation_by_whole_pixels_equals_numpy_roll():
 
 def test_rotation_is_counterclockwise_about_the_middle():
     images = random_images(2, 6, 6, 3)
-    places = affine_sources(6, 6, np.pi / 2 * np.array([1, -1]), np.ones(2), no_shift(2))
+    places = affine_grid(6, 6, np.pi / 2 * np.array([1, -1]), np.ones(2), no_shift(2))
     rotated = resample(images, *places)
     np.testing.assert_allclose(rotated[0], np.rot90(images[0]), atol=1e-3)
     np.testing.assert_allclose(rotated[1], np.rot90(images[1], -1), atol=1e-3)
@@ -67,7 +67,7 @@ def test_rotation_is_counterclockwise_about_the_middle():
 def test_scaling_by_two_is_about_the_middle():
     image = np.zeros((1, 7, 9, 1), np.uint8)
     image[0, 2, 5] = 200  # one row above and one column to the right of the middle (3, 4)
-    scaled = resample(image, *affine_sources(7, 9, np.zeros(1), 2 * np.ones(1), no_shift(1)))
+    scaled = resample(image, *affine_grid(7, 9, np.zeros(1), 2 * np.ones(1), no_shift(1)))
     expected = np.zeros((7, 9))
     expected[0:3, 5:8] = np.outer([0.5, 1, 0.5], [0.5, 1, 0.5]) * 200
     np.testing.assert_allclose(scaled[0, ..., 0], expected, atol=1e-3)

@@ -1,4 +1,4 @@
-"""The arrays of explained images, as attention.npz holds them."""
+"""The attention and the attribution maps of test images, the content of attention.npz."""
 
 import dataclasses
 from pathlib import Path
@@ -18,9 +18,9 @@ class AttentionArrays:
       images: uint8 [B, height, width, channels].
       labels: int [B], true classes.
       probabilities: float32 [B, C].
-      methods: names of the M attribution methods.
-      maps: float32 [M, B, N], for the predicted class.
-      maps_true: float32 [M, B, N], for the true class.
+      methods: str [methods], names of the attribution methods.
+      maps: float32 [methods, B, N], for the predicted class.
+      maps_true: float32 [methods, B, N], for the true class.
     """
 
     attention: np.ndarray

@@ -39,6 +39,6 @@ def attention_distance(attention: np.ndarray, grid: tuple[int, int], patch_size:
     """
     distances = patch_distances(grid, patch_size)
     weights = attention[..., -len(distances) :, -len(distances) :]
-    # The weights of a query patch for all patches can round to 0; its distance is then 0, not 0/0.
+    # All weights of a query patch for patches can round to 0; its distance is then 0 and not NaN.
     totals = np.maximum(weights.sum(axis=-1), np.finfo(weights.dtype).tiny)
     return ((weights * distances).sum(axis=-1) / totals).mean(axis=-1)

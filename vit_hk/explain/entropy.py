@@ -1,4 +1,4 @@
-"""Attention entropy: how evenly a query token attends to the key tokens, in nats."""
+"""Attention entropy, in nats: high where a query token attends evenly to all key tokens."""
 
 import numpy as np
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import haiku as hk
 import numpy as np
 
-from vit_hk.explain.methods import METHODS, attribution_maps
+from vit_hk.explain.methods import METHODS, MethodInputs, attribution_maps
 from vit_hk.inference import attention_chunks, make_attention_gradient
 from vit_hk.params import AttentionSettings
 from vit_hk.weights_metadata import WeightsInfo
@@ -16,13 +16,13 @@ class Attributions(NamedTuple):
     """The attention of B images, and the attribution maps of all methods for one class each."""
 
     attention: np.ndarray  # float32 [L, B, H, query T, key T]
-    maps: np.ndarray  # float32 [M, B, N], in the order of METHODS
+    maps: np.ndarray  # float32 [methods, B, N], in the order of METHODS
 
 
 class Explainer:
-    """A trained model and its weights, which computes attribution maps for images.
+    """A trained model with its weights, and the settings of its attribution maps.
 
-    The images are processed in chunks that bound the attention and gradients in memory; see
+    Images are processed in chunks that bound the attention and gradients in memory; see
     `attention_chunks`. Each distinct chunk size is compiled once.
     """
 
@@ -38,7 +38,7 @@ class Explainer:
         self._attention_gradient = make_attention_gradient(model, info.normalization)
 
     def explain(self, images: np.ndarray, classes: np.ndarray) -> Attributions:
-        """Return the attention and the attribution maps, both from a single pass over the images.
+        """Return the attention and the attribution maps, both from one pass over the images.
 
         The attention of all images is held in memory; use `maps` where it is not needed.
 
@@ -58,26 +58,24 @@ class Explainer:
           classes: int [B], the class of each image whose logit is attributed.
 
         Returns:
-          Float32 [M, B, N], in the order of METHODS; B may be 0.
+          Float32 [methods, B, N], in the order of METHODS; B may be 0.
         """
         none = np.empty((len(METHODS), 0, self._info.num_patches), np.float32)
         chunks = (chunk.maps for chunk in self._chunks(images, classes))
         return np.concatenate([none, *chunks], axis=1)
 
     def _chunks(self, images: np.ndarray, classes: np.ndarray) -> Iterator[Attributions]:
-        """Yield the attributions of one chunk of the images after the other."""
+        """Yield the attributions of the images, chunk by chunk."""
         info, settings = self._info, self._settings
         for chunk in attention_chunks(len(images), info.num_tokens, info.model):
             output, gradient = self._attention_gradient(
                 self._weights, images[chunk], classes[chunk]
             )
-            attention = np.asarray(output.attention)
-            maps = attribution_maps(
-                attention,
-                np.asarray(gradient),
-                info.num_patches,
-                info.model.pool,
-                settings.head_fusion,
-                settings.discard_ratio,
+            inputs = MethodInputs(
+                attention=np.asarray(output.attention),
+                gradient=np.asarray(gradient),
+                pool=info.model.pool,
+                head_fusion=settings.head_fusion,
+                discard_ratio=settings.discard_ratio,
             )
-            yield Attributions(attention, maps)
+            yield Attributions(inputs.attention, attribution_maps(inputs, info.num_patches))

@@ -1,7 +1,7 @@
-"""Deletion and insertion: whether a map ranks first the patches that a prediction depends on.
+"""Deletion and insertion: do predictions depend on the patches that a map ranks first?
 
-The metrics of Petsiuk et al. (arXiv 1806.07421, section 4.3), with patches in place of pixels,
-because a map of a Vision Transformer has one value per patch.
+The metrics are those of Petsiuk et al. (arXiv 1806.07421, section 4.3), with patches in place of
+pixels, because a map of a Vision Transformer has one value per patch.
 """
 
 import dataclasses
@@ -9,21 +9,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vit_hk.metrics import softmax
+from vit_hk.metrics import faithfulness_score, softmax
 
 MAX_STEPS = 16  # bounds the cost: with more patches than this, several change in one step
 
 
 @dataclasses.dataclass(frozen=True)
 class Faithfulness:
-    """Deletion and insertion curves of M maps, averaged over the images.
+    """Deletion and insertion curves of several methods, averaged over the images.
 
     Attributes:
-      shares: [S], share of the patches that have been changed, from 0 to 1.
-      deletion: [M, S], probability of the class after the most important patches are deleted.
-        A faithful map makes it drop early.
-      insertion: [M, S], probability of the class after the most important patches are inserted.
-        A faithful map makes it rise early.
+      shares: [steps], share of the patches that have been changed, from 0 to 1.
+      deletion: [methods, steps], probability of the class after the most important patches are
+        deleted. With a faithful map it drops early.
+      insertion: [methods, steps], probability of the class after the most important patches are
+        inserted. With a faithful map it rises early.
     """
 
     shares: np.ndarray
@@ -32,8 +32,8 @@ class Faithfulness:
 
     @property
     def score(self) -> np.ndarray:
-        """The area under insertion minus the area under deletion, [M]: at most 1, chance near 0."""
-        return np.trapezoid(self.insertion - self.deletion, self.shares, axis=-1)
+        """The faithfulness score of each method, [methods]; see `faithfulness_score`."""
+        return faithfulness_score(self.shares, self.deletion, self.insertion)
 
 
 def faithfulness(
@@ -47,20 +47,20 @@ def faithfulness(
     """Delete and insert the patches of each image in the order of each map.
 
     Args:
-      predict: function from uint8 images [n, height, width, channels] to logits [n, C].
+      predict: function from uint8 images [images, height, width, channels] to logits [images, C].
       images: uint8 [B, height, width, channels].
-      background: uint8 [height, width, channels], which replaces deleted patches. The mean
-        training image is the right choice: on a black background, deleting an empty patch would
-        change nothing, although emptiness can distinguish a 4 from a 9, and every map that
-        follows the brightness would score well.
-      maps: [M, B, N], larger for more important patches; ties keep the order of the patches.
+      background: uint8 [height, width, channels], which replaces deleted patches. Use the mean
+        training image: on a black background, deleting an empty patch would change nothing,
+        although emptiness can distinguish a 4 from a 9, and every map that follows the brightness
+        would have a high score.
+      maps: [methods, B, N], larger for more important patches; ties keep the order of the patches.
       classes: int [B], the class whose probability is measured.
       grid: rows and columns of patches.
     """
     num_patches = maps.shape[-1]
     steps = np.linspace(0, num_patches, min(num_patches, MAX_STEPS) + 1).round().astype(int)
     backgrounds = np.broadcast_to(background, images.shape)
-    # rank 0 is the most important patch
+    # Rank 0 is the most important patch.
     ranks = np.argsort(np.argsort(-maps, axis=-1, kind="stable"), axis=-1)
     return Faithfulness(
         shares=steps / num_patches,
@@ -78,7 +78,17 @@ def _curves(
     classes: np.ndarray,
     grid: tuple[int, int],
 ) -> np.ndarray:
-    """Return the class probabilities, float64 [M, S], while `before` turns into `after`."""
+    """Return the class probabilities, float64 [methods, steps], while `before` becomes `after`.
+
+    Args:
+      predict: see `faithfulness`.
+      before: uint8 [B, height, width, channels].
+      after: uint8 [B, height, width, channels].
+      ranks: int [methods, B, N], the order in which patches are changed.
+      steps: int [steps], numbers of changed patches.
+      classes: int [B].
+      grid: rows and columns of patches.
+    """
     points = []
     for step in steps:
         changed = np.where(_pixel_mask(ranks < step, grid, before.shape), after, before)
@@ -89,7 +99,7 @@ def _curves(
 
 
 def _pixel_mask(patches: np.ndarray, grid: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
-    """Expand a mask of patches [M, B, N] to one of pixels [M, B, height, width, 1]."""
+    """Expand a mask of patches [methods, B, N] to pixels [methods, B, height, width, 1]."""
     patch_height, patch_width = shape[1] // grid[0], shape[2] // grid[1]
     tiles = patches.reshape(*patches.shape[:2], *grid, 1)
     return tiles.repeat(patch_height, 2).repeat(patch_width, 3)

@@ -9,14 +9,14 @@ def principal_filters(
     """Return the first principal components of the D filters of the patch embedding.
 
     Args:
-      weights: [P * P * channels, D]; each column is a filter in the order (row, column, channel).
+      weights: [P * P * channels, D]; each column is a filter, flattened as (row, column, channel).
       patch_size: P, side of a patch, in pixels.
       count: number of components; there are at most min(P * P * channels, D).
 
     Returns:
-      Components [count or fewer, P, P, channels] of length 1, in the order of the variance that
-      they explain, and the share of the variance that each explains. The sign of a component is
-      arbitrary; here its element of the largest magnitude is positive.
+      Components [at most count, P, P, channels] of length 1, in the order of the variance that they
+      explain, and the share of the variance that each explains, [at most count]. The sign of a
+      component is arbitrary; here its element of the largest magnitude is positive.
     """
     filters = weights.T.astype(np.float64)  # [D, P * P * channels]
     _, scales, components = np.linalg.svd(filters - filters.mean(axis=0), full_matrices=False)

@@ -18,7 +18,7 @@ class HeadStatistics(NamedTuple):
 
     distance: np.ndarray  # [L, H], in pixels; see attention_distance
     entropy: np.ndarray  # [L, H], in nats; see attention_entropy
-    token_shares: np.ndarray  # [L, H, query 3, key 3]; see token_shares
+    token_shares: np.ndarray  # [L, H, query kind, key kind]; see token_shares
 
 
 def head_statistics(

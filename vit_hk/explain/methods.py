@@ -1,5 +1,8 @@
 """Attribution methods: each gives a map with one relevance value per patch of an image."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
 from vit_hk.explain.patch_attention import patch_attention
@@ -7,39 +10,43 @@ from vit_hk.explain.relevance import gradient_rollout, relevance
 from vit_hk.explain.rollout import attention_rollout
 from vit_hk.params import HeadFusion
 
-# The first two do not depend on the class; the last two attribute the logit of one class.
-METHODS = ("last_layer", "rollout", "gradient_rollout", "relevance")
+
+class MethodInputs(NamedTuple):
+    """The inputs of all attribution methods, of which each method reads some."""
+
+    attention: np.ndarray  # [L, B, H, query T, key T]
+    gradient: np.ndarray  # of the logit of one class with respect to `attention`, the same shape
+    pool: str  # "cls" (class token) or "gap" (mean of the patch tokens)
+    head_fusion: HeadFusion  # of rollout; see `attention_rollout`
+    discard_ratio: float  # of rollout; see `attention_rollout`
 
 
-def attribution_maps(
-    attention: np.ndarray,
-    gradient: np.ndarray,
-    num_patches: int,
-    pool: str,
-    head_fusion: HeadFusion,
-    discard_ratio: float,
-) -> np.ndarray:
-    """Return the maps of all METHODS, with the classified token as the query.
+# Name -> function that returns matrices [B, query T, key T] between all tokens. The first two do
+# not depend on the class; the last two attribute the logit of one class.
+METHODS: dict[str, Callable[[MethodInputs], np.ndarray]] = {
+    "last_layer": lambda inputs: inputs.attention[-1].mean(axis=1),
+    "rollout": lambda inputs: attention_rollout(
+        inputs.attention, inputs.pool, inputs.head_fusion, inputs.discard_ratio
+    ),
+    "gradient_rollout": lambda inputs: gradient_rollout(inputs.attention, inputs.gradient),
+    "relevance": lambda inputs: relevance(inputs.attention, inputs.gradient),
+}
+
+
+def attribution_maps(inputs: MethodInputs, num_patches: int) -> np.ndarray:
+    """Return the maps of all METHODS, with the pooled token as the query.
 
     Args:
-      attention: [L, B, H, query T, key T].
-      gradient: gradient of the logit of one class with respect to `attention`, the same shape.
+      inputs: attention and gradient of B images, and the settings of the methods.
       num_patches: N.
-      pool: "cls" (the class token is classified) or "gap" (the mean of the patches is).
-      head_fusion: how rollout fuses the heads; see `attention_rollout`.
-      discard_ratio: share of the weights that rollout discards; see `attention_rollout`.
 
     Returns:
-      Float32 [M, B, N], not negative. The methods differ in scale; compare their maps after
+      Float32 [methods, B, N], not negative. The methods differ in scale; compare their maps after
       `normalize_maps`.
     """
-    token_maps = (
-        attention[-1].mean(axis=1),
-        attention_rollout(attention, pool, head_fusion, discard_ratio),
-        gradient_rollout(attention, gradient),
-        relevance(attention, gradient),
-    )
-    maps = [patch_attention(token_map, num_patches, pool) for token_map in token_maps]
+    maps = [
+        patch_attention(method(inputs), num_patches, inputs.pool) for method in METHODS.values()
+    ]
     return np.stack(maps).astype(np.float32)
 
 

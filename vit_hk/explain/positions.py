@@ -33,7 +33,7 @@ def cosine_similarity(vectors: np.ndarray) -> np.ndarray:
       vectors: [N, D].
 
     Returns:
-      [N, N], in [-1, 1]; 0 in the row and column of a vector of zeros.
+      [N, N], each in [-1, 1]; 0 in the row and column of a vector of zeros.
     """
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     units = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)

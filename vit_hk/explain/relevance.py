@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vit_hk.explain.rollout import roll_out
+from vit_hk.explain.rollout import multiply_layers
 
 
 def gradient_weighted_attention(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:
@@ -24,8 +24,8 @@ def gradient_weighted_attention(attention: np.ndarray, gradient: np.ndarray) -> 
 def relevance(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """Return the relevance of each input token to each token of the last layer, for one class.
 
-    Start with R = I and update R <- R + A R from the first layer to the last, where A is
-    `gradient_weighted_attention` (arXiv 2103.15679, equation 6, self-attention).
+    It starts with R = I, and each layer from the first to the last updates R <- R + A R, where A is
+    its `gradient_weighted_attention` (arXiv 2103.15679, equation 6, self-attention).
 
     Args:
       attention: [L, B, H, query T, key T].
@@ -50,4 +50,4 @@ def gradient_rollout(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     Returns:
       [B, T, T]; each row sums to 1.
     """
-    return roll_out(gradient_weighted_attention(attention, gradient))
+    return multiply_layers(gradient_weighted_attention(attention, gradient))

@@ -1,4 +1,4 @@
-"""Attention rollout: how the attention of all layers combines (arXiv 2005.00928).
+"""Attention rollout: the product of the attention of all layers (arXiv 2005.00928).
 
 Rollout does not depend on a class: an image has the same map for every class.
 """
@@ -25,8 +25,8 @@ def attention_rollout(
       attention: [L, B, H, query T, key T].
       pool: with "cls" the first token is the class token.
       head_fusion: reduction over the heads of a layer; the paper takes the mean.
-      discard_ratio: share of the smallest fused weights of each image and layer that are set to
-        0, in [0, 1). Weights for the class token as key are neither discarded nor counted.
+      discard_ratio: share of the fused weights of each image and layer that are set to 0, the
+        smallest ones, in [0, 1). Weights for the class token as key are always kept.
 
     Returns:
       [B, T, T]; row i holds the shares of the input tokens in token i of the last layer, and
@@ -38,7 +38,7 @@ def attention_rollout(
             [0. , 1. ]]])
     """
     fused = HEAD_FUSIONS[head_fusion](attention, axis=2)
-    return roll_out(discard_smallest(fused, discard_ratio, pool))
+    return multiply_layers(discard_smallest(fused, discard_ratio, pool))
 
 
 def discard_smallest(fused: np.ndarray, ratio: float, pool: str) -> np.ndarray:
@@ -57,7 +57,7 @@ def discard_smallest(fused: np.ndarray, ratio: float, pool: str) -> np.ndarray:
     return np.concatenate([unchanged, flat.reshape(candidates.shape)], axis=-1)
 
 
-def roll_out(fused: np.ndarray) -> np.ndarray:
+def multiply_layers(fused: np.ndarray) -> np.ndarray:
     """Return the product of all layers, each with its residual connection (section 3, equation 1).
 
     A layer is 0.5 A + 0.5 I, with the rows scaled to sum to 1.

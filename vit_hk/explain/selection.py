@@ -1,4 +1,4 @@
-"""Selection of the test images that are explained."""
+"""Selection of the test images whose attention is computed and drawn."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def check_indices(indices: list[int], num_images: int) -> None:
 def evenly_spaced_indices(count: int, total: int) -> np.ndarray:
     """Return `count` evenly spaced indices below `total`, or all of them if there are fewer.
 
-    The first `count` images would not do: in a set sorted by class they share one class.
+    They represent a set that is sorted by class, unlike its first `count` images.
 
     >>> evenly_spaced_indices(4, 10)
     array([0, 3, 6, 9])
@@ -32,19 +32,19 @@ def evenly_spaced_indices(count: int, total: int) -> np.ndarray:
     return np.linspace(0, total - 1, min(count, total)).round().astype(int)
 
 
-def choose_images(
+def choose_indices(
     settings: AttentionSettings, probabilities: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
-    """Choose images to explain: mistakes first, then correct predictions of alternating classes.
+    """Choose images: mistakes first, then correct predictions of alternating classes.
 
     Args:
-      settings: `num_images` is the total, `num_wrong` how many of them are mistakes, the most
+      settings: `num_images` is the total, `num_wrong` the number of mistakes among them, the most
         confident ones first. Where one kind has too few images, the other fills the rest.
-      probabilities: [N, C].
-      labels: int [N].
+      probabilities: [images, C].
+      labels: int [images].
 
     Returns:
-      Int [at most num_images], indices of images.
+      Indices of images, int [at most num_images].
     """
     wrong = most_confident_mistakes(probabilities, labels, len(labels))
     right = _alternate_classes(np.flatnonzero(probabilities.argmax(axis=-1) == labels), labels)
@@ -52,18 +52,19 @@ def choose_images(
     return np.concatenate([wrong[:num_wrong], right[: settings.num_images - num_wrong]])
 
 
-def most_confident_examples(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return for each class the correctly predicted image with the highest probability.
+def most_confident_example_indices(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the index of each class's correctly predicted image with the highest probability.
 
     Args:
-      probabilities: [N, C].
-      labels: int [N].
+      probabilities: [images, C].
+      labels: int [images].
 
     Returns:
-      Int [C], indices of images; -1 where no image of the class is predicted correctly.
+      Indices of images, int [C]; -1 where no image of the class is predicted correctly.
     """
     right = probabilities.argmax(axis=-1) == labels
-    candidates = right & (labels == np.arange(probabilities.shape[-1])[:, np.newaxis])  # [C, N]
+    # [C, images]:
+    candidates = right & (labels == np.arange(probabilities.shape[-1])[:, np.newaxis])
     confidence = np.where(candidates, probabilities.max(axis=-1), 0)
     return np.where(candidates.any(axis=1), confidence.argmax(axis=1), -1)
 
@@ -71,25 +72,26 @@ def most_confident_examples(probabilities: np.ndarray, labels: np.ndarray) -> np
 def mistakes_between_examples(
     chosen: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, max_mistakes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Place each mistake between the best examples of its true class and of its predicted class.
+    """Return each mistake between an example of its true class and one of its predicted class.
 
     Args:
-      chosen: int, indices of the images among which mistakes are selected.
-      probabilities: [N, C], of all images.
-      labels: int [N].
-      max_mistakes: number of mistakes that are kept, the first ones.
+      chosen: indices of the images among which mistakes are selected, int [chosen images].
+      probabilities: [images, C], of all images.
+      labels: int [images].
+      max_mistakes: maximum number of mistakes; the first ones are kept.
 
     Returns:
-      Images int [K, 4]: example of the true class, the mistake twice, example of the predicted
-      class. And the class int [K, 4] to explain each image for: the true class twice, then the
-      predicted class twice. An example is -1 where no image of its class is predicted correctly.
+      Indices of images, int [mistakes, 4]: example of the true class, the mistake twice, example of
+      the predicted class; an example is -1 where no image of its class is predicted correctly. And
+      the class whose logit is attributed to the patches of each image, int [mistakes, 4]: the true
+      class twice, then the predicted class twice.
     """
     predictions = probabilities.argmax(axis=-1)
     wrong = chosen[predictions[chosen] != labels[chosen]][:max_mistakes]
-    examples = most_confident_examples(probabilities, labels)
+    examples = most_confident_example_indices(probabilities, labels)
     true, predicted = labels[wrong], predictions[wrong]
-    images = np.stack([examples[true], wrong, wrong, examples[predicted]], axis=1)
-    return images, np.stack([true, true, predicted, predicted], axis=1)
+    indices = np.stack([examples[true], wrong, wrong, examples[predicted]], axis=1)
+    return indices, np.stack([true, true, predicted, predicted], axis=1)
 
 
 def _alternate_classes(indices: np.ndarray, labels: np.ndarray) -> np.ndarray:

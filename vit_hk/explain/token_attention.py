@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from vit_hk.errors import UserError
-
 
 def token_attention(
     attention: np.ndarray, *, layer: int, image: int, head: int, query: int
@@ -22,7 +20,7 @@ def token_attention(
       [T], which sums to 1.
 
     Raises:
-      UserError: an index is out of range.
+      IndexError: an index is negative or too large.
 
     >>> attention = np.array([[0.9, 0.1], [0.4, 0.6]]).reshape(1, 1, 1, 2, 2)
     >>> token_attention(attention, layer=0, image=0, head=0, query=1)
@@ -31,7 +29,7 @@ def token_attention(
     indices = {"layer": layer, "image": image, "head": head, "query": query}
     for (name, index), size in zip(indices.items(), attention.shape, strict=False):
         if not 0 <= index < size:  # NumPy would count a negative index from the end
-            raise UserError(
+            raise IndexError(
                 f"{name} is {index}, but this axis of the attention has size {size}; "
                 f"allowed: 0 to {size - 1}"
             )

@@ -1,12 +1,10 @@
-"""How attention splits between class token, registers and patches (arXiv 2309.16588)."""
+"""The shares of attention to class token, registers and patches (arXiv 2309.16588)."""
 
 import numpy as np
 
-KINDS = ("class token", "registers", "patches")
-
 
 def token_kinds(num_tokens: int, num_patches: int, pool: str) -> np.ndarray:
-    """Return the kind of each token, int [T], as an index into KINDS."""
+    """Return the kind of each token, int [T]: 0 class token, 1 register, 2 patch."""
     class_tokens = 1 if pool == "cls" else 0
     registers = num_tokens - class_tokens - num_patches
     return np.repeat([0, 1, 2], [class_tokens, registers, num_patches])
@@ -21,9 +19,9 @@ def token_shares(attention: np.ndarray, num_patches: int, pool: str) -> np.ndarr
       pool: with "cls" the first token is the class token.
 
     Returns:
-      [L, B, H, query 3, key 3], in the order of KINDS: the sum over the key tokens of a kind,
-      averaged over the query tokens of a kind. Each row sums to 1, or is 0 where there is no
-      query token of that kind.
+      [L, B, H, query kind, key kind], with the kinds of `token_kinds`: the sum over the key tokens
+      of a kind, averaged over the query tokens of a kind. Each row sums to 1, or is 0 where there
+      is no query token of that kind.
     """
     kinds = token_kinds(attention.shape[-1], num_patches, pool)
     members = (kinds == np.arange(3)[:, np.newaxis]).astype(attention.dtype)  # [3, T]

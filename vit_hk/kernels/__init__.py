@@ -1,6 +1,6 @@
 """SIMD kernels for CPUs, JIT-compiled with LLVM: attention, GELU, LayerNorm and linear layers.
 
-XLA's CPU backend runs every step of a softmax or LayerNorm as a loop of its own, and reduces one
+XLA's CPU backend runs every step of a softmax or LayerNorm as a separate loop, and reduces one
 element at a time. Each kernel here reads its elements once and keeps intermediate values in SIMD
 registers, which makes training 1.5 to 1.7 times as fast. On other devices, and for shapes that are
 not supported, the model computes the same results with jax.numpy.

@@ -1,8 +1,8 @@
 """Scaled dot-product attention (arXiv 1706.03762, equation 1), as a kernel.
 
-Scores and weights are stored transposed, [key T, query S], so that the softmax runs over keys one
-SIMD vector of queries at a time, without a reduction across lanes. S is the number of queries,
-padded to whole SIMD vectors; K is the size of a head.
+Scores and weights are stored transposed, [key T, padded queries], so that the softmax runs over
+keys one SIMD vector of queries at a time, without a reduction across lanes. The padded queries are
+the T queries and padding up to whole SIMD vectors; K is the size of a head.
 """
 
 import functools
@@ -31,7 +31,7 @@ def attend(qkv: jax.Array, num_tokens: int, num_heads: int) -> jax.Array:
       num_heads: H. K is a multiple of `simd_target().lanes`.
 
     Returns:
-      The weighted sums of values, heads side by side, float32 [B * T, H K].
+      The weighted sums of values, heads concatenated, float32 [B * T, H K].
     """
     return _forward(qkv, num_tokens, num_heads)[0]
 
@@ -82,8 +82,8 @@ def attention_forward(
       sizes: (T, H, K).
       qkv: [B * T, 3 H K].
       out: [B * T, H K], is written.
-      weights: [B, H, key T, query S], is written.
-      q_transposed: [K, S], scratch memory.
+      weights: [B, H, key T, padded queries], is written.
+      q_transposed: [K, padded queries], scratch memory.
     """
     num_tokens, num_heads, head_size = sizes
     width, padded_queries = num_heads * head_size, _pad(num_tokens, builder.lanes)
@@ -98,8 +98,8 @@ def attention_forward(
         out_matrix = Matrix(builder.offset_pointer(out, out_start), width)
         p = _head_weights(builder, weights, image, head, sizes)
         q_t = Matrix(q_transposed, padded_queries)
-        # e^x = 2^(x / log 2): the softmax computes powers of 2. Scores are halved, since 1 / log 2
-        # times a large finite score would overflow.
+        # The softmax computes powers of 2: e^x = 2^(x / log 2). Scores are halved, since a large
+        # finite score times 1 / log 2 would overflow.
         transpose(builder, q, q_t, num_tokens, head_size, 0.5 * head_size**-0.5 / LOG_2)
         scores = Matrix(p, padded_queries)
         matmul(builder, k, q_t, scores, num_tokens, head_size, padded_queries)
@@ -123,11 +123,11 @@ def attention_backward(
       rows: B * T.
       sizes: (T, H, K).
       qkv: [B * T, 3 H K].
-      weights: [B, H, key T, query S], of the forward kernel.
+      weights: [B, H, key T, padded queries], of the forward kernel.
       d_out: [B * T, H K].
       d_qkv: [B * T, 3 H K], is written.
-      d_weights: [key T, query S], scratch memory.
-      d_out_transposed: [K, S], scratch memory.
+      d_weights: [key T, padded queries], scratch memory.
+      d_out_transposed: [K, padded queries], scratch memory.
     """
     num_tokens, num_heads, head_size = sizes
     width, padded_queries = num_heads * head_size, _pad(num_tokens, builder.lanes)
@@ -192,7 +192,7 @@ def _head_offset(
 def _head_weights(
     builder: VectorBuilder, weights: Value, image: Value, head: Value, sizes: tuple[int, int, int]
 ) -> Value:
-    """Return the pointer to the weights [key T, query S] of an image's head."""
+    """Return the pointer to the weights [key T, padded queries] of an image's head."""
     num_tokens, num_heads, _ = sizes
     index = builder.index_add(builder.index_mul(image, num_heads), head)
     head_stride = num_tokens * _pad(num_tokens, builder.lanes)
@@ -200,7 +200,7 @@ def _head_weights(
 
 
 def _softmax(builder: VectorBuilder, scores: Value, num_tokens: int, queries: range) -> None:
-    """Emit a softmax over the keys of scores [key T, query S], in place.
+    """Emit a softmax over the keys of scores [key T, padded queries], in place.
 
     Args:
       builder: the builder of the kernel.
@@ -259,8 +259,8 @@ def _softmax_backward(
 
     Args:
       builder: the builder of the kernel.
-      weights: the pointer to p [key T, query S].
-      d_weights: the pointer to dp [key T, query S], which the result overwrites.
+      weights: the pointer to p [key T, padded queries].
+      d_weights: the pointer to dp [key T, padded queries], which the result overwrites.
       num_tokens: T.
       scale: the factor by which the forward pass scales the scores.
       queries: the first query of each SIMD vector to compute.
@@ -296,6 +296,6 @@ def _query_tiles(builder: VectorBuilder, num_tokens: int) -> Iterator[range]:
 def _query_offsets(
     builder: VectorBuilder, key: Index, num_tokens: int, queries: range
 ) -> list[Index]:
-    """Return the offsets of the SIMD vectors of a tile in a row of an array [key T, query S]."""
+    """Return the offsets of a tile's SIMD vectors in row `key` of [key T, padded queries]."""
     padded_queries = _pad(num_tokens, builder.lanes)
     return [builder.index_add(builder.index_mul(key, padded_queries), query) for query in queries]

@@ -1,4 +1,4 @@
-"""The JIT compiler of kernels: from LLVM IR to machine code that JAX calls.
+"""The JIT compiler of kernels, from LLVM IR to machine code that JAX calls.
 
 XLA calls a kernel through its foreign function interface. The structs are those of
 xla/ffi/api/c_api.h, version 0.3: https://docs.jax.dev/en/latest/ffi.html.
@@ -30,11 +30,11 @@ BUFFER_DATA, BUFFER_DIMS = 3, 5
 # (builder, rows of the first operand, sizes, *operands, *results) emits the body of a kernel.
 EmitKernel = Callable[..., None]
 
-_COMPILER_LOCK = threading.Lock()  # an LLVM execution engine serves one thread at a time
+_COMPILER_LOCK = threading.Lock()  # an LLVM execution engine is not thread-safe
 
 
 class SimdTarget(NamedTuple):
-    """The SIMD units of a processor, as far as kernels depend on them."""
+    """The properties of a processor's SIMD units that kernels depend on."""
 
     lanes: int  # float32 elements in a SIMD vector
     registers: int  # SIMD registers
@@ -55,14 +55,14 @@ def simd_target() -> SimdTarget:
 def has_fma() -> bool:
     """Return whether this processor has fused multiply-add, without which kernels are slow.
 
-    LLVM would make a call of a library function of each one: twenty times slower than XLA.
+    LLVM would compile each one to a call of a library function, twenty times slower than XLA.
     """
     features = _features()
     return any(features.get(name) for name in ("fma", "avx512f", "neon"))
 
 
 def _features() -> llvm.FeatureMap:
-    """Return the features of this processor by LLVM's names, or none if LLVM cannot detect them."""
+    """Return the features of this processor by LLVM's names; empty if it cannot detect them."""
     try:
         features = llvm.get_host_cpu_features()
     except RuntimeError:
@@ -92,7 +92,7 @@ def call_kernel(
       emit: emits the body of the kernel.
       sizes: constants of the compiled kernel.
       operands: float32 arrays. The number of rows of the first is an argument of the compiled
-        kernel, so that one kernel serves all batch sizes.
+        kernel, so that one kernel supports all batch sizes.
       result_shapes: the shapes of the results.
 
     Returns:
@@ -133,7 +133,7 @@ def _compile(
 def _emit_handler(
     module: ir.Module, name: str, kernel: ir.Function, num_operands: int, num_results: int
 ) -> None:
-    """Emit the FFI handler, which XLA calls once to ask for the API version, then with arrays."""
+    """Emit the FFI handler, which XLA calls once for its API version, and then with arrays."""
     handler = ir.Function(module, ir.FunctionType(PTR, [PTR]), name)
     (call_frame,) = handler.args
     b = ir.IRBuilder(handler.append_basic_block())

@@ -14,7 +14,7 @@ from vit_hk.kernels.compiler import call_kernel
 from vit_hk.kernels.vector_builder import Value, VectorBuilder
 
 # Phi(-x) exp(x^2 / 2) = sum of a_n x^n for 0 <= x <= 7, with an error of Phi(-x) of at most 2e-8.
-# Minimax: least squares, reweighted until all peaks of the error were equal.
+# A minimax fit: least squares, reweighted until all peaks of the error were equal.
 TAIL_COEFFICIENTS = [
     0.49999998304, -0.39894060220, 0.24997257267, -0.13280578600, 0.06192393125, -0.02547181630,
     9.0038465643e-3, -2.5900898564e-3, 5.6365255235e-4, -8.4770954500e-5, 7.7087744497e-6,
@@ -69,10 +69,10 @@ def gelu_forward(
         is_positive = builder.compare(">", x_vector, builder.splat(0.0))
         distribution = builder.select(is_positive, one_minus_tail, tail)
         density = builder.mul(power, builder.splat((2 * math.pi) ** -0.5))
-        # Clamped: a huge x times the tiny rest of the distribution or the density would not be 0.
+        # x is clamped, since a huge x times the tiny tail or density would not be 0.
         clamped_below = builder.maximum(builder.splat(-MAX_INPUT), x_vector)
         clamped = builder.minimum(builder.splat(MAX_INPUT), clamped_below)
-        # The plain path gives NaN for -inf, and for the derivative of both infinities.
+        # As in jax.numpy, GELU of -inf is NaN, and so is its derivative at both infinities.
         zero_or_nan = builder.sub(x_vector, x_vector)
         is_minus_infinity = builder.compare("<", x_vector, builder.splat(-MAX_FLOAT32))
         weighted = builder.mul(clamped_below, distribution)

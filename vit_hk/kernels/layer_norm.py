@@ -10,7 +10,7 @@ from vit_hk.kernels.vector_builder import Value, VectorBuilder
 
 # Google's ViT and timm use 1e-6; the default of Haiku and PyTorch is 1e-5.
 EPSILON = 1e-6
-# The loop over a row is fully unrolled: a wider row would take long to compile.
+# The loop over a row is fully unrolled, so a wider row would take long to compile.
 MAX_WIDTH = 4096
 
 

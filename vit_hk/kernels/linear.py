@@ -1,6 +1,6 @@
 """A linear layer and its gradients, as kernels.
 
-The gradient of w reads x with strides, without a transposed copy.
+The gradient of w reads x with strides, so it needs no transposed copy of x.
 """
 
 import jax

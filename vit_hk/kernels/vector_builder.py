@@ -10,8 +10,8 @@ I64, I32, FLOAT, PTR = ir.IntType(64), ir.IntType(32), ir.FloatType(), ir.Pointe
 Value = Any  # an llvmlite value: a ptr, an i64, a float or a SIMD vector of floats
 Index = Value | int  # an i64 that is known at run time, or an int that is known at compile time
 
-# 2^x = sum of a_n x^n for -0.5 <= x <= 0.5, with a relative error of at most 2e-9. Minimax: least
-# squares, reweighted until all peaks of the error were equal.
+# 2^x = sum of a_n x^n for -0.5 <= x <= 0.5, with a relative error of at most 2e-9. A minimax fit:
+# least squares, reweighted until all peaks of the error were equal.
 EXP2_COEFFICIENTS = [
     1.0000000006,
     0.6931472057,
@@ -80,7 +80,7 @@ class VectorBuilder:
         self._ir.store(scalar, self.offset_pointer(pointer, offset), align=4)
 
     def splat(self, scalar: float | Value) -> Value:
-        """Return a vector with this Python float, or this scalar value, in all lanes."""
+        """Return a vector with a Python float or a scalar value in all lanes."""
         if isinstance(scalar, float):
             return ir.Constant(self._vector, [scalar] * self.lanes)
         first_lane = self._ir.insert_element(self._undefined, scalar, I32(0))
@@ -115,19 +115,19 @@ class VectorBuilder:
         return self._intrinsic("fabs", x)
 
     def maximum(self, bound: Value, x: Value) -> Value:
-        """Return the larger of both, or x where one of them is NaN."""
+        """Return the maximum of both, or x where one of them is NaN."""
         return self.select(self.compare(">", bound, x), bound, x)
 
     def minimum(self, bound: Value, x: Value) -> Value:
-        """Return the smaller of both, or x where one of them is NaN."""
+        """Return the minimum of both, or x where one of them is NaN."""
         return self.select(self.compare("<", bound, x), bound, x)
 
     def compare(self, predicate: str, a: Value, b: Value) -> Value:
-        """Return a mask of the lanes in which a < b, a > b, …; a lane with a NaN is false."""
+        """Return a mask of the lanes where the predicate ("<", ">=", …) holds; false for NaN."""
         return self._ir.fcmp_ordered(predicate, a, b)
 
     def select(self, mask: Value, if_true: Value, if_false: Value) -> Value:
-        """Return `if_true` in the lanes that are true in the mask, `if_false` in the others."""
+        """Return `if_true` in the lanes where the mask is true, and `if_false` in the others."""
         return self._ir.select(mask, if_true, if_false)
 
     def polynomial(self, coefficients: Sequence[float], x: Value) -> Value:

@@ -1,101 +1,143 @@
-"""A block of the pre-norm Transformer encoder (arXiv 2010.11929, equations 2 and 3).
+"""The L encoder blocks, unrolled or as a loop over one compiled block.
 
-Outside of attention no token needs its neighbours, so the tokens of all images are the rows of
-one matrix [B * T, D]. XLA then makes one large matrix product of each linear layer, which on a
-CPU trains half as fast again as [B, T, D].
+Both ways have the same parameters under the same names, block_0, block_1, …, and draw the same
+random numbers, so weights trained one way can be used the other way.
 """
 
-import dataclasses
+import contextlib
+import functools
+import re
+from collections.abc import Callable
+from typing import NamedTuple
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from vit_hk.model.attention import SelfAttention
-from vit_hk.model.gelu import gelu
-from vit_hk.model.layer_norm import layer_norm
-from vit_hk.model.linear import Linear
-
-GLOROT_UNIFORM = hk.initializers.VarianceScaling(1.0, "fan_avg", "uniform")
-SMALL_BIAS = hk.initializers.RandomNormal(1e-6)  # as in Google's code for the paper
+from vit_hk.model.block import Block
+from vit_hk.params import ModelSettings
 
 
-def dropout(x: jax.Array, rate: float, is_training: bool) -> jax.Array:
-    """Zero each element with probability `rate` and scale the rest up, in training only."""
-    return hk.dropout(hk.next_rng_key(), rate, x) if is_training and rate else x
+class BlockInputs(NamedTuple):
+    """The inputs that differ from block to block, each with a leading axis L; None if unused."""
+
+    drop_path: jax.Array | None  # float32 [L], the rates
+    key: jax.Array | None  # [L], JAX random keys
+    offset: jax.Array | None  # [L, B, H, T, T], added to the attention weights
+
+    def at(self, blocks: int | slice) -> "BlockInputs":
+        """Return the inputs of one block, without the axis L, or of a range of blocks."""
+        return jax.tree.map(lambda all_blocks: all_blocks[blocks], self)
 
 
-def drop_path(
-    branch: jax.Array, rate: float | jax.Array, num_tokens: int, is_training: bool
-) -> jax.Array:
-    """Zero a residual branch of whole images and scale the others up, in training only.
+TokensAndWeights = tuple[jax.Array, jax.Array]
 
-    This is stochastic depth (arXiv 1603.09382).
+
+def run_blocks(
+    settings: ModelSettings,
+    x: jax.Array,
+    num_tokens: int,
+    is_training: bool,
+    offset: jax.Array | None,
+    scan_layers: bool,
+    remat: bool,
+) -> TokensAndWeights:
+    """Apply all blocks; their parameters become part of the module that calls this function.
 
     Args:
-      branch: [B * T, D].
-      rate: probability of zeroing. A rate of 0.0 draws no random numbers; a rate that is an
-        array always draws them, since its value is unknown while the model is traced.
+      settings: the architecture. The rate of drop path rises linearly from 0 in the first block to
+        `drop_path` in the last, so that a single block has none, as in timm; in the paper
+        (arXiv 1603.09382) it starts at `drop_path` / L.
+      x: [B * T, D].
       num_tokens: T.
-      is_training: whether drop path acts.
+      is_training: whether dropout and drop path act.
+      offset: [L, B, H, T, T], added to the attention weights.
+      scan_layers: loop over one compiled block. It saves compile time from some 24 blocks on, of
+        a training step about half with 48 blocks.
+      remat: keep only the tokens between blocks for the gradient, and recompute the rest
+        (arXiv 1604.06174). It implies scan_layers: of unrolled blocks XLA's CPU backend would
+        merge both computations and keep the results.
+
+    Returns:
+      Tokens [B * T, D], or with pool "cls" the class tokens [B, D], and the attention weights
+      [L, B, H, T, T].
     """
-    if not is_training or (isinstance(rate, float) and not rate):
-        return branch
-    keep = jax.random.bernoulli(hk.next_rng_key(), 1.0 - rate, (len(branch) // num_tokens, 1))
-    return jnp.where(jnp.repeat(keep, num_tokens, axis=0), branch / (1.0 - rate), 0.0)
+    run = functools.partial(_run_block, settings, num_tokens, is_training)
+    inputs = _block_inputs(settings, is_training, offset)
+    num_layers = settings.num_layers
+    class_token_only = settings.pool == "cls"  # no other token of the last block is read
+    attention = []
+    num_scanned = 0
+    # Initial weights are drawn block by block in either case: the same random numbers.
+    if (scan_layers or remat) and not hk.running_init():
+        num_scanned = num_layers - 1 if class_token_only else num_layers
+    if num_scanned:
+        x, weights = _scan_blocks(run, x, inputs.at(slice(num_scanned)), num_scanned, remat)
+        attention.append(weights)
+    for index in range(num_scanned, num_layers):
+        is_last = index == num_layers - 1
+        x, weights = run(f"block_{index}", x, inputs.at(index), class_token_only and is_last)
+        attention.append(weights[jnp.newaxis])
+    return x, jnp.concatenate(attention)
 
 
-@dataclasses.dataclass
-class FeedForward(hk.Module):
-    """The feed-forward layer of a block: linear, GELU, linear."""
-
-    mlp_dim: int
-    dropout: float = 0.0
-    name: str | None = None
-
-    def __call__(self, x: jax.Array, is_training: bool) -> jax.Array:
-        """Map tokens [rows, D] to [rows, D], each on its own."""
-        width = x.shape[-1]
-        init = {"w_init": GLOROT_UNIFORM, "b_init": SMALL_BIAS}
-        x = gelu(Linear(self.mlp_dim, name="in", **init)(x))  # [rows, M]
-        x = dropout(x, self.dropout, is_training)
-        return Linear(width, name="out", **init)(x)
+def _block_inputs(
+    settings: ModelSettings, is_training: bool, offset: jax.Array | None
+) -> BlockInputs:
+    """Return the inputs of all blocks; see `run_blocks`."""
+    num_layers, drop_path = settings.num_layers, settings.drop_path
+    is_random = is_training and (settings.dropout or drop_path)
+    return BlockInputs(
+        drop_path=jnp.linspace(0.0, drop_path, num_layers) if drop_path else None,
+        key=jax.random.split(hk.next_rng_key(), num_layers) if is_random else None,
+        offset=offset,
+    )
 
 
-@dataclasses.dataclass
-class Block(hk.Module):
-    """Attention and feed-forward layer, each after a LayerNorm and with a residual connection."""
+def _run_block(
+    settings: ModelSettings,
+    num_tokens: int,
+    is_training: bool,
+    name: str,
+    x: jax.Array,
+    inputs: BlockInputs,
+    class_token_only: bool = False,
+) -> TokensAndWeights:
+    """Apply one block; see `Block`. Its inputs have no axis L."""
+    s = settings
+    rate = 0.0 if inputs.drop_path is None else inputs.drop_path
+    block = Block(s.num_heads, s.mlp_dim, s.dropout, rate, s.qk_norm, name)
+    with contextlib.nullcontext() if inputs.key is None else hk.with_rng(inputs.key):
+        return block(x, num_tokens, is_training, inputs.offset, class_token_only)
 
-    num_heads: int
-    mlp_dim: int
-    dropout: float = 0.0
-    drop_path: float | jax.Array = 0.0
-    qk_norm: bool = False
-    name: str | None = None
 
-    def __call__(
-        self,
-        x: jax.Array,
-        num_tokens: int,
-        is_training: bool,
-        attention_offset: jax.Array | None = None,
-        class_token_only: bool = False,
-    ) -> tuple[jax.Array, jax.Array]:
-        """Map tokens [B * T, D] to new tokens [B * T, D] and attention weights [B, H, T, T].
+def _scan_blocks(
+    run: Callable[..., TokensAndWeights],
+    x: jax.Array,
+    inputs: BlockInputs,
+    num_scanned: int,
+    remat: bool,
+) -> TokensAndWeights:
+    """Apply the first `num_scanned` blocks as a loop over one block, compiled once."""
+    stack = hk.layer_stack(
+        num_scanned, with_per_layer_inputs=True, transparent=True,
+        transparency_map=_ParameterNames(num_scanned),
+    )  # fmt: skip
+    run_scanned = functools.partial(run, "block")
+    return stack(hk.remat(run_scanned) if remat else run_scanned)(x, inputs)
 
-        With `class_token_only` the new tokens are the first of each image, [B, D].
-        """
-        attention = SelfAttention(self.num_heads, self.qk_norm, name="attention")
-        branch, weights = attention(
-            layer_norm(x, "norm_1"), num_tokens, attention_offset, class_token_only
-        )
-        if class_token_only:
-            x, num_tokens = x[::num_tokens], 1
-        x = x + self._regularize(branch, num_tokens, is_training)
-        feed_forward = FeedForward(self.mlp_dim, self.dropout, name="mlp")
-        branch = feed_forward(layer_norm(x, "norm_2"), is_training)
-        return x + self._regularize(branch, num_tokens, is_training), weights
 
-    def _regularize(self, branch: jax.Array, num_tokens: int, is_training: bool) -> jax.Array:
-        branch = dropout(branch, self.dropout, is_training)
-        return drop_path(branch, self.drop_path, num_tokens, is_training)
+class _ParameterNames:
+    """A map between the parameters of the first blocks and those of the block in the loop."""
+
+    def __init__(self, num_scanned: int) -> None:
+        self.num_scanned = num_scanned
+
+    def stacked_to_flat(self, stacked_module_name: str, scan_idx: int) -> str:
+        return stacked_module_name.replace("block", f"block_{scan_idx}", 1)
+
+    def flat_to_stacked(self, unstacked_module_name: str) -> tuple[str, int] | None:
+        found = re.match(r"block_(\d+)/", unstacked_module_name)
+        if not found or int(found[1]) >= self.num_scanned:
+            return None
+        return unstacked_module_name.replace(found[0], "block/", 1), int(found[1])

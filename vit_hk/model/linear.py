@@ -1,4 +1,4 @@
-"""A linear layer that multiplies in the memory order that a CPU is fast at."""
+"""A linear layer whose matrix products read memory in the order that is fast on a CPU."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Images to tokens: patch embedding and fixed positional embeddings."""
+"""Patch embedding, which maps images to tokens, and fixed positional embeddings."""
 
 import dataclasses
 import math
@@ -20,7 +20,7 @@ def split_patches(images: jax.Array, patch_size: int) -> jax.Array:
       patch_size: P, in pixels.
 
     Returns:
-      [B, N, P * P * channels], each patch flattened as (row, column, channel).
+      [B, N, P * P * channels], where each patch is flattened as (row, column, channel).
 
     >>> image = np.arange(16).reshape(1, 4, 4, 1)
     >>> split_patches(image, 2)[0].tolist()
@@ -37,7 +37,7 @@ class PatchEmbedding(hk.Module):
     """Linear projection of flattened patches (arXiv 2010.11929, equation 1).
 
     It is the same function as a convolution whose kernel and stride are the patch size. With the
-    stem "conv", patches are cut from the output of convolutions; there are as many of them.
+    stem "conv", the same number of patches is cut from the output of convolutions.
     """
 
     patch_size: int
@@ -57,7 +57,7 @@ class PatchEmbedding(hk.Module):
 
 
 def sincos2d_positions(rows: int, columns: int, hidden_size: int) -> np.ndarray:
-    """Compute fixed positional embeddings: sines and cosines of a patch's row and column.
+    """Return fixed positional embeddings: sines and cosines of a patch's row and column.
 
     The frequencies are 10000^(-i / (D/4)), i = 0 … D/4 - 1, as in MoCo v3 (arXiv 2104.02057,
     appendix) and Beyer et al. (arXiv 2205.01580).
@@ -68,7 +68,7 @@ def sincos2d_positions(rows: int, columns: int, hidden_size: int) -> np.ndarray:
       hidden_size: D, a multiple of 4.
 
     Returns:
-      float32 [rows * columns, D]: sin(column), cos(column), sin(row), cos(row), D/4 each.
+      float32 [N, D]: sin(column), cos(column), sin(row), cos(row), D/4 of each.
     """
     quarter = hidden_size // 4
     frequency = 10000.0 ** (-np.arange(quarter) / quarter)

@@ -1,9 +1,9 @@
 """Mixed precision: matrix products in bfloat16, all else in float32 (arXiv 1710.03740).
 
 The modules in `POLICIES` read float32 parameters, round them and their inputs to bfloat16, and
-return float32. So parameters, residual connections, LayerNorm, the softmax and the head, whose
-product is small and whose logits the loss reads, stay float32. bfloat16 has the range of float32,
-so no loss has to be scaled.
+return float32. So parameters, residual connections, LayerNorm and the softmax stay float32, and so
+does the head, whose product is small and whose logits the loss reads. bfloat16 has the range of
+float32, so the loss is not scaled.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import haiku as hk
 import jmp
 
 from vit_hk.model.attention import SelfAttention
-from vit_hk.model.encoder import FeedForward
+from vit_hk.model.block import MLP
 from vit_hk.model.layer_norm import LayerNorm
 from vit_hk.model.patches import PatchEmbedding
 from vit_hk.params import Precision
@@ -22,7 +22,7 @@ BFLOAT16_PRODUCTS = jmp.get_policy("params=float32,compute=bfloat16,output=float
 POLICIES = {
     PatchEmbedding: BFLOAT16_PRODUCTS,
     SelfAttention: BFLOAT16_PRODUCTS,
-    FeedForward: BFLOAT16_PRODUCTS,
+    MLP: BFLOAT16_PRODUCTS,
     LayerNorm: jmp.get_policy("float32"),  # also those of queries and keys in SelfAttention
 }
 

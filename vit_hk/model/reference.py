@@ -1,11 +1,11 @@
-"""The whole Vision Transformer in plain jax.numpy, to be read first and to test against.
+"""The whole Vision Transformer in plain jax.numpy: a first reading, and a reference for tests.
 
-It computes what `vit.py` computes, from the same parameters, without a thought for speed:
+It computes the same as `vit.py` from the same parameters, and nothing is optimized for speed:
 
-    parameters -> patches -> tokens -> L x (attention, feed-forward) -> LayerNorm -> head
+    images -> patches -> tokens -> L x (attention, MLP) -> LayerNorm -> head
 
 There is no dropout, which acts in training only. The shapes use the glossary of
-`vit_hk/model/__init__.py`; equations are those of arXiv 2010.11929.
+`vit_hk/model/__init__.py`; the equations are those of arXiv 2010.11929.
 """
 
 from typing import Any
@@ -22,17 +22,17 @@ Parameters = dict[str, dict[str, Any]]  # module name -> parameter name -> array
 
 
 def vit(parameters: Parameters, images: jax.Array, settings: ModelSettings) -> ViTOutput:
-    """Classify float images [B, height, width, channels]."""
+    """Return logits, features and attention of float images [B, height, width, channels]."""
     s = settings
     x = embed(parameters, images, s)  # [B, T, D]
     attention = []
     for layer in range(s.num_layers):
         block = f"vit/block_{layer}"
         normalized = layer_norm(parameters[f"{block}/norm_1"], x)
-        mixed, weights = self_attention(parameters, f"{block}/attention", normalized, s.num_heads)
-        x = x + mixed  # equation 2
+        branch, weights = self_attention(parameters, f"{block}/attention", normalized, s.num_heads)
+        x = x + branch  # equation 2
         normalized = layer_norm(parameters[f"{block}/norm_2"], x)
-        x = x + feed_forward(parameters, f"{block}/mlp", normalized)  # equation 3
+        x = x + mlp(parameters, f"{block}/mlp", normalized)  # equation 3
         attention.append(weights)
     x = layer_norm(parameters["vit/norm"], x)
     features = x[:, 0] if s.pool == "cls" else x[:, s.registers :].mean(axis=1)  # equation 4
@@ -41,14 +41,14 @@ def vit(parameters: Parameters, images: jax.Array, settings: ModelSettings) -> V
 
 
 def embed(parameters: Parameters, images: jax.Array, settings: ModelSettings) -> jax.Array:
-    """Make tokens [B, T, D]: class token, registers, patches, with positions (equation 1)."""
+    """Return the tokens [B, T, D]: class token, registers, patches, with positions (equation 1)."""
     s, batch = settings, len(images)
     grid = s.grid(images.shape[1:])
     if s.stem == "conv":
         images = convolutional_stem(parameters, images, s)
     x = linear(parameters["vit/patches/linear"], cut_patches(images, grid))  # [B, N, D]
 
-    def repeat(name: str) -> jax.Array:  # learned tokens, the same for each image
+    def repeat(name: str) -> jax.Array:  # learned tokens, the same for each image: [B, count, D]
         return jnp.tile(parameters["vit"][name], (batch, 1, 1))
 
     if s.position == "sincos2d":
@@ -67,9 +67,9 @@ def embed(parameters: Parameters, images: jax.Array, settings: ModelSettings) ->
 def cut_patches(images: jax.Array, grid: tuple[int, int]) -> jax.Array:
     """Cut images into patches [B, N, P * P * channels], row by row."""
     rows, columns = grid
-    tall, wide = images.shape[1] // rows, images.shape[2] // columns
+    height, width = images.shape[1] // rows, images.shape[2] // columns  # of a patch
     patches = [
-        images[:, row * tall : (row + 1) * tall, column * wide : (column + 1) * wide]
+        images[:, row * height : (row + 1) * height, column * width : (column + 1) * width]
         for row in range(rows)
         for column in range(columns)
     ]
@@ -79,7 +79,7 @@ def cut_patches(images: jax.Array, grid: tuple[int, int]) -> jax.Array:
 def convolutional_stem(
     parameters: Parameters, images: jax.Array, settings: ModelSettings
 ) -> jax.Array:
-    """Apply 3 x 3 convolutions with zero padding, each followed by GELU."""
+    """Apply 3 x 3 convolutions with zero padding, and GELU after each (arXiv 2106.14881)."""
     for index, layer in enumerate(stem_layers(settings.patch_size, settings.hidden_size)):
         conv = parameters[f"vit/patches/conv_{index}"]
         kernel = conv["w"].reshape(3, 3, images.shape[-1], layer.channels)
@@ -104,17 +104,17 @@ def self_attention(
         k = layer_norm(parameters[f"{name}/k_norm"], k)
     scores = q @ k.swapaxes(-1, -2) / jnp.sqrt(q.shape[-1])
     weights = jax.nn.softmax(scores, axis=-1)
-    mixed = (weights @ v).transpose(0, 2, 1, 3).reshape(batch, num_tokens, width)
-    return linear(parameters[f"{name}/out"], mixed), weights
+    heads = (weights @ v).transpose(0, 2, 1, 3).reshape(batch, num_tokens, width)
+    return linear(parameters[f"{name}/out"], heads), weights
 
 
-def feed_forward(parameters: Parameters, name: str, x: jax.Array) -> jax.Array:
+def mlp(parameters: Parameters, name: str, x: jax.Array) -> jax.Array:
     """Apply linear, GELU, linear to each token [B, T, D]."""
     return linear(parameters[f"{name}/out"], gelu(linear(parameters[f"{name}/in"], x)))
 
 
 def linear(parameters: dict[str, Any], x: jax.Array) -> jax.Array:
-    """Map x [..., inputs] to x w + b [..., outputs]."""
+    """Return x w + b [..., outputs] of x [..., inputs]."""
     return x @ parameters["w"] + parameters["b"]
 
 
@@ -126,5 +126,5 @@ def layer_norm(parameters: dict[str, Any], x: jax.Array) -> jax.Array:
 
 
 def gelu(x: jax.Array) -> jax.Array:
-    """Apply GELU, x times the normal distribution function of x (arXiv 1606.08415)."""
+    """Return GELU, x times the normal distribution function of x (arXiv 1606.08415)."""
     return jax.nn.gelu(x, approximate=False)

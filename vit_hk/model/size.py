@@ -1,4 +1,4 @@
-"""The size of a model in closed form: its parameters, and lower bounds of the memory it takes.
+"""The size of a model in closed form: its parameters, and lower bounds of its memory.
 
 See the glossary of shapes in `vit_hk/model/__init__.py`.
 """
@@ -6,7 +6,7 @@ See the glossary of shapes in `vit_hk/model/__init__.py`.
 from vit_hk.model.stem import KERNEL_SIZE, stem_layers
 from vit_hk.params import ImageShape, ModelSettings
 
-FLOAT = 4  # bytes of a float32
+FLOAT32_BYTES = 4  # of one element
 
 
 def count_parameters(settings: ModelSettings, image_shape: ImageShape, num_classes: int) -> int:
@@ -29,15 +29,15 @@ def count_parameters(settings: ModelSettings, image_shape: ImageShape, num_class
     positions = (class_tokens + s.num_patches(image_shape)) * d if s.position == "learned" else 0
     qk_norms = 4 * (d // s.num_heads) if s.qk_norm else 0
     attention = 4 * (d * d + d) + qk_norms
-    feed_forward = d * m + m + m * d + d
+    mlp = d * m + m + m * d + d
     norm = 2 * d
-    block = attention + feed_forward + 2 * norm
+    block = attention + mlp + 2 * norm
     head = d * num_classes + num_classes
     return embedding + tokens + positions + s.num_layers * block + norm + head
 
 
 def inference_bytes(settings: ModelSettings, image_shape: ImageShape, num_images: int) -> int:
-    """Return the bytes that a forward pass takes at least, in its largest layer.
+    """Return a lower bound of the bytes of a forward pass, those of its largest layer.
 
     Args:
       settings: the architecture.
@@ -49,13 +49,13 @@ def inference_bytes(settings: ModelSettings, image_shape: ImageShape, num_images
     )
 
 
-def residual_bytes(
+def activation_bytes(
     settings: ModelSettings, image_shape: ImageShape, num_images: int, remat: bool
 ) -> int:
-    """Return the bytes that a forward pass keeps at least for its gradient.
+    """Return a lower bound of the bytes of activations that are kept for the gradient.
 
-    These are the attention weights of all layers, which are float32 also where products are
-    bfloat16. With `remat` they are the tokens before each layer, and the weights of one layer.
+    Counted are the attention weights of all layers, which are float32 also where products are
+    bfloat16. With `remat` it is the tokens before each layer, and the weights of one layer.
 
     Args:
       settings: the architecture.
@@ -67,7 +67,7 @@ def residual_bytes(
     full_layers = settings.num_layers - (settings.pool == "cls")
     attention = _attention_bytes(settings, image_shape)
     if remat:
-        tokens = FLOAT * settings.num_tokens(image_shape) * settings.hidden_size
+        tokens = FLOAT32_BYTES * settings.num_tokens(image_shape) * settings.hidden_size
         kept = full_layers * tokens + min(1, full_layers) * attention
     else:
         kept = full_layers * attention
@@ -76,13 +76,13 @@ def residual_bytes(
 
 def _attention_bytes(settings: ModelSettings, image_shape: ImageShape) -> int:
     """Return the bytes of one layer's attention weights of one image, float32 [H, T, T]."""
-    return FLOAT * settings.num_heads * settings.num_tokens(image_shape) ** 2
+    return FLOAT32_BYTES * settings.num_heads * settings.num_tokens(image_shape) ** 2
 
 
 def _stem_bytes(settings: ModelSettings, image_shape: ImageShape) -> int:
-    """Return the bytes that the first convolution makes of one image, float32."""
+    """Return the bytes of the first convolution's output for one image, float32."""
     if settings.stem == "linear":
         return 0
     first = stem_layers(settings.patch_size, settings.hidden_size)[0]
     pixels = settings.num_patches(image_shape) * (settings.patch_size // first.stride) ** 2
-    return FLOAT * pixels * first.channels
+    return FLOAT32_BYTES * pixels * first.channels

@@ -1,4 +1,4 @@
-"""A convolutional stem (arXiv 2106.14881), whose patches contain pixels beyond their borders.
+"""Convolutional stem: 3 x 3 convolutions before patches are cut (arXiv 2106.14881).
 
 There is no batch norm, unlike in the paper: it would keep statistics beside the weights, and an
 image's logits would depend on the other images of its batch.
@@ -20,7 +20,7 @@ MIN_CHANNELS = 8
 
 
 class StemLayer(NamedTuple):
-    """One convolution of the stem."""
+    """The stride and the number of output channels of one convolution of the stem."""
 
     stride: int
     channels: int
@@ -30,9 +30,9 @@ def stem_layers(patch_size: int, hidden_size: int) -> list[StemLayer]:
     """Return the convolutions of the stem, whose output is cut into smaller patches.
 
     As in the paper, there is a convolution of stride 2 for each factor 2 of the patch size, and
-    channels double up to D. Where the patch size has an odd factor, patches of that many pixels per
-    side remain, and there are fewer channels, so that a patch has about D elements; an odd
-    patch size has one convolution of stride 1.
+    channels double up to D. The odd factor of the patch size remains as the side of the smaller
+    patches, with fewer channels, so that such a patch has about D elements. An odd patch size has
+    one convolution of stride 1.
 
     Args:
       patch_size: P, in pixels, 1 or more.
@@ -41,8 +41,8 @@ def stem_layers(patch_size: int, hidden_size: int) -> list[StemLayer]:
     >>> stem_layers(4, 64)
     [StemLayer(stride=2, channels=32), StemLayer(stride=2, channels=64)]
     """
-    halvings = (patch_size & -patch_size).bit_length() - 1
-    side = patch_size >> halvings
+    halvings = (patch_size & -patch_size).bit_length() - 1  # how often 2 divides the patch size
+    side = patch_size >> halvings  # its odd factor
     strides = [2] * halvings or [1]
     last = hidden_size // side**2
     return [
@@ -52,7 +52,7 @@ def stem_layers(patch_size: int, hidden_size: int) -> list[StemLayer]:
 
 
 def convolve(images: jax.Array, layers: list[StemLayer]) -> jax.Array:
-    """Apply convolution and GELU, layer by layer, with zero padding.
+    """Apply each convolution, with zero padding, and GELU after it.
 
     Args:
       images: [B, height, width, channels].
@@ -69,9 +69,9 @@ def convolve(images: jax.Array, layers: list[StemLayer]) -> jax.Array:
 
 
 def _im2col(images: jax.Array, stride: int) -> jax.Array:
-    """Collect the pixels under the kernel at each place, flattened as (row, column, channel).
+    """Return the pixels under the kernel at each position, flattened as (row, column, channel).
 
-    That makes a convolution one matrix product. With hk.Conv2D, a training step on patches of 4
+    With these, a convolution is one matrix product. With hk.Conv2D, a training step on patches of 4
     pixels takes XLA's CPU backend twice as long.
     """
     _, height, width, _ = images.shape

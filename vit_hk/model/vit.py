@@ -1,4 +1,4 @@
-"""The Vision Transformer (arXiv 2010.11929): images in, logits, features and attention out."""
+"""The Vision Transformer (arXiv 2010.11929), from images to logits, features and attention."""
 
 import dataclasses
 from typing import NamedTuple
@@ -7,21 +7,24 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from vit_hk.model.blocks import run_blocks
-from vit_hk.model.encoder import dropout
+from vit_hk.model.block import dropout
+from vit_hk.model.encoder import run_blocks
 from vit_hk.model.layer_norm import layer_norm
-from vit_hk.model.linear import Linear
+from vit_hk.model.linear import Initializer, Linear
 from vit_hk.model.patches import PatchEmbedding, sincos2d_positions
 from vit_hk.model.precision import computing_in
 from vit_hk.params import ImageShape, ModelSettings, Precision
 
 
 class ViTOutput(NamedTuple):
-    """The result of a forward pass; XLA does not compute what the caller does not read."""
+    """The result of a forward pass; inside jax.jit, unused fields are not computed.
+
+    Each row of `attention` sums to 1 unless attention_offset is given.
+    """
 
     logits: jax.Array  # [B, C]
     features: jax.Array  # [B, D], the pooled token after the last LayerNorm
-    attention: jax.Array  # [L, B, H, query T, key T]; each row sums to 1
+    attention: jax.Array  # [L, B, H, query T, key T]
 
 
 @dataclasses.dataclass
@@ -37,7 +40,7 @@ class ViT(hk.Module):
     def __call__(
         self, images: jax.Array, is_training: bool, attention_offset: jax.Array | None = None
     ) -> ViTOutput:
-        """Classify images.
+        """Return logits, features and attention of images.
 
         Args:
           images: float32 [B, height, width, channels].
@@ -54,41 +57,41 @@ class ViT(hk.Module):
             self.remat,
         )  # fmt: skip
         x = layer_norm(x, "norm")
-        features = x if self.settings.pool == "cls" else self._mean_patch(x, num_tokens)
+        is_class_token = self.settings.pool == "cls"
+        features = x if is_class_token else self._global_average_pool(x, num_tokens)
         logits = Linear(self.num_classes, w_init=jnp.zeros, name="head")(features)
         return ViTOutput(logits, features, attention)
 
     @hk.transparent
     def _embed(self, images: jax.Array) -> jax.Array:
-        """Make tokens [B, T, D]: patches, positions, class token (equation 1) and registers.
+        """Return tokens [B, T, D]: patches, positions, class token (equation 1) and registers.
 
         The registers are those of arXiv 2309.16588.
         """
-        s = self.settings
+        s, normal = self.settings, hk.initializers.RandomNormal(0.02)
         x = PatchEmbedding(s.patch_size, s.hidden_size, s.stem, name="patches")(images)  # [B, N, D]
         if s.position == "sincos2d":
             x = x + sincos2d_positions(*s.grid(images.shape[1:]), s.hidden_size)
-        tokens = [self._learned_tokens("class_token", 1, len(x))] if s.pool == "cls" else []
-        x = jnp.concatenate([*tokens, x], axis=1)
+        first_patch = 0
+        if s.pool == "cls":
+            class_token = self._learned_tokens("class_token", 1, len(x), jnp.zeros)
+            x, first_patch = jnp.concatenate([class_token, x], axis=1), 1
         if s.position == "learned":
-            normal = hk.initializers.RandomNormal(0.02)
             x = x + hk.get_parameter("position", x.shape[1:], init=normal)
         if s.registers:
-            registers = self._learned_tokens("registers", s.registers, len(x))
-            first_patch = len(tokens)
+            registers = self._learned_tokens("registers", s.registers, len(x), normal)
             x = jnp.concatenate([x[:, :first_patch], registers, x[:, first_patch:]], axis=1)
         return x
 
     @hk.transparent
-    def _learned_tokens(self, name: str, count: int, batch: int) -> jax.Array:
+    def _learned_tokens(self, name: str, count: int, batch: int, init: Initializer) -> jax.Array:
         """Return learned tokens that are the same for each image, [B, count, D]."""
         width = self.settings.hidden_size
-        init = jnp.zeros if name == "class_token" else hk.initializers.RandomNormal(0.02)
         tokens = hk.get_parameter(name, (count, width), init=init)
         return jnp.broadcast_to(tokens, (batch, count, width))
 
-    def _mean_patch(self, x: jax.Array, num_tokens: int) -> jax.Array:
-        """Return the mean of each image's patch tokens, [B, D], from tokens [B * T, D]."""
+    def _global_average_pool(self, x: jax.Array, num_tokens: int) -> jax.Array:
+        """Return the mean of each image's patch tokens, [B, D], from tokens x [B * T, D]."""
         tokens = x.reshape(-1, num_tokens, x.shape[-1])
         return tokens[:, self.settings.registers :].mean(axis=1)
 
@@ -105,10 +108,10 @@ def make_model(
     Args:
       settings: the architecture.
       num_classes: C.
-      precision: of the matrix products. Parameters and output are float32 in any case, and
-        inference computes in float32.
-      scan_layers: compile one block and loop over it; parameters and results are the same but
-        for rounding.
+      precision: precision of the matrix products in training. Parameters and output are float32 in
+        any case, and inference computes in float32.
+      scan_layers: compile one block and loop over it; parameters are the same, and results are the
+        same up to rounding.
       remat: recompute each block for its gradient instead of keeping its activations; implies
         scan_layers.
 
@@ -128,7 +131,7 @@ def make_model(
 
 
 def parameter_shapes(model: hk.Transformed, image_shape: ImageShape) -> hk.Params:
-    """Return the parameters as jax.ShapeDtypeStruct, which take no memory."""
+    """Return the shapes and dtypes of the parameters, as a tree of jax.ShapeDtypeStruct."""
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, False), images)
 
@@ -136,10 +139,10 @@ def parameter_shapes(model: hk.Transformed, image_shape: ImageShape) -> hk.Param
 def init_params(
     settings: ModelSettings, image_shape: ImageShape, num_classes: int, seed: int
 ) -> hk.Params:
-    """Draw random initial parameters, which depend on the seed alone."""
+    """Return random initial parameters, which depend on the seed alone."""
     model = make_model(settings, num_classes)
     images = jnp.zeros((1, *image_shape))
-    # It runs once, so compile time counts and the speed of the compiled code does not.
+    # It runs once, so a short compile time matters more than fast compiled code.
     init = jax.jit(
         lambda key: model.init(key, images, is_training=False),
         compiler_options={"xla_backend_optimization_level": 0},

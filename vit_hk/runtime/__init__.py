@@ -1,1 +1,1 @@
-"""The machine: its devices, how a batch is laid out over them, and its memory."""
+"""The machine: its devices, the layout of a batch over them, and its memory."""

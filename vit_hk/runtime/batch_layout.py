@@ -1,9 +1,9 @@
-"""How a batch is laid out: over the devices of a mesh, and in time as microbatches.
+"""The layout of a batch: over the devices of a mesh, and in time as microbatches.
 
-Cores that share every matrix product wait for each other at each one, and read what the other
+Cores that share every matrix product wait for each other at each one, and read data that the other
 core has just written. So on a CPU each core is a device with its own images, and processes them
-in microbatches whose activations stay in its L2 cache: two cores train the benchmark's size S
-1.5 times as fast that way, size M 1.2 times.
+in microbatches whose activations stay in its L2 cache. That way two cores train the benchmark's
+size S 1.5 times as fast, and size M 1.2 times as fast.
 """
 
 import math
@@ -13,13 +13,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-AXIS = "data"  # name of the mesh's only axis
+AXIS = "data"  # name of the only axis of the mesh
 
 # Tokens of a microbatch on one core, measured with hidden sizes of 64 to 128. With fewer tokens the
-# overhead of starting operations dominates; with more their activations do not stay in L2.
+# overhead of each operation dominates; with more their activations do not stay in L2.
 TRAINING_TOKENS, INFERENCE_TOKENS = 224, 256
 # Tokens of a device, below which many cores would wait for each other longer than they compute.
-# A guess: no more than two cores were at hand.
+# Measured with two cores only.
 MIN_TOKENS_PER_DEVICE = 32
 
 
@@ -27,22 +27,22 @@ class BatchLayout(NamedTuple):
     """A batch in equal parts for the devices of a mesh, each part a sequence of microbatches."""
 
     mesh: Mesh
-    num_microbatches: int  # that each device processes one after the other
-    microbatch_size: int  # images
+    num_microbatches: int  # of each device, processed one after the other
+    microbatch_size: int  # images that a device processes at a time
 
     @property
     def batch_size(self) -> int:
-        """Number of images of a batch."""
+        """The number of images of a batch."""
         return self.mesh.size * self.num_microbatches * self.microbatch_size
 
     @property
     def devices_per_memory(self) -> int:
-        """Number of devices that share a memory: all cores share one, each GPU has its own."""
+        """The number of devices that share a memory: all cores share one, each GPU has its own."""
         return self.mesh.size if self.mesh.devices.flat[0].platform == "cpu" else 1
 
     @property
     def images_per_memory(self) -> int:
-        """Number of images that are processed in one memory at the same time."""
+        """The number of images that are processed in one memory at the same time."""
         return self.devices_per_memory * self.microbatch_size
 
     @property
@@ -56,22 +56,23 @@ def layout_for_training(batch_size: int, num_tokens: int) -> BatchLayout:
 
     Args:
       batch_size: number of images.
-      num_tokens: T, of an image.
+      num_tokens: T.
     """
     max_devices = max(1, batch_size * num_tokens // MIN_TOKENS_PER_DEVICE)
     num_devices = max(_divisors(batch_size, min(jax.device_count(), max_devices)))
     share = batch_size // num_devices
     target = _microbatch_size(share, TRAINING_TOKENS / num_tokens)
+    # The divisor nearest in ratio: half of the target is as far from it as twice the target.
     size = min(_divisors(share, share), key=lambda n: abs(math.log(n / target)))
     return BatchLayout(_mesh(num_devices), share // size, size)
 
 
 def layout_for_inference(batch_size: int, num_tokens: int) -> BatchLayout:
-    """Lay out an inference batch of `batch_size` images, or of a few more as padding.
+    """Lay out an inference batch of `batch_size` images, or of a few more, which are padding.
 
     Args:
       batch_size: number of images.
-      num_tokens: T, of an image.
+      num_tokens: T.
     """
     num_devices = min(jax.device_count(), batch_size)
     share = math.ceil(batch_size / num_devices)
@@ -79,12 +80,13 @@ def layout_for_inference(batch_size: int, num_tokens: int) -> BatchLayout:
     return BatchLayout(_mesh(num_devices), math.ceil(share / size), size)
 
 
-def _microbatch_size(share: int, cache_size: float) -> float:
-    """Return how many images of a device's share are best processed at a time."""
-    return min(share, max(1.0, cache_size)) if jax.default_backend() == "cpu" else share
+def _microbatch_size(share: int, images_in_cache: float) -> float:
+    """Return the number of images of a device's share to process at a time; a GPU takes all."""
+    return min(share, max(1.0, images_in_cache)) if jax.default_backend() == "cpu" else share
 
 
 def _divisors(number: int, maximum: int) -> list[int]:
+    """Return the divisors of a number from 1 to `maximum`."""
     return [n for n in range(1, maximum + 1) if number % n == 0]
 
 

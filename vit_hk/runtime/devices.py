@@ -1,8 +1,11 @@
-"""Configures JAX before it starts: platform, devices, compilation cache and memory."""
+"""Configuration of JAX before it starts: platform, devices, compilation cache and memory."""
 
 import contextlib
 import math
 import os
+import sys
+import tempfile
+import warnings
 from pathlib import Path
 
 import jax
@@ -13,24 +16,24 @@ from vit_hk.runtime.malloc import keep_freed_memory
 
 COMPILATION_CACHE = Path(".scratch/compiled")
 MAX_CACHE_BYTES = 2**29  # the least recently used entries are evicted first
-# A container's limit: microseconds that all its cores together may work per period, and the period.
+# The CPU quota of a container: microseconds of all its cores together per period, and the period.
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def configure_jax(platform: Platform) -> jax.Device:
-    """Configure JAX for this project and start it on the platform that params.yaml names.
+    """Configure JAX, and start it on the platform that params.yaml names.
 
     On a CPU each core becomes a device, compiled functions run in the thread that calls them,
     freed memory is kept, and compiled code is cached on disk.
 
     Args:
-      platform: "auto" (a GPU if JAX sees one, else the CPU), "cpu" or "gpu".
+      platform: "auto" (a GPU if JAX finds one, else the CPU), "cpu" or "gpu".
 
     Returns:
       The first device.
 
     Raises:
-      UserError: a GPU is asked for and JAX sees none, JAX sees no device at all, or the name
+      UserError: the platform is "gpu" and JAX finds none, JAX finds no device at all, or the name
         of the current folder cannot be encoded.
     """
     _check_folder()
@@ -67,39 +70,57 @@ def configure_cpu() -> None:
 
 def usable_cores() -> int:
     """Return the number of cores that this process may use, within a container's CPU quota."""
-    is_linux = hasattr(os, "sched_getaffinity")  # knows of a process that is pinned to some cores
+    is_linux = hasattr(os, "sched_getaffinity")  # excludes cores that the process is not pinned to
     cores = len(os.sched_getaffinity(0)) if is_linux else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # "max", which means no limit, is no number
+    with contextlib.suppress(OSError, ValueError):  # no limit is "max", which int() refuses
         quota, period = map(int, CPU_QUOTA.read_text("ascii").split())
         cores = min(cores, math.ceil(quota / period))
     return cores
 
 
 def _check_folder() -> None:
-    """Check that the folder's name is valid UTF-8: JAX puts file names into what it compiles."""
+    """Check that the folder's name is valid UTF-8, since compiled code contains file names."""
     folder = str(Path.cwd())
     try:
         folder.encode()
     except UnicodeEncodeError:
         raise UserError(
-            f"this locale cannot spell the name of the folder {folder!r}, and JAX needs it; unset "
+            f"this locale cannot encode the name of the folder {folder!r}, and JAX needs it; unset "
             "PYTHONUTF8, or set LC_ALL=C.UTF-8"
         ) from None
 
 
 def _use_compilation_cache() -> None:
-    """Cache what XLA compiles on disk, so that no other stage or run compiles the same again."""
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):  # a user's own cache stays as JAX keeps it
-        root = Path(os.environ.get("DVC_ROOT", "."))  # shared by the copies of experiments
-        _remove_incomplete_entries(root / COMPILATION_CACHE)
-        jax.config.update("jax_compilation_cache_dir", str(root / COMPILATION_CACHE))
+    """Cache compiled code on disk, so that other stages and runs do not compile it again."""
+    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
+    # Copies of the project for experiments share the cache.
+    folder = Path(chosen or os.environ.get("DVC_ROOT", "."), "" if chosen else COMPILATION_CACHE)
+    if "://" not in chosen and (problem := _find_problem(folder)):
+        print(f"warning: compiled code is not kept in {folder}: {problem}", file=sys.stderr)
+        jax.config.update("jax_enable_compilation_cache", False)
+        return
+    if not chosen:
+        _remove_incomplete_entries(folder)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_compilation_cache_max_size", MAX_CACHE_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # JAX would repeat it for each function. A disk that fills up is reported with the results.
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry")
+
+
+def _find_problem(folder: Path) -> str:
+    """Say why a folder cannot be written, or return an empty string; JAX would warn each time."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def _remove_incomplete_entries(folder: Path) -> None:
-    """Remove entries that a killed process left without an access time; JAX would warn of them."""
+    """Remove entries of a killed process, which lack an access time and make JAX warn."""
     for entry in folder.glob("*-cache"):
         if not entry.with_name(f"{entry.name.removesuffix('cache')}atime").exists():
             with contextlib.suppress(OSError):

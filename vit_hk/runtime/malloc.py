@@ -1,21 +1,21 @@
-"""Keeps freed memory in the process, for the next call of a compiled function.
+"""A setting of malloc that keeps freed memory for the next call of a compiled function.
 
 XLA's CPU backend allocates all memory of a compiled call at its start and frees it at its end. The
-C library returns blocks of that size to the kernel, which clears each page at its next use:
-93,000 pages, 0.1 s, for one step of the benchmark's size M (batch 128, two cores).
+C library returns blocks of that size to the operating system, which clears each page at its next
+use: 93,000 pages, 0.1 s, for one step of the benchmark's size M (batch 128, two cores).
 """
 
 import ctypes
 
 # Parameters of mallopt(3), from glibc's malloc.h.
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-MAX_BLOCK_BYTES = 2**30  # larger blocks are returned to the kernel
+MAX_BLOCK_BYTES = 2**30  # larger blocks are returned to the operating system
 
 
 def keep_freed_memory() -> None:
     """Set glibc's malloc to keep freed blocks, before JAX computes.
 
-    Where there is no glibc (not Linux, or musl) nothing is done. Only the main thread's heap can
+    Without glibc (not Linux, or musl) nothing is done. Only the main thread's heap can
     keep more than 64 MiB, so JAX has to compute in the thread that calls it; see `devices.py`.
     """
     try:

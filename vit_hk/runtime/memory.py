@@ -1,4 +1,4 @@
-"""Free memory: checked before it is taken, and a lack of it reported in one line."""
+"""Free memory: a check before it is used, and a one-line report when it runs out."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,20 +9,20 @@ import jax
 from vit_hk.errors import UserError
 
 MEMINFO = Path("/proc/meminfo")
-CGROUP = Path("/sys/fs/cgroup")  # a container's limit, and what it uses
+CGROUP = Path("/sys/fs/cgroup")  # the limit of a container, and its use
 
 
 def check_free_memory(needed: int) -> None:
-    """Compare a lower bound of the memory that will be needed with what is free.
+    """Compare a lower bound of the memory that will be needed with the free memory.
 
-    Linux grants memory that is not there, and later kills the process that uses it without a
-    message. So what can be foreseen is checked beforehand.
+    Linux grants more memory than there is, and later kills the process that uses it without a
+    message. So a need that is known is checked beforehand.
 
     Args:
       needed: bytes, in one memory.
 
     Raises:
-      MemoryError: less is free. Where the system does not report free memory, nothing is raised.
+      MemoryError: less is free. If the system does not report free memory, nothing is raised.
     """
     free = free_bytes(jax.devices()[0])
     if free is not None and needed > free:
@@ -32,24 +32,24 @@ def check_free_memory(needed: int) -> None:
 
 
 def free_bytes(device: jax.Device) -> int | None:
-    """Return the free memory of a device in bytes, or None where it is not reported."""
+    """Return the free memory of a device in bytes, or None if it is not reported."""
     if statistics := device.memory_stats():  # a GPU
         return statistics["bytes_limit"] - statistics["bytes_in_use"]
-    found = []
+    reported = []
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = MEMINFO.read_text("ascii").splitlines()
         available = next(line for line in lines if line.startswith("MemAvailable:"))
-        found.append(1024 * int(available.split()[1]))
-    with contextlib.suppress(OSError, ValueError, KeyError):  # "max", no limit, is no number
+        reported.append(1024 * int(available.split()[1]))
+    with contextlib.suppress(OSError, ValueError, KeyError):  # no limit is "max", not a number
         limit, used = (
             int((CGROUP / name).read_text("ascii")) for name in ("memory.max", "memory.current")
         )
-        found.append(limit - used + _page_cache_bytes())
-    return min(found, default=None)
+        reported.append(limit - used + _page_cache_bytes())
+    return min(reported, default=None)
 
 
 def _page_cache_bytes() -> int:
-    """Return the size of a container's page cache, which it gives up when memory is short."""
+    """Return the size of a container's page cache, which is freed when memory is short."""
     lines = (CGROUP / "memory.stat").read_text("ascii").splitlines()
     sizes = dict(line.split() for line in lines)
     return int(sizes["active_file"]) + int(sizes["inactive_file"])
@@ -57,10 +57,10 @@ def _page_cache_bytes() -> int:
 
 @contextlib.contextmanager
 def report_out_of_memory(*settings: str) -> Iterator[None]:
-    """Turn a lack of memory inside the block into a UserError; also works as a decorator.
+    """Convert an out-of-memory error inside the block to a UserError; also works as a decorator.
 
     Args:
-      settings: keys of params.yaml that lower the need, beside those of the model.
+      *settings: keys of params.yaml to lower, besides those of the model.
     """
     try:
         yield

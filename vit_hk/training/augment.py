@@ -8,14 +8,14 @@ from vit_hk.training.warp import random_warp
 
 
 def augment(key: jax.Array, images: jax.Array, settings: AugmentSettings) -> jax.Array:
-    """Translate, rotate, scale and distort each image with random parameters of its own.
+    """Translate, rotate, scale and distort each image with its own random parameters.
 
-    Images are never mirrored, since a mirrored digit is none.
+    Images are never mirrored, since a mirrored digit is not a digit.
 
     Args:
       key: a JAX random key.
       images: uint8 [B, height, width, channels].
-      settings: which augmentations, and how strong.
+      settings: the strength of each augmentation; 0 turns it off.
 
     Returns:
       Images of the same shape: uint8 where they are only translated, else float32 in [0, 255].
@@ -26,7 +26,7 @@ def augment(key: jax.Array, images: jax.Array, settings: AugmentSettings) -> jax
 
 
 def random_shift(key: jax.Array, images: jax.Array, max_shift: int) -> jax.Array:
-    """Translate each image by a random whole number of pixels; black fills the edge.
+    """Translate each image by a random whole number of pixels, and pad it with black.
 
     Args:
       key: a JAX random key.

@@ -22,17 +22,18 @@ from vit_hk.atomic import replacing
 from vit_hk.errors import UserError
 from vit_hk.training.progress import Epoch, Progress, Snapshot
 
-MAX_TO_KEEP = 2  # the one before the newest serves if the newest is damaged
+MAX_TO_KEEP = 2  # if the newest is damaged, the one before it is restored
 CHECKSUMS = ".sha256.json"
 
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs what it raises, with traceback
+# Orbax logs each error that it raises, with a traceback.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def _ignore_closed_event_loop(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Print an unraisable error as Python does, unless Orbax has closed its event loop.
+    """Print an unraisable error as Python does, except for those of Orbax's closed event loop.
 
-    When a write fails, Orbax closes the loop while other writes are still running. These then
-    fail as well, in a thread without a caller, beside the one error that says what is wrong.
+    When a write fails, Orbax raises an error and closes the loop while other writes are still
+    running. These then fail as well, in a thread without a caller.
     """
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
@@ -42,7 +43,7 @@ sys.unraisablehook = _ignore_closed_event_loop
 
 
 class Checkpoints:
-    """The newest checkpoints of one training, in a folder of their own.
+    """The newest checkpoints of one training, in their own folder.
 
     The checkpoint after step n is the folder `n`; its checksums are the file `n.sha256.json`.
     """
@@ -65,7 +66,7 @@ class Checkpoints:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
                 f"{self._folder / str(step)} could not be written: {reason}; when that is "
-                "mended, go on from the checkpoint before with: dvc repro"
+                "repaired, go on from the checkpoint before with: dvc repro"
             ) from error
         with replacing(self._checksums(step)) as temporary:
             temporary.write_text(json.dumps(_compute_checksums(self._folder / str(step))), "utf-8")
@@ -73,16 +74,17 @@ class Checkpoints:
             if not self._checkpoint(old).is_dir():
                 old.unlink()
 
-    def newest(self, start: Progress) -> Progress:
-        """Return the newest checkpoint that is intact, or `start` if there never was one.
+    def restore(self, start: Progress) -> Progress:
+        """Restore the newest intact checkpoint, or return `start` if there is no checkpoint.
 
-        A damaged checkpoint is named in a warning and skipped.
+        Deletes incomplete checkpoints, and damaged ones that are newer than the restored one; a
+        warning names each damaged checkpoint.
 
         Args:
-          start: progress before the first step, which has the shapes of the arrays.
+          start: progress before the first step, with arrays of the shapes to restore.
 
         Raises:
-          UserError: all checkpoints are damaged.
+          UserError: all checkpoints are damaged; none of these is deleted.
         """
         self._delete_incomplete()
         checksum_files = sorted(self._folder.glob(f"*{CHECKSUMS}"), key=lambda path: -_step(path))
@@ -98,7 +100,7 @@ class Checkpoints:
             )
         if checksum_files:
             raise UserError(
-                f"no checkpoint in {self._folder} can be read; start afresh with: "
+                f"no checkpoint in {self._folder} can be read; start again with: "
                 f"rm -r '{self._folder}' && dvc repro"
             )
         return start

@@ -1,6 +1,6 @@
-"""The code that decides the results of a stage: its files, and the packages that they need.
+"""The code that determines the results of a stage: its files, and the packages they import.
 
-The list of files is that of dvc.yaml, which a test holds complete, so it cannot go stale.
+The list of files is that of dvc.yaml; a test checks that it is complete.
 """
 
 import ast
@@ -28,15 +28,15 @@ def stage_code(project: Path, stage: str) -> list[Path]:
     path = project / "dvc.yaml"
     try:
         dependencies = yaml.safe_load(path.read_text("utf-8"))["stages"][stage]["deps"]
-        places = [project / dependency for dependency in dependencies]
+        paths = [project / dependency for dependency in dependencies]
     except (OSError, ValueError, TypeError, LookupError, yaml.YAMLError) as error:
         raise UserError(
             f"{path} does not list the dependencies of the stage {stage} ({in_one_line(error)}); "
-            "bring it back with: git checkout dvc.yaml"
+            "restore it with: git checkout dvc.yaml"
         ) from None
     files: set[Path] = set()
-    for place in places:
-        files.update(place.rglob("*.py") if place.is_dir() else [place])
+    for listed in paths:
+        files.update(listed.rglob("*.py") if listed.is_dir() else [listed])
     return sorted(file for file in files if file.suffix == ".py")
 
 
@@ -51,8 +51,8 @@ def hash_code(files: Iterable[Path]) -> str:
 def package_versions(files: Iterable[Path]) -> dict[str, str]:
     """Return the versions of the installed packages that Python files import.
 
-    The packages that these require in turn count too, since jaxlib computes what jax is asked for,
-    and so do JAX's plugins for GPUs, which no package requires.
+    Included are the packages that these require in turn, since jaxlib runs the computations of
+    jax, and JAX's plugins for GPUs, which no package requires.
     """
     distributions = importlib.metadata.packages_distributions()
     modules = _imported_modules(files) | {"jax_plugins"}
@@ -71,7 +71,7 @@ def package_versions(files: Iterable[Path]) -> dict[str, str]:
 
 
 def _imported_modules(files: Iterable[Path]) -> set[str]:
-    """Return the top-level modules that files import, without the standard library and our own."""
+    """Return the top-level modules that files import, except standard library and own packages."""
     modules = set()
     for file in files:
         for node in ast.walk(ast.parse(file.read_bytes())):
@@ -83,7 +83,7 @@ def _imported_modules(files: Iterable[Path]) -> set[str]:
 
 
 def _requirements(name: str) -> set[str]:
-    """Return the names of the packages that an installed one requires here, without its extras."""
+    """Return the names of the packages that an installed package requires, without its extras."""
     requirements = map(Requirement, importlib.metadata.requires(name) or [])
     return {
         canonicalize_name(requirement.name)

@@ -1,4 +1,4 @@
-"""Handling of Ctrl-C and SIGTERM: the first stops a training in order, the second at once."""
+"""Ctrl-C and SIGTERM: the first requests a graceful stop, the second exits at once."""
 
 import os
 import signal
@@ -11,17 +11,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """A request to stop, made by a signal inside a `with` block.
+    """A request to stop, which a signal sets inside a `with` block.
 
-    Python runs signal handlers between two of its own instructions, and a compiled loop can take
-    long; so a thread waits for signals, and receives a second one at any time.
+    Python runs signal handlers in the main thread, between two bytecode instructions, and a call of
+    a compiled loop is one instruction. So another thread reads the signals; it receives a second
+    signal at any time.
 
     Attributes:
-      signal: number of the signal that was received, or None.
+      signal: number of the first signal, or None.
     """
 
     def __init__(self) -> None:
-        """Create a request that has not been made yet."""
+        """Create a request that is not set."""
         self.signal: int | None = None
 
     @property
@@ -30,7 +31,7 @@ class StopRequest:
         return 128 + (self.signal or 0)
 
     def is_set(self) -> bool:
-        """Return whether the process has been asked to stop."""
+        """Return whether a signal has requested a stop."""
         return self.signal is not None
 
     def __enter__(self) -> Self:
@@ -60,6 +61,7 @@ class StopRequest:
             if received[0] not in SIGNALS:
                 continue
             if self.signal is not None:
+                # Not sys.exit: the main thread may be inside compiled code for minutes.
                 os._exit(128 + received[0])
             self.signal = received[0]
             print(

@@ -17,53 +17,54 @@ from vit_hk.params import Params
 from vit_hk.runtime.batch_layout import layout_for_inference
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, epoch_order
-from vit_hk.training.optimizer import learning_rate_schedule
 from vit_hk.training.progress import Epoch, Progress, Snapshot
 from vit_hk.training.snapshots import SnapshotTaker
 from vit_hk.training.train_step import TrainState, build_train_step
 
-CALLS_PER_EPOCH = 20  # how often the progress bar moves and a request to stop is noticed
+# Between two calls of the compiled loop the progress bar moves and a request to stop is handled.
+# With 20 calls both happen within a twentieth of an epoch; more would only add the cost of calls.
+CALLS_PER_EPOCH = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Durations of a training in seconds; images_per_second leaves compilation out."""
+    """Measured durations and rate of a training."""
 
     compile_seconds: float
-    train_seconds: float
-    images_per_second: float
+    train_seconds: float  # with validation and checkpoints, of interrupted processes too
+    images_per_second: float  # of the training steps alone
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """The final weights (the moving average where one is kept) and the course of the training."""
+    """The result of a training: weights, history, snapshots and timing."""
 
-    params: hk.Params
+    params: hk.Params  # the final weights: the moving average if there is one
     history: list[Epoch]
     snapshots: list[Snapshot]
     timing: Timing
 
 
 class NotFiniteError(Exception):
-    """A loss, gradient or new weight was not finite; the update was not applied.
+    """A step whose loss, gradient or new weights are not finite, and which is not applied.
 
     Attributes:
-      step: number of the failing step, from 1.
-      learning_rate: learning rate of that step.
+      step: number of that step, from 1.
+      learning_rate: its learning rate.
       params: the weights before it.
     """
 
     def __init__(self, step: int, learning_rate: float, params: hk.Params) -> None:
-        """Store where it happened and the last finite weights."""
+        """Store the step, its learning rate and the last finite weights."""
         super().__init__(f"loss or gradient not finite at step {step}")
         self.step, self.learning_rate, self.params = step, learning_rate, params
 
 
 class StoppedError(Exception):
-    """The training was asked to stop, and did so after `step` of `steps` with its state saved."""
+    """A stop that was requested, after `step` of `steps`; the state is saved."""
 
     def __init__(self, step: int, steps: int) -> None:
-        """Store how far it came."""
+        """Store the number of steps done and of all steps."""
         super().__init__(f"stopped after step {step} of {steps}")
         self.step, self.steps = step, steps
 
@@ -77,20 +78,21 @@ def train(
 ) -> Trained:
     """Train for all epochs of `params.train`, from scratch or from the newest checkpoint.
 
-    It prints a line per epoch, and on a terminal a progress bar. Interrupted or not, the weights
-    and the history have the same bytes.
+    It prints a line per epoch, and on a terminal a progress bar. A training that is interrupted and
+    resumed ends with the same bytes of weights and history as one that is not.
 
     Args:
       params: all settings.
       data: images on the host.
       num_classes: C.
-      checkpoints: where to resume from, and where to save to after each epoch.
-      stop_requested: called some twenty times per epoch; True saves the state and stops.
+      checkpoints: the checkpoints to resume from, and to save to after each epoch; None saves none.
+      stop_requested: called between calls of the compiled loop; True saves the state and stops.
 
     Raises:
+      MemoryError: a lower bound of the memory that the training takes is more than is free.
       NotFiniteError: a loss, a gradient or a new weight was not finite.
       StoppedError: `stop_requested` returned True.
-      UserError: a checkpoint cannot be written, or none of those there can be read.
+      UserError: a checkpoint cannot be written, or all of them are damaged.
     """
     return _Trainer(params, data, num_classes, checkpoints, stop_requested).run()
 
@@ -111,25 +113,24 @@ class _Trainer:
         self.epochs = params.train.epochs
         started = time.perf_counter()
         self._build_inference(params, num_classes)
-        self.step = build_train_step(params, data, num_classes)
-        self.steps_per_epoch = self.step.steps_per_epoch
-        self.schedule = learning_rate_schedule(params.train, self.steps_per_epoch)
-        initial_weights = self._compile(params, num_classes)
-        self.start = Progress(self.step.init_state(initial_weights), [], [], 0.0)
+        self.train_step = build_train_step(params, data, num_classes)
+        self.steps_per_epoch = self.train_step.steps_per_epoch
+        initial_weights = self._prepare(params, num_classes)
+        self.start = Progress(self.train_step.init_state(initial_weights), [], [], 0.0)
         self.compile_seconds = time.perf_counter() - started
 
     def _build_inference(self, params: Params, num_classes: int) -> None:
-        """Build what validation and snapshots need: the model in float32."""
+        """Build the predictor and the snapshot taker, whose model computes in float32."""
         model = make_model(params.model, num_classes, scan_layers=params.train.scan_layers)
         num_tokens = params.model.num_tokens(self.data.x_train.shape[1:])
         layout = layout_for_inference(params.train.batch_size, num_tokens)
         self.predict = make_predictor(model, self.data.normalization, layout)
         self.snapshot_taker = SnapshotTaker(model, params.model, self.data)
 
-    def _compile(self, params: Params, num_classes: int) -> hk.Params:
-        """Compile the training loop, and in another thread the predictor and the initial weights.
+    def _prepare(self, params: Params, num_classes: int) -> hk.Params:
+        """Compile the loop; in another thread, draw the initial weights and compile the predictor.
 
-        Each takes seconds; the loop is compiled from shapes, so it need not wait for the weights.
+        Each takes seconds; the loop is compiled from shapes, so it does not wait for the weights.
         """
 
         def draw_weights() -> hk.Params:
@@ -140,15 +141,15 @@ class _Trainer:
 
         with ThreadPoolExecutor(1) as executor:
             initial_weights = executor.submit(draw_weights)
-            self.split = self.step.replicate(self.data.x_train, self.data.y_train)
-            self.run_steps = self.step.compile(self.split)
+            self.device_data = self.train_step.replicate(self.data.x_train, self.data.y_train)
+            self.run_steps = self.train_step.compile(self.device_data)
         return initial_weights.result()
 
     def run(self) -> Trained:
-        """Run the epochs that are left."""
+        """Run the remaining epochs."""
         self.began = time.perf_counter()
         self.steps_done, self.step_seconds = 0, 0.0  # in this process
-        progress = self.checkpoints.newest(self.start) if self.checkpoints else self.start
+        progress = self.checkpoints.restore(self.start) if self.checkpoints else self.start
         first = int(progress.state.step)
         if first:
             tqdm.write(f"resumed after step {first:,} of {self.steps_per_epoch * self.epochs:,}")
@@ -164,11 +165,11 @@ class _Trainer:
                 progress = self.finish_epoch(progress._replace(state=state), epoch)
         rate = self.images_per_second() if self.steps_done else 0.0
         timing = Timing(self.compile_seconds, self.seconds(progress), rate)
-        weights = self.step.model_params(progress.state)
+        weights = self.train_step.model_params(progress.state)
         return Trained(weights, progress.history, progress.snapshots, timing)
 
     def run_epoch(self, progress: Progress) -> TrainState:
-        """Take the steps that are left of an epoch."""
+        """Take the remaining steps of an epoch."""
         state, done = progress.state, int(progress.state.step)
         end = (len(progress.history) + 1) * self.steps_per_epoch
         order = epoch_order(self.seed, len(progress.history), len(self.data.x_train))
@@ -184,19 +185,19 @@ class _Trainer:
     def run_call(self, state: TrainState, order: np.ndarray, done: int, last: int) -> TrainState:
         """Take the steps from `done` to `last` in one call of the compiled loop."""
         began = time.perf_counter()
-        state, is_finite = self.run_steps(state, self.split, order, jnp.int32(last))
+        state, is_finite = self.run_steps(state, self.device_data, order, jnp.int32(last))
         if not is_finite:
             step = int(state.step)
-            weights = self.step.model_params(state)
-            raise NotFiniteError(step + 1, float(self.schedule(step)), weights)
+            weights = self.train_step.model_params(state)
+            raise NotFiniteError(step + 1, float(self.train_step.schedule(step)), weights)
         self.step_seconds += time.perf_counter() - began
         self.steps_done += last - done
         self.bar.update((last - done) * self.settings.batch_size)
         return state
 
     def finish_epoch(self, progress: Progress, epoch: int) -> Progress:
-        """Validate, add a row to the history, take a snapshot where one is due, and save."""
-        weights = self.step.model_params(progress.state)
+        """Validate, add a row to the history, take a snapshot if one is due, and save."""
+        weights = self.train_step.model_params(progress.state)
         row = self.validate(progress.state, weights, epoch)
         tqdm.write(
             f"epoch {epoch:3d}/{self.epochs}  loss {row.train_loss:.4f}  validation loss "
@@ -222,11 +223,11 @@ class _Trainer:
             train_loss=float(state.epoch_loss) / self.steps_per_epoch,
             validation_loss=validation["loss"],
             validation_accuracy=validation["accuracy"],
-            learning_rate=float(self.schedule(epoch * self.steps_per_epoch - 1)),
+            learning_rate=float(self.train_step.schedule(epoch * self.steps_per_epoch - 1)),
         )
 
     def save_or_stop(self, progress: Progress, is_due: bool) -> None:
-        """Save where it is due; where a stop is requested, save and stop."""
+        """Save a checkpoint if one is due; if a stop is requested, save one and stop."""
         stop = self.stop_requested()
         if self.checkpoints and (is_due or stop):
             self.checkpoints.save(progress._replace(seconds=self.seconds(progress)))
@@ -238,12 +239,12 @@ class _Trainer:
         return progress.seconds + time.perf_counter() - self.began
 
     def images_per_second(self) -> float:
-        """Return the rate of the steps that this process has taken."""
+        """Return the images per second of the steps that this process has taken."""
         return self.steps_done * self.settings.batch_size / self.step_seconds
 
 
 def _call_ends(done: int, steps_per_epoch: int, checkpoint_steps: int) -> list[int]:
-    """Return the step numbers at which calls end, from `done` to the end of its epoch."""
+    """Return the numbers of steps after which calls end, from `done` to the end of its epoch."""
     first = done // steps_per_epoch * steps_per_epoch
     calls = range(1, CALLS_PER_EPOCH + 1)
     ends = {first + steps_per_epoch * call // CALLS_PER_EPOCH for call in calls}

@@ -1,12 +1,14 @@
 """A lower bound of the memory that a training takes."""
 
-from vit_hk.model.size import FLOAT, count_parameters, residual_bytes
+from vit_hk.model.size import FLOAT32_BYTES, activation_bytes, count_parameters
 from vit_hk.params import Params
 from vit_hk.runtime.batch_layout import BatchLayout
 from vit_hk.runtime.memory import check_free_memory
 from vit_hk.training.data import TrainingData
 
-ARRAYS_PER_PARAMETER = 4  # the weight, its gradient and AdamW's two moments
+# Float32 arrays of the size of the parameters: the weights, the gradient, and the moments, of which
+# AdamW has two. Muon has one for the matrices of the blocks, which are nearly all parameters.
+ARRAYS_PER_PARAMETER = {"adamw": 4, "muon": 3}
 
 
 def check_training_fits(
@@ -14,16 +16,17 @@ def check_training_fits(
 ) -> None:
     """Compare a lower bound of the memory that a training takes with what is free.
 
-    Counted are the residuals of a microbatch, the weights with their optimizer state, and the
+    Counted are the activations of a microbatch, and the weights with their optimizer state and the
     training images, of which each device has its own copies.
 
     Raises:
       MemoryError: less is free.
     """
     image_shape = data.x_train.shape[1:]
-    parameters = count_parameters(params.model, image_shape, num_classes)
-    residuals = residual_bytes(
+    num_params = count_parameters(params.model, image_shape, num_classes)
+    num_arrays = ARRAYS_PER_PARAMETER[params.train.optimizer]
+    activations = activation_bytes(
         params.model, image_shape, layout.images_per_memory, params.train.remat
     )
-    replicated = ARRAYS_PER_PARAMETER * FLOAT * parameters + data.x_train.nbytes
-    check_free_memory(residuals + layout.devices_per_memory * replicated)
+    replicated = num_arrays * FLOAT32_BYTES * num_params + data.x_train.nbytes
+    check_free_memory(activations + layout.devices_per_memory * replicated)

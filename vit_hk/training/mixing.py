@@ -1,6 +1,7 @@
 """Mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899): mixtures of two images and targets.
 
-As in the authors' own code, one share is drawn for all images of a batch.
+λ is the share of the image itself, as in both papers; 1 - λ is that of its partner. As in the
+authors' own code, one λ is drawn for all images of a batch.
 """
 
 from typing import NamedTuple
@@ -12,10 +13,10 @@ from vit_hk.params import AugmentSettings
 
 
 class Mixture(NamedTuple):
-    """The partners that images are mixed with."""
+    """The labels of the partners that B images are mixed with, and λ."""
 
     labels: jax.Array  # int32 [B], labels of the partners
-    share: jax.Array  # float32 [], share of each image itself, in [0, 1]
+    lam: jax.Array  # float32 [], λ in [0, 1], the share of each image itself
 
 
 def mix_images(
@@ -26,51 +27,60 @@ def mix_images(
     Args:
       key: a JAX random key.
       images: [B, height, width, channels].
-      partners: the same shape.
-      settings: `mixup` and `cutmix` are the α of Beta(α, α), from which the share of the image
-        itself is drawn; 0 = off. At least one of them is on.
+      partners: images of the same shape.
+      settings: `mixup` and `cutmix` are the α of Beta(α, α), from which λ is drawn; 0 = off. At
+        least one of them is on.
 
     Returns:
-      Images of the same shape, and the share of the image itself in its mixture, in [0, 1].
+      Images [B, height, width, channels], and λ, float32 [], in [0, 1].
     """
     coin_key, mixup_key, cutmix_key = jax.random.split(key, 3)
     if not settings.cutmix:
         return _mixup(mixup_key, images, partners, settings.mixup)
-    cut, cut_share = _cutmix(cutmix_key, images, partners, settings.cutmix)
+    cut, cut_lam = _cutmix(cutmix_key, images, partners, settings.cutmix)
     if not settings.mixup:
-        return cut, cut_share
-    mixed, mixed_share = _mixup(mixup_key, images, partners, settings.mixup)
+        return cut, cut_lam
+    mixed, mixed_lam = _mixup(mixup_key, images, partners, settings.mixup)
     coin = jax.random.bernoulli(coin_key)
-    return jnp.where(coin, mixed, cut), jnp.where(coin, mixed_share, cut_share)
+    return jnp.where(coin, mixed, cut), jnp.where(coin, mixed_lam, cut_lam)
 
 
-def mix_targets(targets: jax.Array, partners: jax.Array, share: jax.Array) -> jax.Array:
-    """Return the targets of mixtures, float32 [B, C], from those of the images and partners."""
-    return share * targets + (1 - share) * partners
+def mix_targets(targets: jax.Array, partners: jax.Array, lam: jax.Array) -> jax.Array:
+    """Return the targets of mixtures, float32 [B, C].
+
+    Args:
+      targets: float32 [B, C], targets of the images.
+      partners: float32 [B, C], targets of their partners.
+      lam: λ, float32 [].
+    """
+    return lam * targets + (1 - lam) * partners
 
 
 def _mixup(
     key: jax.Array, images: jax.Array, partners: jax.Array, alpha: float
 ) -> tuple[jax.Array, jax.Array]:
-    share = _draw_share(key, alpha)
-    return share * images + (1 - share) * partners, share
+    lam = _draw_lambda(key, alpha)
+    return lam * images + (1 - lam) * partners, lam
 
 
 def _cutmix(
     key: jax.Array, images: jax.Array, partners: jax.Array, alpha: float
 ) -> tuple[jax.Array, jax.Array]:
-    """Replace a rectangle of the image by that of the partner; it is cut off at the border."""
-    share_key, place_key = jax.random.split(key)
+    """Replace a rectangle of each image by that of its partner, clipped at the border.
+
+    λ is the share of the pixels that are not replaced; clipping makes it larger than the drawn one.
+    """
+    lambda_key, center_key = jax.random.split(key)
     _, height, width, _ = images.shape
-    side = jnp.sqrt(1 - _draw_share(share_key, alpha))  # as a share of the image's side
-    row, column = jax.random.uniform(place_key, (2,))  # of the centre
+    side = jnp.sqrt(1 - _draw_lambda(lambda_key, alpha))  # as a share of the image's side
+    row, column = jax.random.uniform(center_key, (2,))  # of the centre, as shares of the sides
     rows = jnp.abs((jnp.arange(height) + 0.5) / height - row) < side / 2
     columns = jnp.abs((jnp.arange(width) + 0.5) / width - column) < side / 2
     inside = rows[:, jnp.newaxis] & columns
     return jnp.where(inside[..., jnp.newaxis], partners, images), 1 - inside.mean()
 
 
-def _draw_share(key: jax.Array, alpha: float) -> jax.Array:
-    """Draw a share from Beta(α, α); in float32 an α below 1e-6 would give NaN instead of 0 or 1."""
-    alpha = max(alpha, 1e-6)
+def _draw_lambda(key: jax.Array, alpha: float) -> jax.Array:
+    """Draw λ from Beta(α, α), float32 []."""
+    alpha = max(alpha, 1e-6)  # below, float32 rounding would give NaN instead of 0 or 1
     return jax.random.beta(key, alpha, alpha)

@@ -17,7 +17,7 @@ from vit_hk.params import TrainSettings
 
 
 def learning_rate_schedule(settings: TrainSettings, steps_per_epoch: int) -> optax.Schedule:
-    """Return the schedule step -> learning rate: linear warm-up from 0, then a cosine down to 0."""
+    """Return the schedule step -> learning rate: linear warm-up from 0, then cosine decay to 0."""
     steps = settings.epochs * steps_per_epoch
     warmup = round(settings.warmup_epochs * steps_per_epoch)
     return optax.warmup_cosine_decay_schedule(
@@ -29,7 +29,7 @@ def learning_rate_schedule(settings: TrainSettings, steps_per_epoch: int) -> opt
 
 
 def decay_mask(params: hk.Params) -> np.ndarray:
-    """Return float32 [P]: 1 for elements of weight matrices, 0 for biases, norms and tokens."""
+    """Return float32 [num_params]: 1 for weight matrices, 0 for biases, norms and tokens."""
     parts = [
         np.full(leaf.size, path[-1].key == "w", np.float32)
         for path, leaf in jax.tree_util.tree_leaves_with_path(params)  # in ravel_pytree's order
@@ -43,26 +43,29 @@ def make_optimizer(
     mask: np.ndarray,
     unravel: Callable[[jax.Array], hk.Params],
 ) -> optax.GradientTransformation:
-    """Build AdamW (arXiv 1711.05101), or Muon with the same decay, of a flat float32 vector [P].
+    """Build AdamW (arXiv 1711.05101), or Muon with the same decay, for a flat parameter vector.
+
+    The optimizer maps gradients float32 [num_params] to updates of the same shape.
 
     Args:
       settings: grad_clip is the maximum global norm (0 = off), weight_decay the rate.
       schedule: step -> learning rate.
-      mask: float32 [P], from `decay_mask`.
+      mask: float32 [num_params], from `decay_mask`.
       unravel: maps the vector to the model's parameters.
     """
     clip = optax.clip_by_global_norm(settings.grad_clip) if settings.grad_clip else optax.identity()
+    # Not optax.add_decayed_weights: its mask selects whole leaves, and the vector is one leaf.
     decay = optax.stateless(lambda updates, x: updates + settings.weight_decay * mask * x)
     direction = optax.scale_by_adam() if settings.optimizer == "adamw" else _scale_by_muon(unravel)
     return optax.chain(clip, direction, decay, optax.scale_by_learning_rate(schedule))
 
 
 def _scale_by_muon(unravel: Callable[[jax.Array], hk.Params]) -> optax.GradientTransformation:
-    """Build Muon for the matrices of the blocks and NAdam for all else, of a flat vector [P].
+    """Build Muon for the matrices of the blocks and NAdam for all else, for a flat vector.
 
-    A root mean square of 0.2, as Adam's updates have, lets both use the same learning rate
-    (arXiv 2502.16982, equation 4). NAdam, Adam with Nesterov momentum, is what optax combines with
-    Muon.
+    Updates of Muon are scaled to a root mean square of 0.2, as Adam's updates have, so that both
+    use the same learning rate (arXiv 2502.16982, equation 4). optax combines Muon with NAdam, which
+    is Adam with Nesterov momentum.
     """
     # A learning rate of -1 keeps the sign: the caller scales by the negative learning rate.
     transform = muon(-1.0, consistent_rms=0.2, muon_weight_dimension_numbers=_matrices_of_blocks)
@@ -80,7 +83,7 @@ def _scale_by_muon(unravel: Callable[[jax.Array], hk.Params]) -> optax.GradientT
 
 
 def _matrices_of_blocks(params: hk.Params) -> dict[str, dict[str, MuonDimensionNumbers | None]]:
-    """Select the parameters for Muon; patch embedding and head are left to NAdam."""
+    """Return dimension numbers for the parameters that Muon updates, and None for all others."""
     return {
         module: {
             name: MuonDimensionNumbers() if "/block_" in module and name == "w" else None

@@ -1,4 +1,4 @@
-"""The progress of a training: all that a checkpoint holds."""
+"""The progress of a training, which a checkpoint holds."""
 
 import dataclasses
 from typing import NamedTuple
@@ -10,10 +10,10 @@ from vit_hk.training.train_step import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """A row of history.csv; losses are in nats, the training loss with label smoothing."""
+    """A row of history.csv; losses are in nats."""
 
     epoch: int
-    train_loss: float
+    train_loss: float  # with label smoothing
     validation_loss: float
     validation_accuracy: float
     learning_rate: float  # of the epoch's last step
@@ -23,14 +23,14 @@ class Snapshot(NamedTuple):
     """Attention and predictions of a model at one point of its training, on fixed images."""
 
     epoch: int
-    attention: np.ndarray  # float32 [L, B, H, N], from the classified token to the patches
+    attention: np.ndarray  # float32 [L, B, H, N], from the pooled token to the patches
     probabilities: np.ndarray  # float32 [B, C]
 
 
 class Progress(NamedTuple):
-    """A training after some of its steps."""
+    """The state, history and snapshots of a training after some of its steps."""
 
     state: TrainState
-    history: list[Epoch]  # of the finished epochs
+    history: list[Epoch]  # a row per finished epoch
     snapshots: list[Snapshot]
-    seconds: float  # spent so far, in this process and earlier ones
+    seconds: float  # of training so far, in this process and earlier ones

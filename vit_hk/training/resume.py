@@ -20,20 +20,23 @@ from vit_hk.params import Params
 from vit_hk.runtime.devices import usable_cores
 from vit_hk.training.code_identity import hash_code, package_versions, stage_code
 
-SCRATCH = Path(".scratch/train")
+STATE_ROOT = Path(".scratch/train")
+WAITING = (
+    "waiting-"  # start of the name of a file that a waiting process creates; its number follows
+)
 PROJECT = Path(__file__).parents[2]  # the folder with the code that runs, and its dvc.yaml
 
 
 def fingerprint(params: Params, dataset: Path, device: jax.Device, project: Path = PROJECT) -> str:
-    """Return the identity of a training: equal for trainings that end with the same bytes.
+    """Return the identity of a training; equal fingerprints mean results of the same bytes.
 
-    It depends on all that decides those bytes: the settings, the data, the code that dvc.yaml
+    It depends on all that determines those bytes: the settings, the data, the code that dvc.yaml
     lists for the stage, the packages that this code needs, and the devices and cores.
 
     Args:
-      params: the sections seed, model and train count.
-      dataset: the NPZ file, whose content counts.
-      device: one of the devices; its kind and their number count.
+      params: all settings; the sections seed, model and train are part of the fingerprint.
+      dataset: the NPZ file, whose content is part of the fingerprint.
+      device: one of the devices; its kind and their number are part of the fingerprint.
       project: the folder with dvc.yaml and the code.
 
     Returns:
@@ -54,29 +57,34 @@ def fingerprint(params: Params, dataset: Path, device: jax.Device, project: Path
 
 
 def state_folder(fingerprint: str) -> Path:
-    """Return the folder of a training's state, in the project that DVC names.
+    """Return the folder of a training's state, in the project that the variable DVC_ROOT names.
 
-    Experiments that run in a copy of the project share it, so that no state is lost with a copy.
+    DVC runs some experiments in a temporary copy of the project; their state survives the copy.
     """
-    return Path(os.environ.get("DVC_ROOT", ".")) / SCRATCH / fingerprint
+    return Path(os.environ.get("DVC_ROOT", ".")) / STATE_ROOT / fingerprint
 
 
 @contextlib.contextmanager
-def exclusive_lock(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path, wait: bool = False) -> Iterator[None]:
     """Hold the lock of a folder, which is created where it is missing.
 
     The operating system releases the lock when its process ends, however it ends.
 
+    Args:
+      folder: the folder.
+      wait: wait for a process that holds the lock, instead of raising an error. Such a process
+        learns of it by `somebody_waits`.
+
     Raises:
       UserError: another process holds it, for example a training that outlived its dvc.
     """
-    holder = folder / "process"
+    pid_file = folder / "process"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")
-        lock.acquire(blocking=False)
+        _acquire(lock, folder, wait)
     except Timeout:
-        pid = _read(holder)
+        pid = _read_pid(pid_file)
         raise UserError(
             f"{folder} is in use by another training, process {pid}; wait until it ends, or "
             f"stop it with: kill {pid} (it keeps its state), then go on with: dvc repro"
@@ -84,15 +92,52 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{folder} could not be written: {error.strerror or error}") from error
     try:
-        with replacing(holder) as temporary:
+        with replacing(pid_file) as temporary:
             temporary.write_text(str(os.getpid()), "utf-8")
         yield
     finally:
         lock.release()
 
 
-def _read(holder: Path) -> str:
+def _acquire(lock: FileLock, folder: Path, wait: bool) -> None:
+    """Acquire a lock at once, or after its holder has released it.
+
+    Raises:
+      Timeout: another process holds it, and `wait` is False.
+    """
     try:
-        return holder.read_text("utf-8")
+        lock.acquire(blocking=False)
+    except Timeout:
+        if not wait:
+            raise
+        pid = _read_pid(folder / "process")
+        print(f"process {pid} trains the same; waiting for it to take its result", flush=True)
+        waiting = folder / f"{WAITING}{os.getpid()}"
+        waiting.touch()
+        try:
+            lock.acquire()
+        finally:
+            waiting.unlink(missing_ok=True)
+
+
+def somebody_waits(folder: Path) -> bool:
+    """Return whether a living process waits for the lock of a folder."""
+    pids = [int(path.name.removeprefix(WAITING)) for path in folder.glob(f"{WAITING}*")]
+    return any(map(_is_alive, pids))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
+
+
+def _read_pid(pid_file: Path) -> str:
+    try:
+        return pid_file.read_text("utf-8")
     except (OSError, ValueError):
         return "unknown"

@@ -1,4 +1,4 @@
-"""Snapshots of attention: the same few images at several points of a training."""
+"""Snapshots of the attention on the same few images, at several points of a training."""
 
 import haiku as hk
 import jax
@@ -11,20 +11,20 @@ from vit_hk.params import ModelSettings
 from vit_hk.training.data import TrainingData
 from vit_hk.training.progress import Snapshot
 
-MAX_IMAGES = 6
+MAX_IMAGES = 6  # the figure has a row per image, and fits on a screen
 
 
-def snapshot_images(data: TrainingData) -> np.ndarray:
-    """Return the index of each class's first validation image, int [B] with B <= MAX_IMAGES."""
+def snapshot_indices(data: TrainingData) -> np.ndarray:
+    """Return the index of the first validation image of each class, int [at most MAX_IMAGES]."""
     return np.unique(data.y_validation, return_index=True)[1][:MAX_IMAGES]
 
 
 class SnapshotTaker:
-    """Takes snapshots of the images that `snapshot_images` selects."""
+    """A model and the validation images of `snapshot_indices`, of which it takes snapshots."""
 
     def __init__(self, model: hk.Transformed, settings: ModelSettings, data: TrainingData) -> None:
         """Prepare for a model with these settings; it is compiled at the first snapshot."""
-        images = data.x_validation[snapshot_images(data)]
+        images = data.x_validation[snapshot_indices(data)]
         self._pool = settings.pool
         self._num_patches = settings.num_patches(images.shape[1:])
         self._run = jax.jit(lambda params: run_model(model, params, images, data.normalization))

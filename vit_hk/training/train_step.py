@@ -1,13 +1,12 @@
-"""One training step, and a compiled loop over many.
+"""The training step, and a compiled loop over many steps.
 
 `TrainStep.update` is the step: microbatches, accumulated loss and gradient, all-reduce,
-optimizer, moving average. `build_train_step` puts its parts together.
+optimizer, moving average. `build_train_step` creates it from the settings.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import haiku as hk
 import jax
@@ -22,23 +21,26 @@ from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import Params, TrainSettings
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout, layout_for_training
 from vit_hk.training.data import TrainingData, epoch_order
-from vit_hk.training.microbatches import Microbatch, Split, prepare_microbatches
+from vit_hk.training.memory import check_training_fits
+from vit_hk.training.microbatches import DeviceData, Microbatch, prepare_microbatches
 from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
 
-LossAndGradient = tuple[jax.Array, Any]  # float32 [], and the gradient
+Unravel = Callable[[jax.Array], hk.Params]  # float32 [num_params] to the model's parameters
+LossAndGradientTree = tuple[jax.Array, hk.Params]  # float32 [], and a pytree like the parameters
+LossAndGradient = tuple[jax.Array, jax.Array]  # float32 [] and [num_params]
 
 
 class TrainState(NamedTuple):
-    """All that decides how a training continues; P is the number of parameters."""
+    """Training state: step, parameters, moving average, optimizer state."""
 
     step: jax.Array  # int32 [], number of updates so far
-    params: jax.Array  # float32 [P]
-    ema: jax.Array | None  # float32 [P], moving average of params; None when off
+    params: jax.Array  # float32 [num_params]
+    ema: jax.Array | None  # float32 [num_params], moving average of params; None when off
     optimizer: optax.OptState
     epoch_loss: jax.Array  # float32 [], sum of the losses of this epoch's steps
 
 
-RunSteps = Callable[[TrainState, Split, np.ndarray, jax.Array], tuple[TrainState, jax.Array]]
+RunSteps = Callable[[TrainState, DeviceData, np.ndarray, jax.Array], tuple[TrainState, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,18 +52,22 @@ class TrainStep:
     Attributes:
       model: the model whose logits are trained.
       param_shapes: its parameters as jax.ShapeDtypeStruct.
+      unravel: maps float32 [num_params] to the parameters.
       optimizer: optimizer of flat vectors.
-      settings: batch_size, label_smoothing, sam_rho, ema_decay and augment count here.
-      normalization: scale of the images.
+      schedule: step -> learning rate, that of `optimizer`.
+      settings: the training settings.
+      normalization: normalization of the images.
       layout: layout of a batch of `settings.batch_size` images.
-      steps_per_epoch: number of steps after which the order of the images begins anew.
-      key: JAX random key; with the number of a step and of a microbatch it decides all that is
-        random.
+      steps_per_epoch: number of steps of an epoch; each epoch has another order of the images.
+      key: JAX random key; all random numbers derive from it and from the numbers of the step and
+        the microbatch.
     """
 
     model: hk.Transformed
     param_shapes: hk.Params
+    unravel: Unravel
     optimizer: optax.GradientTransformation
+    schedule: optax.Schedule
     settings: TrainSettings
     normalization: Normalization
     layout: BatchLayout
@@ -69,14 +75,14 @@ class TrainStep:
     key: jax.Array
 
     def update(
-        self, state: TrainState, split: Split, order: jax.Array
+        self, state: TrainState, data: DeviceData, order: jax.Array
     ) -> tuple[TrainState, jax.Array]:
-        """Take one step, on each device with its share of the batch.
+        """Take one step, on each device with its share of the batch, inside jax.shard_map.
 
         Args:
           state: the state before the step.
-          split: all training images and labels.
-          order: int32 [N], the order of the images in this epoch.
+          data: all training images and labels.
+          order: int32 [images], the order of the images in this epoch.
 
         Returns:
           The state after the step, and whether loss, gradient and parameters are finite.
@@ -86,39 +92,41 @@ class TrainStep:
         indices = jax.lax.dynamic_slice(order, (step_in_epoch * s.batch_size,), (s.batch_size,))
         key = jax.random.fold_in(self.key, state.step)
         microbatches = prepare_microbatches(
-            key, split, indices, s.augment, self.normalization, self.layout
+            key, data, indices, s.augment, self.normalization, self.layout
         )
         loss, gradient = self.loss_and_gradient(state.params, microbatches)
         if s.sam_rho:
             # Sharpness-aware minimization (arXiv 2010.01412, equations 2 and 3): the gradient of
-            # the same batch at a point uphill. Twice the work, for a flat minimum.
+            # the same batch at the point of the highest loss nearby. It finds a flatter minimum,
+            # and costs a second pass.
             ascent = s.sam_rho * gradient / (optax.tree.norm(gradient) + 1e-12)
             _, gradient = self.loss_and_gradient(state.params + ascent, microbatches)
         updates, optimizer_state = self.optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = None
         if state.ema is not None:
-            # A short memory at first, so that the random initial weights are forgotten.
+            # As TensorFlow's ExponentialMovingAverage with num_updates: a small decay at first, so
+            # that the random initial weights lose their influence.
             decay = jnp.minimum(s.ema_decay, (1 + state.step) / (10 + state.step))
             ema = decay * state.ema + (1 - decay) * params
         epoch_loss = jnp.where(step_in_epoch == 0, 0.0, state.epoch_loss) + loss
         is_finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
-        is_finite &= jnp.isfinite(params).all()  # a huge learning rate alone can overflow
+        is_finite &= jnp.isfinite(params).all()  # a huge learning rate can overflow them
         return TrainState(state.step + 1, params, ema, optimizer_state, epoch_loss), is_finite
 
     def loss_and_gradient(self, flat: jax.Array, microbatches: Microbatch) -> LossAndGradient:
         """Return the means over the batch of the loss and its gradient.
 
         Args:
-          flat: float32 [P].
-          microbatches: this device's microbatches, along the first axis.
+          flat: float32 [num_params], the parameters.
+          microbatches: this device's microbatches, with a leading axis [num_microbatches].
         """
 
         def accumulate(
-            sums: LossAndGradient, microbatch: Microbatch
-        ) -> tuple[LossAndGradient, None]:
-            found = jax.value_and_grad(self.loss)(params, microbatch)
-            return jax.tree.map(jnp.add, sums, found), None
+            sums: LossAndGradientTree, microbatch: Microbatch
+        ) -> tuple[LossAndGradientTree, None]:
+            terms = jax.value_and_grad(self.loss)(params, microbatch)
+            return jax.tree.map(jnp.add, sums, terms), None
 
         params = self.unravel(flat)
         zeros = jnp.float32(0), jax.tree.map(jnp.zeros_like, params)
@@ -135,22 +143,22 @@ class TrainStep:
         targets = microbatch.targets(logits.shape[-1])
         return cross_entropy(logits, targets, self.settings.label_smoothing)
 
-    def jit(self) -> jax.stages.Wrapped:
-        """Return a compiled function (state, split, order, last) -> (state, is_finite).
+    def make_loop(self) -> jax.stages.Wrapped:
+        """Return the jitted training loop (state, data, order, last) -> (state, is_finite).
 
-        It takes steps until `last` steps are done, in one compiled loop however many they are, so
-        that an epoch can run as one call or as several with the same bytes; `last` must not lie
-        beyond the end of the epoch. All arguments are replicated. When the loss, the gradient or
-        the new parameters of a step are not finite, that update is not applied, the loop ends,
-        and `is_finite` is False.
+        It takes steps until `last` steps are done. The number of steps is not a constant of the
+        compiled loop, so an epoch can run as one call or as several with the same bytes; `last`
+        must not lie beyond the end of the epoch. All arguments are replicated. When the loss, the
+        gradient or the new parameters of a step are not finite, that update is not applied, the
+        loop ends, and `is_finite` is False.
         """
 
         def run(
-            state: TrainState, split: Split, order: jax.Array, last: jax.Array
+            state: TrainState, data: DeviceData, order: jax.Array, last: jax.Array
         ) -> tuple[TrainState, jax.Array]:
             def body(carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
                 before, _ = carry
-                after, is_finite = self.update(before, split, order)
+                after, is_finite = self.update(before, data, order)
                 state = jax.tree.map(lambda a, b: jnp.where(is_finite, a, b), after, before)
                 return state, is_finite
 
@@ -165,16 +173,18 @@ class TrainStep:
             mesh=self.layout.mesh,
             in_specs=PartitionSpec(),
             out_specs=PartitionSpec(),
-            check_vma=False,  # JAX cannot infer that the all-reduce makes the devices agree
+            # The check would need the varying axes of each custom gradient (jax.custom_vjp).
+            check_vma=False,
         )
         return jax.jit(on_each_device, donate_argnums=0)
 
-    def compile(self, split: Split) -> RunSteps:
-        """Compile the loop of `jit` from shapes alone, before there are parameters."""
-        flat, _ = ravel_pytree(_zeros(self.param_shapes))
+    def compile(self, data: DeviceData) -> RunSteps:
+        """Compile the training loop from shapes alone, before there are parameters."""
+        num_params = sum(leaf.size for leaf in jax.tree.leaves(self.param_shapes))
+        flat = jax.ShapeDtypeStruct((num_params,), jnp.float32)
         state = jax.eval_shape(self._first_state, flat)
-        order = epoch_order(0, 0, len(split.labels))
-        return self.jit().lower(state, split, order, jnp.int32(0)).compile()
+        order = epoch_order(0, 0, len(data.labels))
+        return self.make_loop().lower(state, data, order, jnp.int32(0)).compile()
 
     def init_state(self, params: hk.Params) -> TrainState:
         """Return the state before the first step, replicated on the devices."""
@@ -191,9 +201,9 @@ class TrainStep:
         )
 
     def model_params(self, state: TrainState) -> hk.Params:
-        """Return the model's parameters: the moving average where one is kept, else the weights.
+        """Return the parameters to evaluate: the moving average if there is one, else the weights.
 
-        The vector is split on the host, which needs no compilation.
+        NumPy splits the vector, since `unravel` would be compiled first.
         """
         leaves, tree = jax.tree.flatten(self.param_shapes)
         ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
@@ -201,40 +211,45 @@ class TrainStep:
         arrays = [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
         return jax.device_put(jax.tree.unflatten(tree, arrays))
 
-    def replicate(self, images: np.ndarray, labels: np.ndarray) -> Split:
-        """Put all training images and labels on each device."""
-        return Split(*jax.device_put((images, labels), self.layout.replicated))
-
-    @functools.cached_property
-    def unravel(self) -> Callable[[jax.Array], hk.Params]:
-        """The function from a vector float32 [P] to the model's parameters."""
-        return ravel_pytree(_zeros(self.param_shapes))[1]
+    def replicate(self, images: np.ndarray, labels: np.ndarray) -> DeviceData:
+        """Copy all training images and labels to each device."""
+        return DeviceData(*jax.device_put((images, labels), self.layout.replicated))
 
 
 def build_train_step(params: Params, data: TrainingData, num_classes: int) -> TrainStep:
-    """Build the training step that params.yaml describes.
+    """Build the training step of these settings, after a check of the free memory.
 
     Args:
       params: all settings.
-      data: the training images; their number and shape count here.
+      data: the training images, whose number, shape and normalization are read.
       num_classes: C.
+
+    Raises:
+      MemoryError: a lower bound of the memory that the training takes is more than is free.
     """
     settings, image_shape = params.train, data.x_train.shape[1:]
+    layout = layout_for_training(settings.batch_size, params.model.num_tokens(image_shape))
+    check_training_fits(params, data, num_classes, layout)
     model = make_model(
         params.model, num_classes, settings.precision, settings.scan_layers, settings.remat
     )
-    zeros = _zeros(parameter_shapes(model, image_shape))
+    shapes = parameter_shapes(model, image_shape)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    _, unravel = ravel_pytree(zeros)
+    # The images that remain after the last full batch are left out of the epoch.
     steps_per_epoch = len(data.x_train) // settings.batch_size
     schedule = learning_rate_schedule(settings, steps_per_epoch)
     return TrainStep(
         model=model,
-        param_shapes=parameter_shapes(model, image_shape),
-        optimizer=make_optimizer(settings, schedule, decay_mask(zeros), ravel_pytree(zeros)[1]),
+        param_shapes=shapes,
+        unravel=unravel,
+        optimizer=make_optimizer(settings, schedule, decay_mask(zeros), unravel),
+        schedule=schedule,
         settings=settings,
         normalization=data.normalization,
-        layout=layout_for_training(settings.batch_size, params.model.num_tokens(image_shape)),
-        # The images that remain after the last full batch wait for another order.
+        layout=layout,
         steps_per_epoch=steps_per_epoch,
+        # Not the key of the seed itself, from which the initial weights are drawn.
         key=jax.random.fold_in(jax.random.key(params.seed), 1),
     )
 
@@ -246,9 +261,8 @@ def cross_entropy(logits: jax.Array, targets: jax.Array, smoothing: float = 0.0)
       logits: [B, C].
       targets: [B, C], the probabilities of the classes.
       smoothing: share of each target that is spread evenly over all C classes.
+
+    Returns:
+      float32 [].
     """
     return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, smoothing)).mean()
-
-
-def _zeros(shapes: hk.Params) -> hk.Params:
-    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)

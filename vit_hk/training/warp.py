@@ -1,6 +1,7 @@
 """Rotation, scaling, elastic distortion and translation, in one bilinear resampling.
 
-Each maps a pixel to the place that its value comes from, so the image is read, and blurred, once.
+Together they give a sampling grid: for each pixel of the result, the position in the image that its
+value comes from. So the image is interpolated, and thereby blurred, only once.
 """
 
 import jax
@@ -10,28 +11,28 @@ import numpy as np
 from vit_hk.params import AugmentSettings
 
 # Standard deviation of the Gaussians of an elastic distortion, and the distance between them, as a
-# share of the image's shorter side: 4 of 28 pixels, which Simard et al. found best.
+# share of the image's shorter side: 4 of 28 pixels, the best value of Simard et al.
 GAUSSIAN_STD = 1 / 7
 
 
 def random_warp(key: jax.Array, images: jax.Array, settings: AugmentSettings) -> jax.Array:
-    """Rotate, scale, distort and translate each image at random; outside of it is black.
+    """Rotate, scale, distort and translate each image at random, and pad it with black.
 
     Args:
       key: a JAX random key.
-      images: [B, height, width, channels].
+      images: [B, height, width, channels], any dtype.
       settings: the angle is drawn uniformly from -rotate … rotate degrees, the scale from
         1 - scale … 1 + scale, both translations from the whole pixels -shift … shift, and the
         displacements of an elastic distortion have a standard deviation of `elastic` pixels.
 
     Returns:
-      float32 images of the same shape.
+      float32 [B, height, width, channels].
     """
     shift_key, affine_key, elastic_key = jax.random.split(key, 3)
     batch, height, width, _ = images.shape
     angle, scale = jax.random.uniform(affine_key, (2, batch), minval=-1.0, maxval=1.0)
     shift = jax.random.randint(shift_key, (2, batch), -settings.shift, settings.shift + 1)
-    rows, columns = affine_sources(
+    rows, columns = affine_grid(
         height, width, jnp.deg2rad(settings.rotate) * angle, 1 + settings.scale * scale, shift
     )
     if settings.elastic:
@@ -40,30 +41,32 @@ def random_warp(key: jax.Array, images: jax.Array, settings: AugmentSettings) ->
     return resample(images, rows, columns)
 
 
-def affine_sources(
+def affine_grid(
     height: int, width: int, angle: jax.Array, scale: jax.Array, shift: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Compute where pixels come from when images rotate and scale about their middle, then move.
+    """Return the sampling grid of an affine map, which is its inverse at each pixel.
+
+    The map rotates and scales images about their centre, then translates them.
 
     Args:
       height: height of the images in pixels.
       width: width of the images in pixels.
-      angle: [B], radians, counterclockwise as displayed.
-      scale: [B], larger than 1 for images that grow.
-      shift: [2, B], pixels down and to the right.
+      angle: float32 [B], radians, counterclockwise as displayed.
+      scale: float32 [B], larger than 1 to enlarge.
+      shift: int32 [2, B], pixels down and to the right.
 
     Returns:
       Rows and columns in the images, float32 [B, height, width] each.
     """
-    middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
-    down, right = shift[..., np.newaxis, np.newaxis]
-    row = np.arange(height).reshape(-1, 1) - middle_row - down
-    column = np.arange(width) - middle_column - right
+    center_row, center_column = (height - 1) / 2, (width - 1) / 2
+    down, right = shift[..., np.newaxis, np.newaxis]  # each [B, 1, 1]
+    row = np.arange(height).reshape(-1, 1) - center_row - down
+    column = np.arange(width) - center_column - right
     cos, sin = (f(angle)[:, np.newaxis, np.newaxis] for f in (jnp.cos, jnp.sin))
     factor = scale[:, np.newaxis, np.newaxis]
     return (
-        middle_row + (cos * row + sin * column) / factor,
-        middle_column + (cos * column - sin * row) / factor,
+        center_row + (cos * row + sin * column) / factor,
+        center_column + (cos * column - sin * row) / factor,
     )
 
 
@@ -73,7 +76,13 @@ def smooth_noise(key: jax.Array, count: int, height: int, width: int) -> jax.Arr
     These are uniform random numbers smoothed by a Gaussian, as in Simard et al., "Best practices
     for convolutional neural networks applied to visual document analysis" (ICDAR 2003). A smooth
     field needs few random numbers: they are the weights of Gaussians on a coarse grid, a standard
-    deviation apart, and two matrix products make all pixels of them.
+    deviation apart, and two matrix products give the values of all pixels.
+
+    Args:
+      key: a JAX random key.
+      count: number of fields.
+      height: height of a field in pixels.
+      width: width of a field in pixels.
 
     Returns:
       float32 [count, height, width].
@@ -83,13 +92,13 @@ def smooth_noise(key: jax.Array, count: int, height: int, width: int) -> jax.Arr
     (_, rows), (_, columns) = row_basis.shape, column_basis.shape
     bound = 3**0.5  # a uniform distribution on -√3 … √3 has standard deviation 1
     noise = jax.random.uniform(key, (count * columns, rows), minval=-bound, maxval=bound)
-    # As products of two matrices: `count` small products take a CPU twice as long.
-    tall = (noise @ row_basis.T).reshape(count, columns, height).swapaxes(1, 2)
-    return (tall.reshape(-1, columns) @ column_basis.T).reshape(count, height, width)
+    # Each a product of two matrices: `count` small products take a CPU twice as long.
+    smooth_rows = (noise @ row_basis.T).reshape(count, columns, height).swapaxes(1, 2)
+    return (smooth_rows.reshape(-1, columns) @ column_basis.T).reshape(count, height, width)
 
 
 def _gaussians(length: int, spacing: float) -> np.ndarray:
-    """Return the values of Gaussians at each pixel, float32 [length, Gaussians].
+    """Return the values of all Gaussians at each pixel, float32 [length, number of Gaussians].
 
     The squares of a row sum to 1, so that a weighted sum keeps the variance of its weights.
     """
@@ -99,32 +108,34 @@ def _gaussians(length: int, spacing: float) -> np.ndarray:
 
 
 def resample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """Resample images bilinearly at places between their pixels; outside of an image is black.
+    """Resample images bilinearly at the positions of a sampling grid, and pad them with black.
 
     Args:
-      images: [B, height, width, channels].
-      rows: float [B, new height, new width].
-      columns: the same shape.
+      images: [B, height, width, channels], any dtype.
+      rows: float32 [B, new height, new width], row of each position.
+      columns: float32 [B, new height, new width], column of each position.
 
     Returns:
       float32 [B, new height, new width, channels].
     """
     batch, height, width, channels = images.shape
-    # A black row before the first and two after the last, whose next row is read as well.
+    # One black row before the first and two after the last: positions outside of the image are
+    # clipped to the first or the second to last row, and each position reads the next row as well.
     padded = jnp.pad(images, ((0, 0), (1, 2), (1, 2), (0, 0)))
     row = jnp.clip(rows + 1, 0, height + 1)
     column = jnp.clip(columns + 1, 0, width + 1)
     top, left = jnp.floor(row), jnp.floor(column)
-    down, right = (row - top)[..., np.newaxis], (column - left)[..., np.newaxis]
+    row_fraction, column_fraction = (row - top)[..., np.newaxis], (column - left)[..., np.newaxis]
     # One flat index per pixel: that way XLA's CPU backend gathers a value in a few nanoseconds.
     first_row = (height + 3) * np.arange(batch).reshape(-1, 1, 1)
     corner = (first_row + top.astype(jnp.int32)) * (width + 3) + left.astype(jnp.int32)
     pixels = padded.reshape(-1, channels)
 
     def at(offset: int) -> jax.Array:
-        found = pixels.at[corner + offset].get(mode="promise_in_bounds")
-        return found.astype(jnp.float32)
+        # In bounds, since rows and columns are clipped above.
+        values = pixels.at[corner + offset].get(mode="promise_in_bounds")
+        return values.astype(jnp.float32)
 
-    upper = (1 - right) * at(0) + right * at(1)
-    lower = (1 - right) * at(width + 3) + right * at(width + 4)
-    return (1 - down) * upper + down * lower
+    upper = (1 - column_fraction) * at(0) + column_fraction * at(1)
+    lower = (1 - column_fraction) * at(width + 3) + column_fraction * at(width + 4)
+    return (1 - row_fraction) * upper + row_fraction * lower

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from vit_hk.model.class_token import ClassTokenAttention
+from vit_hk.model.class_token_attention import ClassTokenAttention
 
 BATCH, NUM_TOKENS, WIDTH, NUM_HEADS = 3, 5, 8, 2
 HEAD_SIZE = WIDTH // NUM_HEADS
@@ -22,7 +22,7 @@ def torch_attention(x, w, b, offset):
 def class_token_attention(x, w, b, offset):
     attention = ClassTokenAttention(x, w, b, NUM_HEADS)
     weights = jax.nn.softmax(attention.scores()) + offset
-    return weights, attention.mix(weights)
+    return weights, attention.weighted_values(weights)
 
 
 @pytest.mark.parametrize("offset_scale", [0.0, 0.3])

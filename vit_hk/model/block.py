@@ -1,0 +1,109 @@
+"""A block of the pre-norm Transformer encoder (arXiv 2010.11929, equations 2 and 3).
+
+Outside of attention each token is processed alone, so the tokens of all images are the rows of one
+matrix [B * T, D]. XLA then makes one large matrix product of each linear layer, which on a CPU
+trains 1.5 times as fast as with [B, T, D].
+"""
+
+import dataclasses
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from vit_hk.model.attention import SelfAttention
+from vit_hk.model.gelu import gelu
+from vit_hk.model.layer_norm import layer_norm
+from vit_hk.model.linear import Linear
+
+GLOROT_UNIFORM = hk.initializers.VarianceScaling(1.0, "fan_avg", "uniform")
+SMALL_BIAS = hk.initializers.RandomNormal(1e-6)  # as in Google's code for the paper
+
+
+def dropout(x: jax.Array, rate: float, is_training: bool) -> jax.Array:
+    """Zero each element with probability `rate` and scale the rest up, in training only."""
+    return hk.dropout(hk.next_rng_key(), rate, x) if is_training and rate else x
+
+
+def drop_path(
+    branch: jax.Array, rate: float | jax.Array, num_tokens: int, is_training: bool
+) -> jax.Array:
+    """Zero the residual branch of random images and scale the others up, in training only.
+
+    Also known as stochastic depth (arXiv 1603.09382).
+
+    Args:
+      branch: [B * T, D].
+      rate: probability of zeroing. A rate of 0.0 draws no random numbers; a rate that is an
+        array always draws them, since its value is unknown while the model is traced.
+      num_tokens: T.
+      is_training: whether drop path acts.
+
+    Returns:
+      [B * T, D].
+    """
+    if not is_training or (isinstance(rate, float) and not rate):
+        return branch
+    keep = jax.random.bernoulli(hk.next_rng_key(), 1.0 - rate, (len(branch) // num_tokens, 1))
+    return jnp.where(jnp.repeat(keep, num_tokens, axis=0), branch / (1.0 - rate), 0.0)
+
+
+@dataclasses.dataclass
+class MLP(hk.Module):
+    """The MLP of a block: linear, GELU, linear."""
+
+    mlp_dim: int
+    dropout: float = 0.0
+    name: str | None = None
+
+    def __call__(self, x: jax.Array, is_training: bool) -> jax.Array:
+        """Map each token of x [rows, D] to a token [rows, D]."""
+        width = x.shape[-1]
+        init = {"w_init": GLOROT_UNIFORM, "b_init": SMALL_BIAS}
+        x = gelu(Linear(self.mlp_dim, name="in", **init)(x))  # [rows, M]
+        x = dropout(x, self.dropout, is_training)
+        return Linear(width, name="out", **init)(x)
+
+
+@dataclasses.dataclass
+class Block(hk.Module):
+    """Attention and MLP, each after a LayerNorm and with a residual connection."""
+
+    num_heads: int
+    mlp_dim: int
+    dropout: float = 0.0
+    drop_path: float | jax.Array = 0.0
+    qk_norm: bool = False
+    name: str | None = None
+
+    def __call__(
+        self,
+        x: jax.Array,
+        num_tokens: int,
+        is_training: bool,
+        attention_offset: jax.Array | None = None,
+        class_token_only: bool = False,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Map tokens [B * T, D] to new tokens [B * T, D] and attention weights [B, H, T, T].
+
+        Args:
+          x: [B * T, D], the tokens of all images, one image after the other.
+          num_tokens: T.
+          is_training: whether dropout and drop path act.
+          attention_offset: [B, H, T, T], added to the attention weights; see `ViT`.
+          class_token_only: return only the first new token of each image, [B, D].
+        """
+        attention = SelfAttention(self.num_heads, self.qk_norm, name="attention")
+        branch, weights = attention(
+            layer_norm(x, "norm_1"), num_tokens, attention_offset, class_token_only
+        )
+        if class_token_only:
+            x, num_tokens = x[::num_tokens], 1
+        x = x + self._regularize(branch, num_tokens, is_training)
+        mlp = MLP(self.mlp_dim, self.dropout, name="mlp")
+        branch = mlp(layer_norm(x, "norm_2"), is_training)
+        return x + self._regularize(branch, num_tokens, is_training), weights
+
+    def _regularize(self, branch: jax.Array, num_tokens: int, is_training: bool) -> jax.Array:
+        branch = dropout(branch, self.dropout, is_training)
+        return drop_path(branch, self.drop_path, num_tokens, is_training)
