@@ -15,10 +15,11 @@ from vit_hk.explain.head_statistics import HeadStatistics, head_statistics
 from vit_hk.explain.methods import METHODS
 from vit_hk.explain.selection import (
     check_indices,
-    choose_images,
+    choose_indices,
     evenly_spaced_indices,
     mistakes_between_examples,
 )
+from vit_hk.figures.fonts import prepare_names
 from vit_hk.inference import build_predictor
 from vit_hk.metrics import softmax
 from vit_hk.model.vit import make_model
@@ -28,7 +29,7 @@ from vit_hk.runtime.memory import report_out_of_memory
 from vit_hk.weights import load_weights
 from vit_hk.weights_metadata import WeightsInfo
 
-NUM_STATISTICS_IMAGES = 128  # over which head statistics are averaged, as in the ViT paper
+NUM_STATISTICS_IMAGES = 128  # head statistics are averaged over so many, as in the ViT paper
 MAX_MISTAKES = 6  # rows of right_wrong.png
 
 
@@ -39,20 +40,21 @@ def main() -> None:
     check_writable(paths.ATTENTION_ARRAYS)
     dataset = load_dataset(paths.DATASET)
     check_indices(params.attention.images, len(dataset.x_test))
+    class_names = prepare_names(dataset.class_names)
     configure_jax(params.platform)
     weights, info = load_weights(paths.WEIGHTS, params.model, dataset)
     model = make_model(info.model, dataset.num_classes)
-    probabilities = predict_test_images(model, weights, info, dataset, params)  # [N, C]
+    probabilities = predict_test_images(model, weights, info, dataset, params)  # [images, C]
     chosen = np.array(params.attention.images, dtype=int)
     if not chosen.size:
-        chosen = choose_images(params.attention, probabilities, dataset.y_test)
+        chosen = choose_indices(params.attention, probabilities, dataset.y_test)
 
     explainer = Explainer(model, weights, info, params.attention)
     arrays = explain_images(explainer, dataset, chosen, probabilities[chosen])
     arrays.save(paths.ATTENTION_ARRAYS)
-    figures.draw_images(arrays, dataset, info)
+    figures.draw_images(arrays, class_names, info)
     mistakes = explain_mistakes(explainer, dataset, chosen, probabilities)
-    figures.draw_mistakes(mistakes, dataset, info)
+    figures.draw_mistakes(mistakes, dataset, class_names, info)
 
     sample = evenly_spaced_indices(NUM_STATISTICS_IMAGES, len(dataset.x_test))
     statistics = head_statistics(model, weights, info, dataset.x_test[sample])
@@ -65,7 +67,7 @@ def main() -> None:
 def predict_test_images(
     model: hk.Transformed, weights: hk.Params, info: WeightsInfo, dataset: Dataset, params: Params
 ) -> np.ndarray:
-    """Return the probabilities of all test images, float64 [N, C]."""
+    """Return the probabilities of all test images, float64 [images, C]."""
     batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
     return softmax(build_predictor(model, info, batch_size)(weights, dataset.x_test))
 
@@ -78,7 +80,7 @@ def explain_images(
     Args:
       explainer: the model.
       dataset: the images and their labels.
-      indices: int [B], positions in the test set.
+      indices: int [B], indices of test images.
       probabilities: [B, C].
     """
     images, labels = dataset.x_test[indices], dataset.y_test[indices]
@@ -89,7 +91,7 @@ def explain_images(
         images=images,
         labels=labels,
         probabilities=probabilities.astype(np.float32),
-        methods=np.array(METHODS),
+        methods=np.array(list(METHODS)),
         maps=maps,
         maps_true=explainer.maps(images, labels),
     )
@@ -98,20 +100,21 @@ def explain_images(
 def explain_mistakes(
     explainer: Explainer, dataset: Dataset, chosen: np.ndarray, probabilities: np.ndarray
 ) -> figures.ExplainedMistakes:
-    """Compute the relevance of mistakes and of the examples that they are drawn between.
+    """Compute the relevance of mistakes, and of the examples that are drawn beside them.
 
     Args:
       explainer: the model.
       dataset: the images and their labels.
-      chosen: int [B], the test images among which mistakes are selected.
-      probabilities: [N, C], of all test images.
+      chosen: int [B], indices of the test images among which mistakes are selected.
+      probabilities: [images, C], of all test images.
     """
     indices, classes = mistakes_between_examples(
         chosen, probabilities, dataset.y_test, MAX_MISTAKES
     )
     maps = explainer.maps(dataset.x_test[indices.ravel()], classes.ravel())
-    relevance = maps[METHODS.index("relevance")]
-    relevance = relevance.reshape(*indices.shape, relevance.shape[-1])  # K may be 0
+    relevance = maps[list(METHODS).index("relevance")]
+    # [mistakes, 4, N]; not with -1, since there may be no mistake.
+    relevance = relevance.reshape(*indices.shape, relevance.shape[-1])
     return figures.ExplainedMistakes(indices, classes, relevance)
 
 

@@ -1,4 +1,4 @@
-"""The heatmaps of the stage `attention`, one function for each group of figures."""
+"""The heatmaps of the stage `attention`, with a function for each group of figures."""
 
 import math
 from typing import NamedTuple
@@ -32,36 +32,35 @@ MAX_FILTERS = 28  # components, as in the ViT paper, or kernels of the stem
 
 
 class ExplainedMistakes(NamedTuple):
-    """K mistakes between two correctly predicted images; see `mistakes_between_examples`."""
+    """Mistakes between two correctly predicted images; see `mistakes_between_examples`."""
 
-    indices: np.ndarray  # int [K, 4], positions in the test set; -1 where there is no image
-    classes: np.ndarray  # int [K, 4], the class that each image is explained for
-    relevance: np.ndarray  # [K, 4, N]
+    indices: np.ndarray  # int [mistakes, 4], of test images; -1 where there is no image
+    classes: np.ndarray  # int [mistakes, 4], the class whose logit is attributed to the patches
+    relevance: np.ndarray  # [mistakes, 4, N]
 
 
-def draw_images(arrays: AttentionArrays, dataset: Dataset, info: WeightsInfo) -> None:
+def draw_images(arrays: AttentionArrays, class_names: list[str], info: WeightsInfo) -> None:
     """Draw the explained images: a sheet for each, their overview and their class maps."""
     attention = patch_attention(arrays.attention, info.num_patches, info.model.pool)
     maps = _on_grid(attention, info)  # [L, B, H, rows, columns]
-    names, query = dataset.class_names, query_name(info.model.pool)
+    query = query_name(info.model.pool)
     predictions = arrays.probabilities.argmax(axis=-1)
     pairs = [
-        (names[predicted], names[actual])
+        (class_names[predicted], class_names[actual])
         for predicted, actual in zip(predictions, arrays.labels, strict=True)
     ]
     for number, (predicted, actual) in enumerate(pairs):
-        probability = 100 * arrays.probabilities[number].max()
-        title = (
-            f"Test image {arrays.indices[number]}: true {actual}, predicted {predicted} "
-            f"({probability:.0f} %){'' if predicted == actual else ': WRONG'}"
+        sheet = draw_sheet(
+            arrays.images[number],
+            maps[:, number],
+            index=int(arrays.indices[number]),
+            actual=actual,
+            predicted=predicted,
+            probability=arrays.probabilities[number].max(),
+            query_name=query,
         )
-        sheet = draw_sheet(arrays.images[number], maps[:, number], title, query)
         save_figure(sheet, paths.ATTENTION / f"image_{number + 1:02d}.png")
-    titles = [
-        f"true {actual}, predicted {predicted}{'' if predicted == actual else ': WRONG'}"
-        for predicted, actual in pairs
-    ]
-    overview = draw_overview(arrays.images, maps[-1].mean(axis=1), titles, query)
+    overview = draw_overview(arrays.images, maps[-1].mean(axis=1), pairs, query)
     save_figure(overview, paths.ATTENTION / "overview.png")
     _draw_class_maps(arrays, pairs, info)
     _draw_any_patch(arrays, info)
@@ -70,8 +69,9 @@ def draw_images(arrays: AttentionArrays, dataset: Dataset, info: WeightsInfo) ->
 def _draw_class_maps(
     arrays: AttentionArrays, pairs: list[tuple[str, str]], info: WeightsInfo
 ) -> None:
+    """Draw rollout and relevance of the explained images."""
     methods = arrays.methods.tolist()
-    maps = _on_grid(normalize_maps(arrays.maps), info)  # [M, B, rows, columns]
+    maps = _on_grid(normalize_maps(arrays.maps), info)  # [methods, B, rows, columns]
     maps_true = _on_grid(normalize_maps(arrays.maps_true), info)
     figure = draw_class_maps(
         arrays.images,
@@ -84,9 +84,9 @@ def _draw_class_maps(
 
 
 def _draw_any_patch(arrays: AttentionArrays, info: WeightsInfo) -> None:
-    """Draw the attention of every patch of the first image to every patch."""
+    """Draw the attention from each patch of the first image to all patches."""
     num_layers = len(arrays.attention)
-    # With a class token no patch is read after the last layer.
+    # With a class token, patch queries of the last layer do not influence the prediction.
     layer = num_layers - 1 if info.model.pool == "cls" and num_layers > 1 else num_layers
     patches = slice(-info.num_patches, None)
     between_patches = arrays.attention[layer - 1, 0].mean(axis=0)[patches, patches]  # [N, N]
@@ -103,10 +103,13 @@ def _draw_any_patch(arrays: AttentionArrays, info: WeightsInfo) -> None:
     save_figure(figure, paths.ATTENTION / "any_patch.png")
 
 
-def draw_mistakes(mistakes: ExplainedMistakes, dataset: Dataset, info: WeightsInfo) -> None:
-    """Draw mistakes between correctly predicted images of both classes."""
-    names = dataset.class_names
-    pairs = [(names[true], names[predicted]) for true, predicted in mistakes.classes[:, 1:3]]
+def draw_mistakes(
+    mistakes: ExplainedMistakes, dataset: Dataset, class_names: list[str], info: WeightsInfo
+) -> None:
+    """Draw each mistake between correctly predicted images of both classes."""
+    pairs = [
+        (class_names[true], class_names[predicted]) for true, predicted in mistakes.classes[:, 1:3]
+    ]
     maps = _on_grid(normalize_maps(mistakes.relevance), info)
     images = dataset.x_test[mistakes.indices]
     figure = draw_right_wrong(images, maps, pairs, mistakes.indices >= 0)
@@ -137,7 +140,7 @@ def draw_statistics(statistics: HeadStatistics, info: WeightsInfo, num_images: i
 
 
 def draw_weights(weights: hk.Params, info: WeightsInfo) -> None:
-    """Draw what the weights show without an image: positional embeddings and filters."""
+    """Draw the positional embeddings and the filters of the patch embedding or the stem."""
     similarity = cosine_similarity(patch_positions(weights, info.model, info.grid))
     kind = "learned" if info.model.position == "learned" else "fixed"
     figure = draw_patch_grid(

@@ -6,10 +6,11 @@ from stages import paths
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.dataset import SAMPLE_SOURCE, load_dataset
 from vit_hk.errors import one_line_errors
-from vit_hk.figures.class_names import shorten_class_name
+from vit_hk.figures.fonts import prepare_names
 from vit_hk.metrics import confusion_counts
 from vit_hk.params import load_params
 from vit_hk.report.attention_arrays import read_attention_arrays
+from vit_hk.report.class_names import find_numbered, shorten_class_name
 from vit_hk.report.explorer import make_explorer
 from vit_hk.report.faithfulness import read_faithfulness
 from vit_hk.report.figures import draw_figures
@@ -39,10 +40,12 @@ def main() -> None:
     per_class = read_per_class(paths.PER_CLASS, dataset)
     faithfulness = read_faithfulness(paths.FAITHFULNESS)
     attention = read_attention_arrays(paths.ATTENTION_ARRAYS, params.model, dataset)
+    names_in_figures = prepare_names(dataset.class_names)
     draw_figures(
         paths.FIGURES,
         params,
         dataset,
+        names_in_figures,
         history=history,
         snapshots=snapshots,
         predictions=predictions,
@@ -55,6 +58,7 @@ def main() -> None:
         is_sample=dataset.source == SAMPLE_SOURCE,
         image_shape=dataset.image_shape,
         class_names=[shorten_class_name(name) for name in dataset.class_names],
+        numbered_classes=find_numbered(dataset.class_names, names_in_figures),
         num_training_images=len(dataset.x_train) - metrics.validation.examples,
         settings=compare_with_defaults(params, load_params(paths.DEFAULT_PARAMS)),
         versions=installed_versions(),

@@ -1,6 +1,11 @@
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
+import matplotlib
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -35,3 +40,56 @@ def assert_apart() -> Callable[[list[Bbox]], None]:
             assert not any(box.overlaps(other) for other in boxes[:number])
 
     return check
+
+
+@pytest.fixture(autouse=True)
+def _same_fonts_afterwards() -> Iterator[None]:
+    with matplotlib.rc_context():
+        yield
+
+
+@pytest.fixture
+def fonts(monkeypatch) -> list[str]:
+    """Stand for the font files of this machine, besides those that come with matplotlib."""
+    own = Path(matplotlib.get_data_path())
+    entries = font_manager.fontManager.ttflist
+    files: list[str] = []
+    monkeypatch.setattr(
+        font_manager.fontManager,
+        "ttflist",
+        [entry for entry in entries if own in Path(entry.fname).parents],
+    )
+    monkeypatch.setattr("vit_hk.figures.fonts.findSystemFonts", lambda: list(files))
+    return files
+
+
+@pytest.fixture
+def make_font(tmp_path) -> Callable[..., str]:
+    """Write a font whose letters are bars of different heights, and return its path."""
+
+    def make(letters: str, family: str = "Bars Sans", style: str = "Regular", **options) -> str:
+        glyphs = [".notdef", *(f"letter{number}" for number in range(len(letters)))]
+        builder = FontBuilder(1000)
+        builder.setupGlyphOrder(glyphs)
+        builder.setupCharacterMap({ord(c): g for c, g in zip(letters, glyphs[1:], strict=True)})
+        outlines = {}
+        for number, glyph in enumerate(glyphs):
+            pen = TTGlyphPen(None)
+            if options.get("outlines", True):
+                height = 700 * number // len(letters) + 100
+                pen.moveTo((100, 0))
+                for point in ((100, height), (900, height), (900, 0)):
+                    pen.lineTo(point)
+                pen.closePath()
+            outlines[glyph] = pen.glyph()
+        builder.setupGlyf(outlines)
+        builder.setupHorizontalMetrics(dict.fromkeys(glyphs, (1000, 100)))
+        builder.setupHorizontalHeader(ascent=880, descent=-120)
+        builder.setupNameTable({"familyName": family, "styleName": style})
+        builder.setupOS2(sTypoAscender=880, usWeightClass=700 if style == "Bold" else 400)
+        builder.setupPost()
+        path = tmp_path / f"{family}-{style}.ttf"
+        builder.save(path)
+        return str(path)
+
+    return make

@@ -8,8 +8,8 @@ def make(count: int, channels: int = 1, rows: int = 2, columns: int = 3):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (count, 4 * rows, 4 * columns, channels), dtype=np.uint8)
     maps = random.dirichlet(np.ones(rows * columns), (3, count))
-    titles = [("cat", "cat") if number % 2 else ("cat", "dog") for number in range(count)]
-    return images, maps.reshape(3, count, rows, columns), titles
+    classes = [("cat", "cat") if number % 2 else ("cat", "dog") for number in range(count)]
+    return images, maps.reshape(3, count, rows, columns), classes
 
 
 def heatmaps(figure) -> list:
@@ -22,11 +22,11 @@ def texts(figure) -> list[str]:
 
 @pytest.mark.parametrize(("count", "channels"), [(1, 1), (5, 3), (8, 2)])
 def test_each_row_shows_its_maps_on_the_scale_of_their_kind(count, channels):
-    images, maps, titles = make(count, channels)
-    tiles = heatmaps(draw_class_maps(images, *maps, titles))
+    images, maps, classes = make(count, channels)
+    tiles = heatmaps(draw_class_maps(images, *maps, classes))
     expected = []
     for number in range(count):
-        wrong = titles[number][0] != titles[number][1]
+        wrong = classes[number][0] != classes[number][1]
         expected += [(kind, maps[kind, number]) for kind in (0, 1, 2)[: 3 if wrong else 2]]
     assert len(tiles) == len(expected)
     for kind, weights in expected:
@@ -42,15 +42,15 @@ def test_rows_are_labelled_and_correct_ones_show_one_relevance_map():
 
 @pytest.mark.parametrize(("count", "blocks"), [(6, 1), (7, 2), (12, 2)])
 def test_each_block_has_column_headings(count, blocks):
-    images, maps, titles = make(count)
-    figure = draw_class_maps(images, *maps, titles)
+    images, maps, classes = make(count)
+    figure = draw_class_maps(images, *maps, classes)
     headings = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert headings == list(HEADINGS) * blocks
 
 
 def test_each_kind_of_map_has_a_colour_bar_with_its_scale_and_unit():
-    images, maps, titles = make(3)
-    bars = draw_class_maps(images, *maps, titles).axes[-2:]
+    images, maps, classes = make(3)
+    bars = draw_class_maps(images, *maps, classes).axes[-2:]
     for bar, kind, largest in zip(
         bars, ("relevance", "rollout"), (maps[1:].max(), maps[0].max()), strict=True
     ):
@@ -63,8 +63,8 @@ def test_each_kind_of_map_has_a_colour_bar_with_its_scale_and_unit():
     ("count", "rows", "columns"), [(1, 2, 3), (12, 4, 4), (7, 1, 6), (7, 5, 1)]
 )
 def test_no_text_is_cut_off_or_overlaps_another(count, rows, columns, boxes, assert_apart):
-    images, maps, titles = make(count, rows=rows, columns=columns)
-    figure = draw_class_maps(images, *maps, titles)
+    images, maps, classes = make(count, rows=rows, columns=columns)
+    figure = draw_class_maps(images, *maps, classes)
     labels = [figure._suptitle, *(bar.xaxis.label for bar in figure.axes[-2:])]
     for axes in figure.axes:
         labels += [axes.title, *axes.texts]

@@ -57,5 +57,6 @@ def test_long_names_are_cut(boxes, assert_apart):
     names = [f"{n} {'x' * 200}" for n in range(10)]
     figure = draw_confusion(np.eye(10, dtype=int), names)
     ticks = figure.axes[0].get_yticklabels()
-    assert {len(text.get_text()) for text in ticks} == {40}
+    assert all(text.get_text().startswith(f"{n} xxxx") for n, text in enumerate(ticks))
+    assert all(text.get_text().endswith("x…") for text in ticks)
     assert_apart(boxes(figure, ticks))

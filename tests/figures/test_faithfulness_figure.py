@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vit_hk.figures.faithfulness import LABELS, STYLES, draw_faithfulness
+from vit_hk.explain.faithfulness import reference_maps
+from vit_hk.explain.methods import METHODS as ATTRIBUTION_METHODS
+from vit_hk.figures.faithfulness import STYLES, draw_faithfulness
 
 METHODS = ("last_layer", "rollout", "gradient_rollout", "relevance", "random", "brightness")
 
@@ -19,8 +21,10 @@ def table() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_every_method_has_a_style_and_a_label():
-    assert set(STYLES) == set(LABELS) == set(METHODS)
+def test_every_method_and_every_reference_order_has_a_style():
+    references = reference_maps(np.zeros((1, 2, 2, 1), np.uint8), (1, 1), seed=0)
+    assert set(STYLES) == {*ATTRIBUTION_METHODS, *references} == set(METHODS)
+    assert len({style.label for style in STYLES.values()}) == len(STYLES)
 
 
 def test_curves_are_in_percent(table):

@@ -17,8 +17,8 @@ def test_overview_shows_each_image_with_its_weights(count, channels):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (count, 8, 12, channels), dtype=np.uint8)
     maps = random.random((count, 2, 3))
-    titles = [f"true {n}, predicted a" for n in range(count)]
-    figure = draw_overview(images, maps, titles, QUERY)
+    classes = [("a", f"{n}" if n else "a") for n in range(count)]
+    figure = draw_overview(images, maps, classes, QUERY)
 
     tiles = [image for axes in figure.axes for image in heatmaps(axes)]
     assert len(tiles) == count
@@ -26,7 +26,8 @@ def test_overview_shows_each_image_with_its_weights(count, channels):
         np.testing.assert_array_equal(tile.get_array(), weights)
     assert {(tile.norm.vmin, tile.norm.vmax) for tile in tiles} == {(0.0, maps.max())}
     shown = {part.get_suptitle() for part in all_parts(figure)}
-    assert set(titles) <= shown
+    titles = [f"true {n}, predicted a: WRONG" for n in range(1, count)]
+    assert {"true a, predicted a", *titles} <= shown
     assert any(QUERY in text for text in shown)
 
 
@@ -36,7 +37,11 @@ def all_parts(figure) -> list:
 
 def test_overview_has_a_colour_bar():
     images, maps = np.zeros((2, 8, 8, 1), np.uint8), np.full((2, 2, 2), 0.4)
-    bars = [axes for axes in draw_overview(images, maps, ["", ""], QUERY).axes if axes.get_xlabel()]
+    bars = [
+        axes
+        for axes in draw_overview(images, maps, [("a", "a")] * 2, QUERY).axes
+        if axes.get_xlabel()
+    ]
     (bar,) = bars
     assert bar.get_xlim() == (0.0, pytest.approx(0.4))
     assert QUERY in bar.get_xlabel()
@@ -45,8 +50,8 @@ def test_overview_has_a_colour_bar():
 @pytest.mark.parametrize("count", [1, 4])
 def test_titles_of_the_overview_fit(count, boxes, assert_apart):
     images = np.zeros((count, 8, 8, 1), np.uint8)
-    titles = ["true airplane, predicted automobile"] * count
-    figure = draw_overview(images, np.ones((count, 2, 2)), titles, "the mean patch")
+    classes = [("automobile", "airplane")] * count
+    figure = draw_overview(images, np.ones((count, 2, 2)), classes, "the mean patch")
     headings = [part._suptitle for part in all_parts(figure) if part._suptitle is not None]
     assert len(headings) == count + 1
     assert_apart(boxes(figure, headings))
@@ -55,4 +60,4 @@ def test_titles_of_the_overview_fit(count, boxes, assert_apart):
 def test_maps_of_zeros_can_be_drawn(tmp_path):
     # All attention may go to class and register tokens.
     images, maps = np.zeros((1, 8, 8, 1), np.uint8), np.zeros((1, 2, 2))
-    save_figure(draw_overview(images, maps, ["title"], QUERY), tmp_path / "overview.png")
+    save_figure(draw_overview(images, maps, [("a", "b")], QUERY), tmp_path / "overview.png")

@@ -23,13 +23,16 @@ HISTORY = pd.DataFrame(
     {"epoch": [1, 2], "train_loss": [2.0, 1.0], "validation_loss": [2.0, 1.5],
      "validation_accuracy": [0.5, 0.6], "learning_rate": [0.1, 0.0]}
 )  # fmt: skip
-SCORES = pd.DataFrame({"class": ["a", "b"], "precision": [0.5, 1.0], "recall": [1.0, 0.9]})
+SCORES = pd.DataFrame({"precision": [0.5, 1.0], "recall": [1.0, 0.9]})
 FIGURES: dict[str, Callable[[], Figure]] = {
-    "sheet": lambda: draw_sheet(IMAGES[0], MAPS, "title", "the class token"),
-    "overview": lambda: draw_overview(IMAGES, MAPS[0], ["a", "b"], "the class token"),
+    "sheet": lambda: draw_sheet(
+        IMAGES[0], MAPS, index=5, actual="a", predicted="b", probability=0.9,
+        query_name="the class token",
+    ),
+    "overview": lambda: draw_overview(IMAGES, MAPS[0], [("a", "a"), ("a", "b")], "the class token"),
     "curves": lambda: draw_curves(HISTORY),
     "confusion": lambda: draw_confusion(np.array([[3, 1], [0, 2]]), ["a", "b"]),
-    "per class": lambda: draw_per_class(SCORES),
+    "per class": lambda: draw_per_class(SCORES, ["a", "b"]),
     "mistakes": lambda: draw_mistakes(
         IMAGES, actual=["a", "b"], predicted=["b", "a"], confidence=np.array([0.9, 0.8]),
         indices=np.array([3, 4]),
@@ -61,7 +64,9 @@ def test_neither_display_nor_home_folder_is_needed(tmp_path, project):
         "from vit_hk.figures.confusion import draw_confusion\n"
         "from vit_hk.figures.saving import save_figure\n"
         "image, maps = np.zeros((4, 4, 1), np.uint8), np.ones((1, 1, 2, 2))\n"
-        "save_figure(draw_sheet(image, maps, 'title', 'it'), sys.argv[1])\n"
+        "sheet = draw_sheet(image, maps, index=0, actual='a', predicted='b', probability=0.9,"
+        " query_name='it')\n"
+        "save_figure(sheet, sys.argv[1])\n"
         "save_figure(draw_confusion(np.eye(2, dtype=int), ['a', 'b']), sys.argv[2])\n"
         "assert 'jax' not in sys.modules\n"
     )

@@ -19,6 +19,12 @@ def make(
     return image, maps.reshape(layers, heads, rows, columns)
 
 
+def draw(image: np.ndarray, maps: np.ndarray) -> Figure:
+    return draw_sheet(
+        image, maps, index=5, actual="cat", predicted="dog", probability=0.98, query_name=QUERY
+    )
+
+
 def panels(figure: Figure) -> dict[str, object]:
     return {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
 
@@ -41,14 +47,14 @@ def colors_of_patches(axes, layers: int, heads: int, rows: int, columns: int) ->
 
 def test_each_tile_shows_its_layer_and_head_on_one_colour_scale():
     image, maps = make()
-    axes = panels(draw_sheet(image, maps, "title", QUERY))["attention alone"]
+    axes = panels(draw(image, maps))["attention alone"]
     expected = colormaps["viridis"](maps / maps.max())[..., :3]
     np.testing.assert_allclose(colors_of_patches(axes, *maps.shape), expected)
 
 
 def test_weights_lie_over_the_pixels_of_the_image():
     image, maps = make(channels=3)
-    axes = panels(draw_sheet(image, maps, "title", QUERY))["attention over the image"]
+    axes = panels(draw(image, maps))["attention over the image"]
     # The center of a patch lies between four pixels; the upper left one is compared.
     pixels = image[1::4, 1::4] / 255
     expected = 0.65 * colormaps["viridis"](maps / maps.max())[..., :3] + 0.35 * pixels
@@ -57,7 +63,7 @@ def test_weights_lie_over_the_pixels_of_the_image():
 
 def test_colour_bar_has_the_scale_of_the_tiles():
     image, maps = make()
-    bar = draw_sheet(image, maps, "title", QUERY).axes[-1]
+    bar = draw(image, maps).axes[-1]
     assert bar.get_xlim() == (0.0, pytest.approx(maps.max()))
     assert QUERY in bar.get_xlabel()
     assert "0.125" in bar.get_xlabel()  # 1 / 8 patches
@@ -65,7 +71,7 @@ def test_colour_bar_has_the_scale_of_the_tiles():
 
 def test_layers_go_down_and_heads_to_the_right():
     image, maps = make()
-    axes = panels(draw_sheet(image, maps, "title", QUERY))["attention alone"]
+    axes = panels(draw(image, maps))["attention alone"]
     (x_first, x_last), (y_first, y_last) = axes.get_xlim(), axes.get_ylim()
     assert x_first < x_last
     assert y_first > y_last
@@ -78,7 +84,7 @@ def test_layers_go_down_and_heads_to_the_right():
 @pytest.mark.parametrize("name", ["attention alone", "attention over the image"])
 def test_tiles_have_a_gap_and_the_aspect_of_the_image(name):
     image, maps = make(layers=2, heads=2, rows=2, columns=4)
-    axes = panels(draw_sheet(image, maps, "title", QUERY))[name]
+    axes = panels(draw(image, maps))[name]
     assert axes.get_aspect() == 1
     (picture,) = axes.images
     white = (picture.get_array() == 1).all(axis=-1)
@@ -88,7 +94,7 @@ def test_tiles_have_a_gap_and_the_aspect_of_the_image(name):
 
 def test_patch_borders_lie_between_the_patches():
     image, maps = make(rows=2, columns=4)
-    axes = panels(draw_sheet(image, maps, "title", QUERY))["image with\npatch borders"]
+    axes = panels(draw(image, maps))["image with\npatch borders"]
     across = sorted(line.get_ydata()[0] for line in axes.lines if line.get_ydata()[0] != 0)
     down = sorted(line.get_xdata()[0] for line in axes.lines if line.get_xdata()[0] != 0)
     # Pixel n covers n - 0.5 to n + 0.5; a patch has 4 pixels.
@@ -96,10 +102,18 @@ def test_patch_borders_lie_between_the_patches():
     assert down == [3.5, 7.5, 11.5]
 
 
-def test_title_is_the_given_one():
-    image, maps = make()
-    title = "Test image 5: true 5, predicted 3 (98 %), wrong"
-    assert draw_sheet(image, maps, title, QUERY).get_suptitle() == title
+@pytest.mark.parametrize(
+    ("predicted", "title"),
+    [
+        ("dog", "Test image 5: true cat, predicted dog (98 %): WRONG"),
+        ("cat", "Test image 5: true cat, predicted cat (98 %)"),
+    ],
+)
+def test_title_states_image_and_classes(predicted, title):
+    figure = draw_sheet(
+        *make(), index=5, actual="cat", predicted=predicted, probability=0.98, query_name=QUERY
+    )
+    assert figure.get_suptitle() == title
 
 
 @pytest.mark.parametrize(
@@ -117,7 +131,7 @@ def test_title_is_the_given_one():
 )
 def test_no_text_is_cut_off_or_overlaps_another(shape, boxes, assert_apart):
     image, maps = make(**shape)
-    figure = draw_sheet(image, maps, "Test image 5: true 5, predicted 3 (98 %)", QUERY)
+    figure = draw(image, maps)
     texts = [figure._suptitle]
     for axes in figure.axes:
         texts += [axes.title, axes.xaxis.label, *axes.get_xticklabels(), *axes.get_yticklabels()]
@@ -127,13 +141,13 @@ def test_no_text_is_cut_off_or_overlaps_another(shape, boxes, assert_apart):
 def test_maps_of_zeros_can_be_drawn(tmp_path):
     # All attention may go to class and register tokens.
     image, maps = make()
-    save_figure(draw_sheet(image, 0 * maps, "title", QUERY), tmp_path / "sheet.png")
+    save_figure(draw(image, 0 * maps), tmp_path / "sheet.png")
 
 
 def test_colours_differ_in_grey_too():
     # A larger weight has a higher luminance.
     image, _ = make(layers=1, heads=1, rows=1, columns=20)
     maps = np.linspace(0, 1, 20).reshape(1, 1, 1, 20)
-    axes = panels(draw_sheet(image, maps, "title", QUERY))["attention alone"]
+    axes = panels(draw(image, maps))["attention alone"]
     colors = colors_of_patches(axes, *maps.shape)[0, 0, 0]
     assert (np.diff(colors @ [0.2126, 0.7152, 0.0722]) > 0).all()

@@ -12,9 +12,13 @@ def make(count: int = 3, steps: int = 2, rows: int = 2, columns: int = 3, channe
     maps = random.dirichlet(np.ones(rows * columns), (steps, count))
     maps = maps.reshape(steps, count, rows, columns)
     labels = [f"class {n}" for n in range(count)]
-    guesses = [[f"guess {s}{n}" for n in range(count)] for s in range(steps)]
+    predicted = [[f"guess {s}{n}" for n in range(count)] for s in range(steps)]
+    confidence = np.linspace(0.1, 1, steps * count).reshape(steps, count)
     epochs = [2**n for n in range(steps)]
-    return maps, draw_snapshots(images, maps, epochs, labels, guesses, QUERY)
+    return maps, draw_snapshots(
+        images, maps, epochs, actual=labels, predicted=predicted, confidence=confidence,
+        query_name=QUERY,
+    )  # fmt: skip
 
 
 def test_rows_are_images_and_columns_epochs_on_one_scale():
@@ -25,7 +29,9 @@ def test_rows_are_images_and_columns_epochs_on_one_scale():
             weights = grid[image, step + 1].images[-1]
             np.testing.assert_array_equal(weights.get_array(), maps[step, image])
             assert (weights.norm.vmin, weights.norm.vmax) == (0.0, maps.max())
-            assert grid[image, step + 1].get_title().endswith(f"guess {step}{image}")
+            percent = np.linspace(10, 100, 6).reshape(2, 3)[step, image]
+            title = f"guess {step}{image} ({percent:.0f} %)"
+            assert grid[image, step + 1].get_title().endswith(title)
         assert grid[image, 0].get_title() == f"true class {image}"
     assert grid[0, 2].get_title().startswith("after epoch 2\n")
 

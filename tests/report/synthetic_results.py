@@ -205,7 +205,7 @@ def write_attention(
             images=dataset.x_test[indices],
             labels=labels,
             probabilities=probabilities.astype(np.float32),
-            methods=np.array(METHODS),
+            methods=np.array(list(METHODS)),
             maps=maps,
             maps_true=maps_true,
         )

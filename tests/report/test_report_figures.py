@@ -14,6 +14,8 @@ from vit_hk.report.figures import draw_figures, mistakes_figure, snapshots_figur
 from vit_hk.report.predictions import Predictions
 from vit_hk.report.snapshots import read_snapshots
 
+NAMES = ["left", "middle", "right"]
+
 
 @pytest.fixture
 def results(tree, tmp_path) -> tuple[Path, Params, Dataset]:
@@ -34,8 +36,8 @@ def test_report_writes_each_figure(make_report, tree):
 def test_snapshots_show_the_last_layer_averaged_over_heads(results):
     folder, params, dataset = results
     snapshots = read_snapshots(folder / paths.SNAPSHOTS, params.model, dataset)
-    grid = np.array(snapshots_figure(snapshots, params.model, dataset).axes[:6]).reshape(2, 3)
-    names = dataset.class_names
+    names = list(dataset.class_names)
+    grid = np.array(snapshots_figure(snapshots, params.model, names).axes[:6]).reshape(2, 3)
     for image in range(2):
         assert grid[image, 0].get_title() == f"true {names[dataset.y_train[image]]}"
         for step in range(2):
@@ -58,7 +60,7 @@ def test_mistakes_are_sorted_by_confidence(results):
     confidence = np.full(len(classes), 0.99)
     confidence[[3, 10, 20]] = 0.5, 0.75, 0.75
     # Test image n has class n modulo 3; equal confidences keep the order of the test set.
-    assert titles(mistakes_figure(dataset, Predictions(classes, confidence))) == [
+    assert titles(mistakes_figure(dataset, Predictions(classes, confidence), NAMES)) == [
         "true middle\npredicted right (75 %)\ntest image 10",
         "true right\npredicted left (75 %)\ntest image 20",
         "true left\npredicted middle (50 %)\ntest image 3",
@@ -68,7 +70,7 @@ def test_mistakes_are_sorted_by_confidence(results):
 def test_at_most_24_mistakes_are_drawn(results):
     _, _, dataset = results
     wrong = Predictions((dataset.y_test + 1) % 3, np.linspace(1, 0.5, len(dataset.y_test)))
-    shown = titles(mistakes_figure(dataset, wrong))
+    shown = titles(mistakes_figure(dataset, wrong, NAMES))
     assert [int(title.rsplit(" ", 1)[1]) for title in shown] == list(range(24))
 
 
@@ -81,7 +83,7 @@ def test_faithfulness_figure_states_the_number_of_images(
     saved = {}
     monkeypatch.setattr("vit_hk.report.figures.draw_faithfulness", lambda _, number: number)
     for name in ("curves", "per_class"):
-        monkeypatch.setattr(f"vit_hk.report.figures.draw_{name}", lambda _: None)
+        monkeypatch.setattr(f"vit_hk.report.figures.draw_{name}", lambda *_: None)
     monkeypatch.setattr(
         "vit_hk.report.figures.save_figure", lambda figure, path: saved.update({path.name: figure})
     )
@@ -89,6 +91,7 @@ def test_faithfulness_figure_states_the_number_of_images(
         tmp_path,
         params.model_copy(update={"evaluate": evaluate}),
         dataset,
+        NAMES,
         history=None,
         snapshots=read_snapshots(folder / paths.SNAPSHOTS, params.model, dataset),
         predictions=Predictions(dataset.y_test, np.ones(len(dataset.y_test))),

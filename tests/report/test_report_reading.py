@@ -140,6 +140,7 @@ def test_empty_snapshots_are_refused(folder, model, dataset, one_line, change_ar
         ("indices", np.array([0, 1, 2, 60]), "images are not those of the data set"),
         ("indices", np.arange(4.0), "array indices is float64 [4]"),
         ("methods", np.array("rollout"), "array methods is <U7 []"),
+        ("methods", np.array(["rollout", "flow"] * 2), "attribution method 'flow' is unknown"),
         ("maps", np.zeros((4, 4, 7)), "imply shape [4, 4, 6]"),
     ],
 )

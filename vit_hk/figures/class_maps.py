@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from vit_hk.figures.images import to_rgb
 from vit_hk.figures.overlay import add_colorbar, draw_overlay, label_normalized_maps
+from vit_hk.figures.text import fit_name, lines_height, text_width
 
 HEADINGS = (
     "image",
@@ -14,6 +15,9 @@ HEADINGS = (
     "relevance for the\ntrue class",
 )
 MAX_ROWS = 6  # images in one column of the sheet; a second column takes the others
+FONT_SIZE = 9
+MAX_LABEL_INCHES = 1.7
+SHORT_LABEL_INCHES = 0.9  # a column of the sheet has room for labels of this width
 
 
 def draw_class_maps(
@@ -21,7 +25,7 @@ def draw_class_maps(
     rollout: np.ndarray,
     predicted: np.ndarray,
     actual: np.ndarray,
-    titles: list[tuple[str, str]],
+    classes: list[tuple[str, str]],
 ) -> Figure:
     """Draw one row for each image, with its maps as overlays.
 
@@ -32,14 +36,18 @@ def draw_class_maps(
       rollout: [B, rows, columns]; each map sums to 1.
       predicted: [B, rows, columns], relevance for the predicted class; each map sums to 1.
       actual: [B, rows, columns], relevance for the true class; each map sums to 1.
-      titles: B pairs, the predicted and the true class.
+      classes: B pairs, the predicted and the true class.
     """
     blocks = 1 if len(images) <= MAX_ROWS else 2
     rows = -(-len(images) // blocks)
     aspect = images.shape[1] / images.shape[2]
     row_height = 1.35 * min(aspect, aspect**0.5)  # inches; the headings need the full width
-    figure = Figure(figsize=(7.0 * blocks, rows * (row_height + 0.1) + 2.8))
-    figure.set_layout_engine("constrained", h_pad=0.1)  # a smaller pad clips the last line of text
+    labels = [_fit_label(guess, label, row_height) for guess, label in classes]
+    widest = max(text_width(line, FONT_SIZE) for text in labels for line in text.split("\n"))
+    width = blocks * (7.0 + max(0.0, widest - SHORT_LABEL_INCHES))
+    figure = Figure(figsize=(width, rows * (row_height + 0.1) + 2.8))
+    # A smaller pad clips the last line of text, and so does this one below tall images.
+    figure.set_layout_engine("constrained", h_pad=0.1 * max(1.0, aspect**0.5))
     figure.suptitle("Rollout, which is the same for all classes, and relevance for one class")
     columns = [1, 1, 1, 1, 0.35] * blocks  # the fifth column is the gap between the blocks
     grid = figure.subplots(
@@ -54,13 +62,15 @@ def draw_class_maps(
         cells = grid[row, 5 * block : 5 * block + 4]
         if row == 0:
             for axes, heading in zip(cells, HEADINGS, strict=True):
-                axes.set_title(heading, fontsize=9)
-        guess, label = titles[number]
+                axes.set_title(heading, fontsize=FONT_SIZE)
         cells[0].imshow(to_rgb(image))
-        _label_row(cells[0], label, guess)
+        cells[0].text(
+            -0.08, 0.5, labels[number], transform=cells[0].transAxes, ha="right", va="center",
+            fontsize=FONT_SIZE,
+        )  # fmt: skip
         draw_overlay(cells[1], image, rollout[number], max_rollout)
         draw_overlay(cells[2], image, predicted[number], max_relevance)
-        if guess == label:
+        if classes[number][0] == classes[number][1]:
             _mark_same_map(cells[3], aspect)
         else:
             draw_overlay(cells[3], image, actual[number], max_relevance)
@@ -70,9 +80,16 @@ def draw_class_maps(
     return figure
 
 
-def _label_row(axes: Axes, label: str, guess: str) -> None:
-    text = f"true {label}" if guess == label else f"true {label},\npredicted {guess}"
-    axes.text(-0.08, 0.5, text, transform=axes.transAxes, ha="right", va="center", fontsize=9)
+def _fit_label(guess: str, label: str, row_height: float) -> str:
+    """Return the label of a row of `row_height` inches, no higher than the row."""
+    clauses = (
+        [("true {}", label)] if guess == label else [("true {},", label), ("predicted {}", guess)]
+    )
+    max_lines = 2 if row_height > lines_height(4, FONT_SIZE) else 1  # of each class
+    return "\n".join(
+        fit_name(template, name, MAX_LABEL_INCHES, FONT_SIZE, max_lines)
+        for template, name in clauses
+    )
 
 
 def _mark_same_map(axes: Axes, aspect: float) -> None:

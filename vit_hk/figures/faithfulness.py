@@ -1,51 +1,50 @@
 """A figure of deletion and insertion curves, which measure how faithful attribution maps are."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from vit_hk.figures.colors import BLUE, GREEN, ORANGE, PINK
+from vit_hk.metrics import faithfulness_score
 
-# Reference orders, which do not depend on the model, are grey and not solid.
-STYLES: dict[str, dict[str, Any]] = {
-    "last_layer": {"color": BLUE, "marker": "o"},
-    "rollout": {"color": ORANGE, "marker": "s"},
-    "gradient_rollout": {"color": GREEN, "marker": "^"},
-    "relevance": {"color": PINK, "marker": "D"},
-    "brightness": {"color": "0.35", "linestyle": "--"},
-    "random": {"color": "0.6", "linestyle": ":"},
-}
-LABELS = {
-    "last_layer": "attention of the last layer",
-    "rollout": "rollout",
-    "gradient_rollout": "gradient rollout",
-    "relevance": "relevance",
-    "brightness": "brightest patch first",
-    "random": "random order",
+
+class MethodStyle(NamedTuple):
+    """The label of an attribution method and the style of its curves."""
+
+    label: str
+    line: dict[str, Any]  # keyword arguments of matplotlib
+
+
+# Name -> style. Reference orders, which do not depend on the model, are grey and not solid.
+STYLES = {
+    "last_layer": MethodStyle("attention of the last layer", {"color": BLUE, "marker": "o"}),
+    "rollout": MethodStyle("rollout", {"color": ORANGE, "marker": "s"}),
+    "gradient_rollout": MethodStyle("gradient rollout", {"color": GREEN, "marker": "^"}),
+    "relevance": MethodStyle("relevance", {"color": PINK, "marker": "D"}),
+    "brightness": MethodStyle("brightest patch first", {"color": "0.35", "linestyle": "--"}),
+    "random": MethodStyle("random order", {"color": "0.6", "linestyle": ":"}),
 }
 
 
 def draw_faithfulness(table: pd.DataFrame, num_images: int) -> Figure:
     """Draw deletion and insertion curves of each method; the legend lists the best score first.
 
-    The score is the area under the insertion curve minus the area under the deletion curve.
-
     Args:
       table: columns method, share (of the patches), deletion and insertion (probabilities).
-      num_images: number of images that each curve is the mean of.
+      num_images: number of images over which the curves are averaged.
     """
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     deletion, insertion, legend = figure.subplots(1, 3, width_ratios=[1, 1, 0.55])
     lines = []
     for method, style in STYLES.items():
         curve = table[table["method"] == method]
-        style = {"markersize": 4, "linewidth": 1.8, **style}
-        deletion.plot(100 * curve["share"], 100 * curve["deletion"], **style)
-        (line,) = insertion.plot(100 * curve["share"], 100 * curve["insertion"], **style)
-        score = np.trapezoid(curve["insertion"] - curve["deletion"], curve["share"])
-        lines.append((score, line, f"{score:+.2f}  {LABELS[method]}"))
+        line_style = {"markersize": 4, "linewidth": 1.8, **style.line}
+        deletion.plot(100 * curve["share"], 100 * curve["deletion"], **line_style)
+        (line,) = insertion.plot(100 * curve["share"], 100 * curve["insertion"], **line_style)
+        columns = ("share", "deletion", "insertion")
+        score = faithfulness_score(*(curve[name].to_numpy() for name in columns))
+        lines.append((score, line, f"{score:+.2f}  {style.label}"))
     deletion.set(
         title="Deletion (lower is better)",
         xlabel="patches deleted, most important first (%)",

@@ -4,8 +4,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vit_hk.figures.overlay import add_colorbar, draw_overlay, label_normalized_maps
+from vit_hk.figures.text import extra_height, fit_clauses, fit_name
 
 COLUMNS = 4
+COLUMN_INCHES = 2.0
+FONT_SIZE = 9
 
 
 def draw_right_wrong(
@@ -26,7 +29,10 @@ def draw_right_wrong(
     rows = max(1, len(images))
     aspect = images.shape[2] / images.shape[3]
     row_height = 1.5 * min(aspect, aspect**0.5)  # inches; the titles need the full width
-    figure = Figure(figsize=(8.0, rows * (row_height + 0.35) + 2.0), layout="constrained")
+    titles = [_fit_titles(label, guess) for label, guess in classes]
+    extra = extra_height(titles, 2, FONT_SIZE)
+    height = rows * (row_height + 0.35) + 2.0 + extra
+    figure = Figure(figsize=(COLUMNS * COLUMN_INCHES, height), layout="constrained")
     grid = figure.subplots(rows, COLUMNS, squeeze=False)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
@@ -36,16 +42,31 @@ def draw_right_wrong(
         return figure
     figure.suptitle("Relevance for a class: mistakes between correctly classified images")
     max_weight = float(maps.max())
-    for row, (label, guess) in enumerate(classes):
-        titles = (
-            f"true {label}, predicted {label}:\nrelevance for {label}",
-            f"true {label}, predicted {guess}:\nrelevance for {label}",
-            f"same image:\nrelevance for {guess}",
-            f"true {guess}, predicted {guess}:\nrelevance for {guess}",
-        )
+    for row, row_titles in enumerate(titles):
         for column in np.flatnonzero(exists[row]):
             draw_overlay(grid[row, column], images[row, column], maps[row, column], max_weight)
-            grid[row, column].set_title(titles[column], fontsize=9)
+            grid[row, column].set_title(row_titles[column], fontsize=FONT_SIZE)
     bar_label = label_normalized_maps("relevance", maps[0, 0].size)
     add_colorbar(figure, list(grid.flat), max_weight, bar_label)
+    if extra:
+        figure.draw_without_rendering()  # high titles need a second run of the layout
     return figure
+
+
+def _fit_titles(label: str, guess: str) -> list[str]:
+    """Return the titles of a row, whose mistake is of class `label` and predicted as `guess`."""
+    return [
+        f"{_fit_classes(label, label)}\n{_fit_map(label)}",
+        f"{_fit_classes(label, guess)}\n{_fit_map(label)}",
+        f"same image:\n{_fit_map(guess)}",
+        f"{_fit_classes(guess, guess)}\n{_fit_map(guess)}",
+    ]
+
+
+def _fit_classes(label: str, guess: str) -> str:
+    clauses = (("true {},", label), ("predicted {}:", guess))
+    return fit_clauses(clauses, COLUMN_INCHES - 0.1, FONT_SIZE, max_lines=2)
+
+
+def _fit_map(name: str) -> str:
+    return fit_name("relevance for {}", name, COLUMN_INCHES - 0.1, FONT_SIZE, max_lines=2)

@@ -1,4 +1,4 @@
-"""A figure of one image with the attention of every layer and head."""
+"""A figure of one image with the attention maps of all layers and heads."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,42 +8,63 @@ from matplotlib.figure import Figure
 
 from vit_hk.figures.images import to_rgb
 from vit_hk.figures.overlay import ALPHA, COLORMAP
+from vit_hk.figures.text import extra_height, fit_clauses
 
 GAP = 0.08  # between tiles, as a share of a tile's width
+TITLE_SIZE = 12  # points
 
 
-def draw_sheet(image: np.ndarray, maps: np.ndarray, title: str, query_name: str) -> Figure:
+def draw_sheet(
+    image: np.ndarray,
+    maps: np.ndarray,
+    *,
+    index: int,
+    actual: str,
+    predicted: str,
+    probability: float,
+    query_name: str,
+) -> Figure:
     """Draw the attention of each layer and head to the patches of one image.
 
     Args:
       image: uint8 [height, width, channels].
       maps: [L, H, rows, columns], attention weight of each patch.
-      title: identifies the image, its class and the prediction.
+      index: position of the image in the test set.
+      actual: name of the true class.
+      predicted: name of the predicted class.
+      probability: of the predicted class.
       query_name: name of the query token, for example "the class token".
     """
     layers, heads = maps.shape[:2]
     aspect = image.shape[0] / image.shape[1]  # height of a tile, in units of its width
     tile = float(np.clip(9 / max(layers * aspect, heads), 0.45, 1.15 / aspect**0.5))  # inches
-    panel = max(heads * tile, 2.1)  # its title needs the room
-    size = max(2 * (panel + 0.9) + 2.6, 8.0), max(layers * tile * (aspect + GAP) + 2.0, 3.6)
-    figure = Figure(figsize=size)
-    figure.set_layout_engine("constrained", h_pad=0.1)  # a smaller pad clips the last line of text
-    figure.suptitle(title)
-    original, alone, over = figure.subplots(1, 3, width_ratios=[1.9, panel, panel])
+    panel = max(heads * tile, 2.1)  # the minimum is the width of its title
+    width = max(2 * (panel + 0.9) + 2.6, 8.0)
+    ending = "" if predicted == actual else ": WRONG"
+    clauses = (
+        (f"Test image {index}: true {{}},", actual),
+        (f"predicted {{}} ({100 * probability:.0f} %){ending}", predicted),
+    )
+    title = fit_clauses(clauses, width - 0.3, TITLE_SIZE, max_lines=2)
+    height = max(layers * tile * (aspect + GAP) + 2.0, 3.6) + extra_height([[title]], 1, TITLE_SIZE)
+    figure = Figure(figsize=(width, height))
+    figure.set_layout_engine("constrained", h_pad=0.1)  # less would clip the last line of text
+    figure.suptitle(title, fontsize=TITLE_SIZE)
+    original, alone, overlaid = figure.subplots(1, 3, width_ratios=[1.9, panel, panel])
     original.imshow(to_rgb(image))
     original.set(title="image with\npatch borders", xticks=[], yticks=[])
     _draw_patch_borders(original, image.shape, maps.shape[-2:])
     mappable = ScalarMappable(Normalize(0.0, float(maps.max())), COLORMAP)
     colors = _color_pixels(maps, mappable, image)
-    mixed = ALPHA * colors + (1 - ALPHA) * to_rgb(image) / 255
+    blended = ALPHA * colors + (1 - ALPHA) * to_rgb(image) / 255
     _draw_tiles(alone, colors)
-    _draw_tiles(over, mixed)
-    for axes, name in ((alone, "attention alone"), (over, "attention over the image")):
+    _draw_tiles(overlaid, blended)
+    for axes, name in ((alone, "attention alone"), (overlaid, "attention over the image")):
         axes.tick_params(axis="x", rotation=0 if tile > 0.6 else 90)
         axes.set_title(name)
     uniform = 1 / maps[0, 0].size
     bar = figure.colorbar(
-        mappable, ax=[original, alone, over], location="bottom", aspect=60, shrink=0.7,
+        mappable, ax=[original, alone, overlaid], location="bottom", aspect=60, shrink=0.7,
         panchor=(0.5, 1.0),  # aligns the tops of the three panels
     )  # fmt: skip
     bar.set_label(f"attention weight (query: {query_name}; uniform over patches: {uniform:.3f})")
@@ -51,14 +72,14 @@ def draw_sheet(image: np.ndarray, maps: np.ndarray, title: str, query_name: str)
 
 
 def _color_pixels(maps: np.ndarray, mappable: ScalarMappable, image: np.ndarray) -> np.ndarray:
-    """Return RGB colours in [0, 1], [L, H, height, width, 3], of the patch of each pixel."""
+    """Return the colour of each pixel's patch, RGB in [0, 1], [L, H, height, width, 3]."""
     colors = mappable.to_rgba(maps.reshape(-1, maps.shape[-1]))[..., :3]
     height, width = image.shape[0] // maps.shape[-2], image.shape[1] // maps.shape[-1]
     return colors.reshape(*maps.shape, 3).repeat(height, axis=2).repeat(width, axis=3)
 
 
 def _draw_tiles(axes: Axes, tiles: np.ndarray) -> None:
-    """Draw tiles [L, H, height, width, 3] as one picture; one artist for each tile is slow."""
+    """Draw tiles [L, H, height, width, 3] as one picture, since an artist per tile is slow."""
     layers, heads, height, width, _ = tiles.shape
     gap = max(1, round(GAP * width))  # pixels
     padded = np.pad(tiles, [(0, 0), (0, 0), (0, gap), (0, gap), (0, 0)], constant_values=1.0)

@@ -1,4 +1,4 @@
-"""A figure of the attention to the class token, to registers and to patches, layer by layer."""
+"""A figure of the attention to class token, registers and patches, layer by layer."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,17 +8,17 @@ from vit_hk.figures.colors import BLUE, ORANGE, PINK
 
 COLORS = (ORANGE, PINK, BLUE)
 QUERIES = ("the class token", "a register", "a patch")
-KEYS = ("class token", "registers", "patches")
+KINDS = ("class token", "registers", "patches")
 
 
 def draw_token_shares(shares: np.ndarray, counts: np.ndarray, num_images: int) -> Figure:
     """Draw stacked bars for each kind of query token; dashed lines show uniform attention.
 
     Args:
-      shares: [L, 3, 3], attention from class token, registers and patches (second axis) to class
-        token, registers and patches (last axis); each row sums to 1.
-      counts: int [3], number of tokens of each kind.
-      num_images: number of images that the shares are the mean of.
+      shares: [L, query kind, key kind], attention from each of KINDS to each of KINDS; each row
+        sums to 1.
+      counts: int [kinds], number of tokens of each kind.
+      num_images: number of images over which the shares are averaged.
     """
     kinds = np.flatnonzero(counts)
     boundaries = 100 * np.cumsum(counts[kinds])[:-1] / counts.sum()
@@ -29,7 +29,7 @@ def draw_token_shares(shares: np.ndarray, counts: np.ndarray, num_images: int) -
         bottom = np.zeros(len(layers))
         for key in kinds:
             heights = 100 * shares[:, query, key]
-            axes.bar(layers, heights, bottom=bottom, color=COLORS[key], label=KEYS[key])
+            axes.bar(layers, heights, bottom=bottom, color=COLORS[key], label=KINDS[key])
             bottom += heights
         for boundary in boundaries:
             label = "uniform attention over all tokens"
@@ -38,7 +38,7 @@ def draw_token_shares(shares: np.ndarray, counts: np.ndarray, num_images: int) -
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     panels[0].set_ylabel("attention to each kind of key token (%)")
     handles, labels = panels[0].get_legend_handles_labels()
-    legend = dict(zip(labels, handles, strict=True))  # one entry for all dashed lines
+    legend = dict(zip(labels, handles, strict=True))  # a single entry for all dashed lines
     figure.legend(
         legend.values(), legend.keys(), loc="outside lower center", ncols=4, frameon=False
     )

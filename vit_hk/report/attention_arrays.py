@@ -4,7 +4,9 @@ import dataclasses
 from pathlib import Path
 
 from vit_hk.data.dataset import Dataset
+from vit_hk.errors import shorten
 from vit_hk.explain.attention_arrays import AttentionArrays
+from vit_hk.figures.faithfulness import STYLES
 from vit_hk.params import ModelSettings
 from vit_hk.report.reading import check_array, read_arrays, user_error_if_damaged
 
@@ -38,6 +40,8 @@ def _check(arrays: AttentionArrays, model: ModelSettings, dataset: Dataset) -> N
     }
     for name, (kinds, shape) in expected.items():
         check_array(name, getattr(arrays, name), kinds, shape)
+    if unknown := [method for method in arrays.methods.tolist() if method not in STYLES]:
+        raise ValueError(f"its attribution method {shorten(unknown[0])} is unknown")
     indices = arrays.indices
     in_range = (indices >= 0) & (indices < len(dataset.x_test))
     if not in_range.all() or (dataset.x_test[indices] != arrays.images).any():

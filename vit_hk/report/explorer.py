@@ -10,6 +10,7 @@ from matplotlib.colors import to_hex
 from vit_hk.explain.attention_arrays import AttentionArrays
 from vit_hk.explain.methods import normalize_maps
 from vit_hk.explain.patch_attention import patch_attention, query_name
+from vit_hk.figures.faithfulness import STYLES
 from vit_hk.figures.overlay import ALPHA, COLORMAP
 from vit_hk.params import ModelSettings
 from vit_hk.report.pictures import image_url
@@ -161,7 +162,7 @@ def _list_maps(arrays: AttentionArrays) -> tuple[list[tuple[str, str]], np.ndarr
     for method, predicted, actual in zip(
         arrays.methods.tolist(), arrays.maps, arrays.maps_true, strict=True
     ):
-        text = method.replace("_", " ")
+        text = STYLES[method].label
         if np.array_equal(predicted, actual):
             names.append((method, text))
             maps.append(predicted)

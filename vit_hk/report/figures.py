@@ -27,6 +27,7 @@ def draw_figures(
     folder: Path,
     params: Params,
     dataset: Dataset,
+    class_names: list[str],
     *,
     history: pd.DataFrame,
     snapshots: Snapshots,
@@ -36,52 +37,60 @@ def draw_figures(
 ) -> None:
     """Write the figures of a run as PNG files into a folder.
 
+    Args:
+      folder: where to write.
+      params: the settings of the run.
+      dataset: the images and their labels.
+      class_names: names of the classes, as `prepare_names` returns them.
+      history: rows of the epochs.
+      snapshots: attention during the training.
+      predictions: predicted class of each test image.
+      per_class: precision and recall of each class.
+      faithfulness: deletion and insertion curves.
+
     Raises:
       UserError: the file system refuses.
     """
     save_figure(draw_curves(history), folder / "curves.png")
-    save_figure(snapshots_figure(snapshots, params.model, dataset), folder / "snapshots.png")
-    save_figure(confusion_figure(dataset, predictions), folder / "confusion.png")
-    save_figure(draw_per_class(per_class), folder / "per_class.png")
-    save_figure(mistakes_figure(dataset, predictions), folder / "mistakes.png")
-    num_images = max(1, round(params.evaluate.faithfulness_share * len(dataset.x_test)))
+    save_figure(snapshots_figure(snapshots, params.model, class_names), folder / "snapshots.png")
+    save_figure(confusion_figure(dataset, predictions, class_names), folder / "confusion.png")
+    save_figure(draw_per_class(per_class, class_names), folder / "per_class.png")
+    save_figure(mistakes_figure(dataset, predictions, class_names), folder / "mistakes.png")
+    num_images = params.evaluate.num_faithfulness_images(len(dataset.x_test))
     save_figure(draw_faithfulness(faithfulness, num_images), folder / "faithfulness.png")
 
 
-def snapshots_figure(snapshots: Snapshots, model: ModelSettings, dataset: Dataset) -> Figure:
+def snapshots_figure(snapshots: Snapshots, model: ModelSettings, class_names: list[str]) -> Figure:
     """Draw the last layer's attention, averaged over heads, at each recorded epoch."""
-    names = dataset.class_names
     maps = snapshots.attention[:, -1].mean(axis=2)  # [S, B, N]
-    guesses = [
-        [f"{names[p.argmax()]} ({100 * p.max():.0f} %)" for p in probabilities]
-        for probabilities in snapshots.probabilities
-    ]
+    predictions = snapshots.probabilities.argmax(axis=-1)  # [S, B]
     return draw_snapshots(
         snapshots.images,
-        maps.reshape(*maps.shape[:-1], *model.grid(dataset.image_shape)),
+        maps.reshape(*maps.shape[:-1], *model.grid(snapshots.images.shape[1:])),
         snapshots.epochs.tolist(),
-        [names[label] for label in snapshots.labels],
-        guesses,
-        query_name(model.pool),
+        actual=[class_names[label] for label in snapshots.labels],
+        predicted=[[class_names[number] for number in numbers] for numbers in predictions],
+        confidence=snapshots.probabilities.max(axis=-1),
+        query_name=query_name(model.pool),
     )
 
 
-def confusion_figure(dataset: Dataset, predictions: Predictions) -> Figure:
+def confusion_figure(dataset: Dataset, predictions: Predictions, class_names: list[str]) -> Figure:
     """Draw the confusion matrix of the test images."""
     counts = confusion_counts(dataset.y_test, predictions.classes, dataset.num_classes)
-    return draw_confusion(counts, list(dataset.class_names))
+    return draw_confusion(counts, class_names)
 
 
-def mistakes_figure(dataset: Dataset, predictions: Predictions) -> Figure:
+def mistakes_figure(dataset: Dataset, predictions: Predictions, class_names: list[str]) -> Figure:
     """Draw the most confident mistakes on test images, by falling confidence."""
-    names, labels = dataset.class_names, dataset.y_test
+    labels = dataset.y_test
     wrong = np.flatnonzero(predictions.classes != labels)
     order = np.argsort(-predictions.confidence[wrong], kind="stable")
     indices = wrong[order][:MAX_MISTAKES]
     return draw_mistakes(
         dataset.x_test[indices],
-        actual=[names[label] for label in labels[indices]],
-        predicted=[names[number] for number in predictions.classes[indices]],
+        actual=[class_names[label] for label in labels[indices]],
+        predicted=[class_names[number] for number in predictions.classes[indices]],
         confidence=predictions.confidence[indices],
         indices=indices,
     )

@@ -211,8 +211,9 @@
     const names = document.querySelectorAll(".images label span");
     element("picture").src = picture;
     element("patches").style.backgroundImage = `url(${picture})`;
-    element("prediction").textContent = `Test image ${index}: ${names[image].textContent} ` +
-      `(${label === predicted ? "correct" : "wrong"}, probability ${(100 * confidence).toFixed(0)} %)`;
+    element("prediction").replaceChildren(
+      `Test image ${index}: `, ...names[image].cloneNode(true).childNodes,
+      ` (${label === predicted ? "correct" : "wrong"}, probability ${(100 * confidence).toFixed(0)} %)`);
     draw();
   }
 

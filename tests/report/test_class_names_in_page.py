@@ -1,0 +1,122 @@
+"""The page shows class names exactly as they are, in a real browser."""
+
+import numpy as np
+import pytest
+from hostile_names import HOSTILE, NAMES
+from hypothesis import given
+from hypothesis import strategies as st
+from mutations import mutations
+from PIL import Image
+
+
+def check_names(page, names: list[str]) -> None:
+    """Assert that every place of the page that shows a class name shows exactly that name."""
+    assert page.locator("#classes tbody th").all_text_contents() == names
+    assert page.locator("#classes tbody bdi").all_inner_texts() == names
+    assert page.locator(".matrix thead th").all_text_contents() == names
+    assert page.locator(".matrix tbody th").all_text_contents() == names
+    # Of the synthetic results, test image n has class n, and every fifth one is a mistake.
+    pairs = [(names[n], names[(n + 1) % len(names)]) for n in range(0, 60, 5) if n < len(names)]
+    texts = {f"true {label}, predicted {guess}" for label, guess in pairs}
+    assert set(page.locator(".pair img").evaluate_all("all => all.map(i => i.alt)")) >= texts
+    headings = page.locator(".pair h3").all_text_contents()
+    assert {heading.rsplit(": ", 1)[0] for heading in headings} >= texts
+    links = page.locator(".matrix a").evaluate_all("all => all.map(a => a.ariaLabel)")
+    assert {link.split(": ", 1)[1] for link in links} >= texts
+    images = page.locator(".images label span").all_text_contents()
+    assert images == [
+        f"true {names[0]}, predicted {names[1]}", *(f"true {name}" for name in names[1:4])
+    ]  # fmt: skip
+    for number in (0, 1):
+        page.locator("input[name=image]").nth(number).check()
+        prediction = page.locator("#prediction").text_content()
+        assert prediction.startswith(f"Test image {number}: {images[number]} (")
+
+
+@pytest.fixture
+def open_report(open_file, make_report, tree):
+    """Return a function that writes a report on classes of these names and opens it."""
+
+    def run(names: list[str]):
+        opened = open_file(make_report(tree, class_names=tuple(names)) / "results/report.html")
+        assert opened.problems == []
+        assert opened.requests == []
+        return opened.page
+
+    return run
+
+
+def test_hostile_names_are_shown_exactly(open_report):
+    page = open_report(HOSTILE)
+    check_names(page, HOSTILE)
+    assert page.evaluate("document.querySelectorAll('script:not([type])').length") == 1
+    assert page.locator("main b").count() == 0
+    page.close()
+
+
+@mutations(3)
+@given(names=st.lists(NAMES, min_size=20, max_size=20, unique=True))
+def test_any_names_are_shown_exactly(open_report, names):
+    page = open_report(names)
+    check_names(page, names)
+    page.close()
+
+
+def test_a_right_to_left_name_does_not_reorder_the_text_around_it(open_report):
+    page = open_report(["כלב", "cat"])
+    # Horizontal positions of the name and of the number in "true כלב, predicted cat: 6 images".
+    left_of = """([element, text]) => {
+      const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+      while (walker.nextNode()) {
+        const start = walker.currentNode.textContent.indexOf(text);
+        if (start < 0) continue;
+        const range = document.createRange();
+        range.setStart(walker.currentNode, start);
+        range.setEnd(walker.currentNode, start + text.length);
+        return range.getBoundingClientRect().left;
+      }
+    }"""
+    page.evaluate("document.querySelectorAll('.pair').forEach(p => p.style.display = 'block')")
+    heading = page.locator(".pair h3").last.element_handle()
+    assert heading.text_content().startswith("true cat, predicted כלב: ")
+    positions = [page.evaluate(left_of, [heading, text]) for text in ("cat", "כלב", "image")]
+    number = heading.text_content().split(": ")[1].split()[0]
+    positions.insert(2, page.evaluate(left_of, [heading, f": {number}"]))
+    assert positions == sorted(positions)
+    page.close()
+
+
+def test_numbers_in_figures_are_explained(open_report, monkeypatch, capsys):
+    monkeypatch.setattr("vit_hk.figures.fonts._choose_families", lambda _: [])
+    names = ["猫", "cat", "<b>犬</b>", "dog"]
+    page = open_report(names)
+    assert " ".join(page.locator("#numbered").text_content().split()) == (
+        "Numbers in figures stand for class names whose letters no font of this machine has: "
+        "0 = 猫, 2 = <b>犬</b>."
+    )
+    check_names(page, names)
+    page.close()
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_hundreds_of_numbers_are_left_out(make_report, tree, monkeypatch):
+    monkeypatch.setattr("vit_hk.figures.fonts._choose_families", lambda _: [])
+    names = tuple(f"猫 {n}" for n in range(400))
+    folder = make_report(tree, class_names=names, num_test=400, wrong=0.0)
+    text = (folder / "results" / "report.html").read_text("utf-8")
+    assert "199 = <bdi>猫 199</bdi>." in text
+    assert "200 = " not in text
+    assert "200 of 400 numbers" in text
+
+
+def test_without_numbers_there_is_no_explanation(open_report):
+    page = open_report(["cat", "dog", "שלום"])
+    assert page.locator("#numbered").count() == 0
+    page.close()
+
+
+def test_the_figures_of_the_page_show_hostile_names(make_report, tree):
+    folder = make_report(tree, class_names=tuple(HOSTILE))
+    for path in (folder / "results" / "figures").iterdir():
+        with Image.open(path) as image:
+            assert np.asarray(image).std() > 1
