@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # DVC starts the stages as `python`; this makes it the one of the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test check chaos reproducible bench scaling bench-99 clean
+.PHONY: git-repository repro test check chaos reproducible bench scaling bench-99 clean
 
 repro: $(VENV)/users
 	python -m vit_hk.dvc.repair
@@ -38,7 +38,12 @@ bench-99: $(VENV)/benchmarks
 clean:
 	rm -rf $(VENV)
 
-$(VENV)/users: requirements.txt constraints.txt
+# Checked before the installation, which takes minutes: DVC works in a Git repository only.
+git-repository:
+	@git rev-parse --git-dir >/dev/null 2>&1 || \
+		{ echo 'error: this folder is no Git repository, which DVC needs; run: git init' >&2; exit 1; }
+
+$(VENV)/users: requirements.txt constraints.txt | git-repository
 	$(PYTHON) -m venv $(VENV)
 	pip install --quiet -r requirements.txt
 	pip install --quiet --no-deps --editable .

@@ -1,4 +1,4 @@
-"""Fetch the data set that params.yaml names and write it as one NPZ file."""
+"""Fetch or read the data set that params.yaml names, and write it as one NPZ file."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from stages import paths
 from vit_hk.atomic import check_writable
 from vit_hk.data.dataset import save_dataset
-from vit_hk.data.sources.load import load_source
+from vit_hk.data.sources.load import check_replaceable, load_source
 from vit_hk.errors import one_line_errors
 from vit_hk.params import load_params
 
@@ -15,6 +15,7 @@ def main() -> None:
     """Write data/dataset.npz from params.yaml: data."""
     settings = load_params().data
     check_writable(paths.DATASET)
+    check_replaceable(paths.DATASET)
     # In an experiment's temporary folder DVC_ROOT still names the project, so that all
     # experiments share one folder of downloads.
     dataset = load_source(settings, Path(os.environ.get("DVC_ROOT", ".")))

@@ -1,7 +1,9 @@
 """Run the trained model over every test image once; write metrics and tables."""
 
+import functools
 import json
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -25,7 +27,9 @@ from vit_hk.timing import record_timing
 from vit_hk.weights import load_weights
 from vit_hk.weights_metadata import WeightsInfo
 
-RANDOM_ORDER_SEED = 0  # fixed, so that all experiments are measured against the same order
+RANDOM_ORDER_SEED = 0  # fixed, so that all experiments are compared with the same random order
+
+Predict = Callable[[np.ndarray], np.ndarray]  # images [images, …] -> logits [images, C]
 
 
 @report_out_of_memory("evaluate.batch_size")
@@ -40,22 +44,54 @@ def main() -> None:
     weights, info = load_weights(paths.WEIGHTS, params.model, dataset)
     model = make_model(info.model, dataset.num_classes)
     batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
-    predictor = build_predictor(model, info, batch_size)
+    predict = functools.partial(build_predictor(model, info, batch_size), weights)
+    logits, seconds = predict_test_images(predict, dataset)
+    count = params.evaluate.num_faithfulness_images(len(logits))
+    explainer = Explainer(model, weights, info, params.attention)
+    methods, curves = measure_faithfulness(predict, explainer, info, dataset, logits, count)
+    # Adding 0 removes the minus of a rounded -0.0.
+    scores = dict(zip(methods, (curves.score.round(4) + 0.0).tolist(), strict=True))
+    validation = validate(predict, info, dataset)
+    write_metrics(info, summarize(logits, dataset.y_test), validation, scores)
+    write_tables(dataset, logits)
+    write_faithfulness(methods, curves)
+    rate = {"seconds": seconds, "images_per_second": len(logits) / seconds}
+    record_timing(paths.TIMING, "evaluate", rate)
 
-    def predict(images: np.ndarray) -> np.ndarray:
-        return predictor(weights, images)
 
+def predict_test_images(predict: Predict, dataset: Dataset) -> tuple[np.ndarray, float]:
+    """Return the logits of all test images, float32 [images, C], and the seconds they took."""
     predict(dataset.x_test[:1])  # compiles
     started = time.perf_counter()
     logits = predict(dataset.x_test)
-    seconds = time.perf_counter() - started
+    return logits, time.perf_counter() - started
 
-    count = max(1, round(params.evaluate.faithfulness_share * len(logits)))
-    chosen = evenly_spaced_indices(count, len(logits))
-    images, classes = dataset.x_test[chosen], logits[chosen].argmax(axis=-1)
-    maps = Explainer(model, weights, info, params.attention).maps(images, classes)
+
+def measure_faithfulness(
+    predict: Predict,
+    explainer: Explainer,
+    info: WeightsInfo,
+    dataset: Dataset,
+    logits: np.ndarray,
+    count: int,
+) -> tuple[list[str], Faithfulness]:
+    """Measure deletion and insertion with all attribution methods and reference orders.
+
+    Args:
+      predict: the trained model.
+      explainer: computes the attribution maps.
+      info: metadata of the weights.
+      dataset: the images and their labels.
+      logits: float32 [images, C], of all test images.
+      count: number of test images to measure.
+
+    Returns:
+      The names of the methods, and their curves.
+    """
+    indices = evenly_spaced_indices(count, len(logits))
+    images, classes = dataset.x_test[indices], logits[indices].argmax(axis=-1)
+    maps = explainer.maps(images, classes)
     references = reference_maps(images, info.grid, RANDOM_ORDER_SEED)
-    methods = [*METHODS, *references]
     curves = faithfulness(
         predict,
         images,
@@ -64,16 +100,13 @@ def main() -> None:
         classes,
         info.grid,
     )
+    return [*METHODS, *references], curves
 
+
+def validate(predict: Predict, info: WeightsInfo, dataset: Dataset) -> dict[str, float | int]:
+    """Return the metrics of the images that were held out from the training of these weights."""
     _, held_out = stratified_split(dataset.y_train, info.validation_fraction, info.seed)
-    validation = summarize(predict(dataset.x_train[held_out]), dataset.y_train[held_out])
-    # Adding 0 removes the minus of a rounded -0.0.
-    scores = dict(zip(methods, (curves.score.round(4) + 0.0).tolist(), strict=True))
-    write_metrics(info, summarize(logits, dataset.y_test), validation, scores)
-    write_tables(dataset, logits)
-    write_faithfulness(methods, curves)
-    rate = {"seconds": seconds, "images_per_second": len(logits) / seconds}
-    record_timing(paths.TIMING, "evaluate", rate)
+    return summarize(predict(dataset.x_train[held_out]), dataset.y_train[held_out])
 
 
 def write_metrics(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 DATASET = Path("data/dataset.npz")
+CHECKED = Path("data/checked.txt")
 WEIGHTS = Path("models/vit.safetensors")
 HISTORY = Path("results/history.csv")
 SNAPSHOTS = Path("results/snapshots.npz")

@@ -15,7 +15,6 @@ from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.errors import UserError, one_line_errors
 from vit_hk.model.size import count_parameters
 from vit_hk.params import Params, load_params
-from vit_hk.runtime.batch_layout import layout_for_training
 from vit_hk.runtime.devices import configure_jax
 from vit_hk.runtime.memory import report_out_of_memory
 from vit_hk.timing import record_timing
@@ -23,10 +22,15 @@ from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, prepare_data
 from vit_hk.training.interruption import StopRequest
 from vit_hk.training.loop import NotFiniteError, StoppedError, Trained, train
-from vit_hk.training.memory import check_training_fits
 from vit_hk.training.progress import Snapshot
-from vit_hk.training.resume import SCRATCH, exclusive_lock, fingerprint, state_folder
-from vit_hk.training.snapshots import snapshot_images
+from vit_hk.training.resume import (
+    STATE_ROOT,
+    exclusive_lock,
+    fingerprint,
+    somebody_waits,
+    state_folder,
+)
+from vit_hk.training.snapshots import snapshot_indices
 from vit_hk.weights import save_weights
 from vit_hk.weights_metadata import WeightsInfo
 
@@ -40,12 +44,12 @@ def main() -> None:
     data = prepare_data(dataset, params)
     device = configure_jax(params.platform)
     info = describe_weights(params, dataset, data)
-    layout = layout_for_training(params.train.batch_size, info.num_tokens)
-    check_training_fits(params, data, dataset.num_classes, layout)
     folder = state_folder(fingerprint(params, paths.DATASET, device))
     parent = os.getppid()
-    # Two locks: no other training writes these outputs, and no other one this state.
-    with exclusive_lock(SCRATCH), exclusive_lock(folder), StopRequest() as stop:
+    # The first lock protects the outputs of this folder. The second protects the state, which
+    # experiments of DVC share, since they run in copies of the project: of two with the same
+    # training, one waits for the other and takes its result.
+    with exclusive_lock(STATE_ROOT), exclusive_lock(folder, wait=True), StopRequest() as stop:
         num_parameters = count_parameters(params.model, dataset.image_shape, dataset.num_classes)
         print(
             f"{len(data.x_train):,} training and {len(data.x_validation):,} validation images of "
@@ -63,8 +67,10 @@ def main() -> None:
             print(f"{stopped}; go on with: dvc repro", file=sys.stderr)
             raise SystemExit(stop.exit_code) from None
         write_results(trained, data, info)
-        # DVC does not take results from a training that outlived it; the next one needs the state.
-        if os.getppid() == parent:
+        # If DVC was killed, this process has another parent, and DVC does not take its results. The
+        # state then stays, so that the next `dvc repro` resumes at the end of the training, as a
+        # process that waits does.
+        if os.getppid() == parent and not somebody_waits(folder):
             shutil.rmtree(folder)
 
 
@@ -84,7 +90,7 @@ def describe_weights(params: Params, dataset: Dataset, data: TrainingData) -> We
 
 
 def describe_failure(failure: NotFiniteError, last_finite: Path) -> str:
-    """Describe in one line a training that diverged, and what to do."""
+    """Return a line that describes a training that diverged, and what to do."""
     return (
         f"the loss or its gradient is not finite at step {failure.step:,} (learning rate "
         f"{failure.learning_rate:.3g}); training stopped before that update, the weights before it "
@@ -104,16 +110,16 @@ def write_results(trained: Trained, data: TrainingData, info: WeightsInfo) -> No
 
 
 def write_snapshots(snapshots: list[Snapshot], data: TrainingData) -> None:
-    """Write the snapshots and their images; S snapshots are stacked along a first axis."""
-    images = snapshot_images(data)
+    """Write the snapshots, stacked along a first axis [snapshots, ...], and their images."""
+    indices = snapshot_indices(data)
     with replacing(paths.SNAPSHOTS) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             attention=np.stack([snapshot.attention for snapshot in snapshots]),
             probabilities=np.stack([snapshot.probabilities for snapshot in snapshots]),
             epochs=np.array([snapshot.epoch for snapshot in snapshots]),
-            images=data.x_validation[images],
-            labels=data.y_validation[images],
+            images=data.x_validation[indices],
+            labels=data.y_validation[indices],
         )
 
 

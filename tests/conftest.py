@@ -105,7 +105,7 @@ def tiny_dataset() -> Dataset:
     drawn_classes = np.array([0, 1, 2] * 5 + [1, 2, 2])
     return Dataset(
         split(y_train), y_train, split(drawn_classes), y_test,
-        "mnist", "made for a test", ("left", "middle", "right"),
+        "mnist", "NPZ file: made for a test", ("left", "middle", "right"),
     )  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def reproduced(shared) -> Clone:
         # The Makefile runs the same two commands.
         clone.run("python", "-m", "vit_hk.dvc.plots_page")
         clone.run("dvc", "config", "--local", "plots.html_template", "plots_page.html")
-        stages = ["download", "train", "evaluate", "attention", "report"]
+        stages = ["download", "check", "train", "evaluate", "attention", "report"]
         assert clone.repro() == stages
         clone.run("git", "add", "--all")
         clone.run("git", "commit", "--quiet", "--message=first run")

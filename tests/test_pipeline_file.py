@@ -8,7 +8,7 @@ import yaml
 
 from vit_hk.report.settings import NOT_SHOWN
 
-STAGES = ["download", "train", "evaluate", "attention", "report"]
+STAGES = ["download", "check", "train", "evaluate", "attention", "report"]
 SECTIONS = ("data", "model", "train", "evaluate", "attention")
 MAX_LINES = 190
 # Sections that a stage passes on as a whole, and need not list as a whole. The model is compared

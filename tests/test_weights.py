@@ -265,7 +265,9 @@ def test_tensor_of_wrong_shape_is_named(path, params, info, refuse):
     changed = {**params, "vit/head": {**params["vit/head"], "w": np.zeros((4, 7), np.float32)}}
     save_weights(path, changed, info)
     message = refuse()
-    assert "tensor 'vit/head/w' is float32 [4, 7], its own settings require float32 [4, 3]" in message
+    assert (
+        "tensor 'vit/head/w' is float32 [4, 7], its own settings require float32 [4, 3]" in message
+    )
 
 
 def test_tensor_of_wrong_type_is_named(path, params, info, refuse):

@@ -37,7 +37,7 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-DataName = Literal["mnist", "fashion_mnist", "kmnist", "cifar10"]
+DataName = Literal["mnist", "fashion_mnist", "kmnist", "cifar10", "npz"]
 HeadFusion = Literal["mean", "max", "min"]
 Precision = Literal["float32", "bfloat16"]
 Platform = Literal["auto", "cpu", "gpu"]
@@ -47,14 +47,17 @@ ImageShape = Sequence[int]  # height, width and channels
 class Settings(BaseModel):
     """Base class of all sections: frozen, exact types, no unknown keys, no NaN, no defaults.
 
-    There are no defaults because params.yaml is the only place that holds values.
+    There are no defaults: a missing key is an error, never a value that nobody wrote.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataSettings(Settings):
-    """Which data set to use, where its raw files lie, and what to do without a network."""
+    """Which data set to use, where it lies, and what to do without a network.
+
+    `root` is the folder of raw files, or with the name "npz" a file of one's own.
+    """
 
     name: DataName
     root: str
@@ -64,8 +67,17 @@ class DataSettings(Settings):
     @classmethod
     def _is_path(cls, root: str) -> str:
         if not (root.strip() and root.isprintable()):
-            raise ValueError(f"data.root is {shorten(root)}; allowed: the path of a folder")
+            raise ValueError(f"data.root is {shorten(root)}; allowed: the path of a folder or file")
         return root
+
+    @model_validator(mode="after")
+    def _own_file_has_a_plain_path(self) -> "DataSettings":
+        if self.name == "npz" and self.root.startswith("~"):  # DVC would look for a folder "~"
+            raise ValueError(
+                f"data.root is {shorten(self.root)}; with data.name = npz it is a file that DVC "
+                "watches, so write its path from / or from the project's folder"
+            )
+        return self
 
 
 class ModelSettings(Settings):
@@ -173,6 +185,10 @@ class EvaluateSettings(Settings):
     batch_size: Count
     faithfulness_share: Annotated[float, Field(gt=0.0, le=1.0)]
 
+    def num_faithfulness_images(self, num_test_images: int) -> int:
+        """Return the number of test images on which attention maps are measured, at least 1."""
+        return max(1, round(self.faithfulness_share * num_test_images))
+
 
 class AttentionSettings(Settings):
     """Which test images are drawn, and how rollout fuses heads and discards small weights."""
@@ -256,7 +272,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
         found = "empty" if tree is None else f"a {type(tree).__name__}"
         raise UserError(
             f"{path} is {found}, not settings; it must hold the sections "
-            f"{', '.join(Params.model_fields)} (git checkout {path} brings the default back)"
+            f"{', '.join(Params.model_fields)} (recipes/default.yaml is the default)"
         )
     try:
         return Params.model_validate(tree)
@@ -271,7 +287,7 @@ def _read_tree(path: Path) -> Any:
     except OSError as error:
         raise UserError(
             f"{path} could not be read: {error.strerror}; start from the project's folder "
-            f"(git checkout {path} brings the default back)"
+            f"(recipes/default.yaml is the default)"
         ) from None
     if len(raw) > MAX_BYTES:
         raise UserError(f"{path} has more than {MAX_BYTES:,} bytes; settings need far less")
@@ -302,7 +318,7 @@ def _describe(error: ValidationError) -> str:
         case "extra_forbidden":
             return _unknown_key(problem["loc"])
         case "missing":
-            return f"{key} is missing; add it (git show HEAD:params.yaml has the default)"
+            return f"{key} is missing; add it (recipes/default.yaml has the default)"
         case "model_type":
             keys = ", ".join(_section(problem["loc"]).model_fields)
             return f"{key} is {shorten(problem['input'])}; allowed: a section with the keys {keys}"

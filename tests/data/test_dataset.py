@@ -14,7 +14,7 @@ from npz_file import U1_HEADER, assert_same, npy, npy_by_hand, small_dataset, wr
 from vit_hk.data.dataset import ARRAYS, MAX_BYTES, Dataset, load_dataset, save_dataset
 from vit_hk.errors import UserError
 
-REMEDY = "make it again with: dvc repro --force download"
+REMEDY = "move it away, and make it again with: dvc repro download"
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_numpy_can_read_the_file(tiny_dataset, path):
         assert sorted(arrays) == sorted(ARRAYS)
         np.testing.assert_array_equal(arrays["x_test"], tiny_dataset.x_test)
         assert arrays["class_names"].tolist() == list(tiny_dataset.class_names)
-        assert str(arrays["source"]) == "made for a test"
+        assert str(arrays["source"]) == tiny_dataset.source
 
 
 def test_same_data_gives_the_same_bytes(tiny_dataset, tmp_path):
@@ -238,20 +238,40 @@ def codes(*points: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "problem"),
     [
-        npy(np.array(["a\nb", "c"])),
-        npy(np.array(["a", ""])),
-        npy(np.array(["a\x1b[2J", "b"])),
-        codes(0xD800, 65),
-        codes(0x110000, 65),
-        codes(0xFFFFFFFF, 65),
+        (npy(np.array(["a\nb", "c"])), "class_names[0] is 'a\\nb', which has the control char"),
+        (npy(np.array(["a", ""])), "class_names[1] is ''; allowed: a text with a visible"),
+        (npy(np.array(["a", " \u200d"])), "class_names[1] is ' \\u200d'; allowed: a text with a"),
+        (npy(np.array(["a\x1b[2J", "b"])), "the control character U+001B"),
+        (npy(np.array(["a", "b\u2028"])), "class_names[1] is 'b\\u2028', which has the control"),
+        (codes(0xD800, 65), "class_names[0] is '\\ud800'; allowed: a text with a visible"),
+        (codes(0x110000, 65), "class_names holds code points that are no characters"),
+        (codes(0xFFFFFFFF, 65), "class_names holds code points that are no characters"),
     ],
-    ids=["line break", "empty", "escape", "surrogate", "beyond Unicode", "largest uint32"],
-)
-def test_class_name_that_is_empty_or_not_printable_is_refused(small, path, refuse, content):
+    ids=["line break", "empty", "invisible", "escape", "separator", "surrogate", "beyond Unicode",
+         "largest uint32"],
+)  # fmt: skip
+def test_class_name_at_fault_is_named(small, path, refuse, content, problem):
     write_npz(path, small, {"class_names": content})
-    assert "class_names holds an empty text or one that cannot be printed" in refuse()
+    assert problem in refuse()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["soft\u00a0ware", "नि\u200dष", "👩\u200d🔬", "猫", "שלום", "a\u00adb", "$\\alpha$", " a "],
+)
+def test_class_names_of_any_script_are_read(small, path, name):
+    write_npz(path, small, {"class_names": npy(np.array([name, "other"]))})
+    assert load_dataset(path).class_names == (name, "other")
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 32, 32), (2, 1, 28, 28), (2, 4, 8, 12)])
+def test_channels_first_is_recognized(small, path, refuse, shape):
+    write_npz(path, small, {"x_train": npy(np.zeros(shape, np.uint8))})
+    message = refuse()
+    assert f"x_train is uint8 {list(shape)}, which looks like [N, channels, height" in message
+    assert "transpose it: x.transpose(0, 2, 3, 1)" in message
 
 
 class Exploit:

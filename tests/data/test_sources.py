@@ -18,11 +18,11 @@ from mirror_server import Server, cut_off
 from small_disk import disk_of
 
 from vit_hk.data.dataset import SAMPLE_SOURCE, Dataset
-from vit_hk.data.sources import load, raw_files
+from vit_hk.data.sources import load, raw_files, torchvision_sets
 from vit_hk.data.sources.checksums import PINS, Pin
-from vit_hk.data.sources.download import RemoteFile
 from vit_hk.data.sources.load import load_source
 from vit_hk.data.sources.offline_sample import offline_sample
+from vit_hk.data.sources.raw_files import RawFile
 from vit_hk.data.sources.torchvision_sets import find_source, import_torchvision_datasets
 from vit_hk.errors import UserError
 from vit_hk.params import DataSettings
@@ -94,10 +94,21 @@ def mirrors(monkeypatch, torchvision_datasets, files) -> Callable[..., None]:
         md5s = [(name, hashlib.md5(content).hexdigest()) for name, content in files.items()]  # noqa: S324
         monkeypatch.setattr(torchvision_datasets.MNIST, "mirrors", list(urls))
         monkeypatch.setattr(torchvision_datasets.MNIST, "resources", md5s)
-        pins = {name: Pin(len(c), hashlib.sha256(c).hexdigest()) for name, c in files.items()}
+        pins = {name: pin(content, content_pin(content)) for name, content in files.items()}
         monkeypatch.setitem(PINS, "mnist", pins)
 
     return use
+
+
+def pin(content: bytes, inner: Pin | None = None) -> Pin:
+    return Pin(len(content), hashlib.sha256(content).hexdigest(), inner)
+
+
+def content_pin(content: bytes) -> Pin | None:
+    try:
+        return pin(gzip.decompress(content))
+    except (gzip.BadGzipFile, EOFError):  # a test of a file that cannot be read
+        return None
 
 
 def serve(server: Server, files: dict[str, bytes]) -> None:
@@ -190,25 +201,58 @@ def test_tilde_is_the_home_folder(server, mirrors, files, digits, tmp_path, monk
     assert files_in(tmp_path / "home" / "raw" / "MNIST" / "raw") == sorted(NAMES)
 
 
-def test_damaged_file_is_downloaded_again(server, mirrors, files, digits, tmp_path, capsys):
+@pytest.mark.parametrize("plain", [False, True], ids=["compressed", "decompressed"])
+@pytest.mark.parametrize("offline", ["sample", "fail"])
+def test_wrong_file_is_named_and_left(server, mirrors, files, refuse, tmp_path, plain, offline):
     serve(server, files)
     mirrors(server.url)
     load_source(data_settings(), tmp_path)
-    damaged = tmp_path / RAW / NAMES[2]
-    # A valid file with other images.
-    damaged.write_bytes(idx(np.zeros((5, 4, 3), np.uint8)))
-    assert_contains(load_source(data_settings(), tmp_path), digits)
-    assert damaged.read_bytes() == files[NAMES[2]]
-    assert f"{damaged} has a wrong checksum; it is not used" in capsys.readouterr().out
+    (tmp_path / RAW / NAMES[2]).unlink()
+    wrong = tmp_path / RAW / NAMES[2].removesuffix(".gz" if plain else "")
+    content = idx(np.zeros((5, 4, 3), np.uint8))  # a valid file with other images
+    wrong.write_bytes(gzip.decompress(content) if plain else content)
+    before = wrong.read_bytes()
+    requests = len(server.requests)
+    message = refuse(offline=offline)
+    assert f"{wrong} is not {NAMES[2]} as published" in message
+    assert "it is left as it is" in message
+    assert wrong.read_bytes() == before
+    assert len(server.requests) == requests
+    wrong.unlink()  # as the message says
+    assert load_source(data_settings(), tmp_path).source == "torchvision"
 
 
-def test_damaged_file_is_not_used_without_a_network(mirrors, closed_port, files, refuse, tmp_path):
+def test_files_that_were_compressed_again_or_decompressed_are_used(
+    mirrors, closed_port, files, digits, tmp_path
+):
+    # As Debian's package of Fashion-MNIST has them, and as torchvision leaves them.
     mirrors(closed_port)
-    (tmp_path / RAW).mkdir(parents=True)
-    for name, content in files.items():
-        (tmp_path / RAW / name).write_bytes(content)
-    (tmp_path / RAW / NAMES[0]).write_bytes(idx(np.zeros((7, 4, 3), np.uint8)))
-    assert "mnist could not be fetched" in refuse()
+    folder = tmp_path / RAW
+    folder.mkdir(parents=True)
+    for number, (name, content) in enumerate(files.items()):
+        raw = gzip.decompress(content)
+        if number % 2:
+            (folder / name).write_bytes(gzip.compress(raw, compresslevel=1, mtime=7))
+        else:
+            (folder / name.removesuffix(".gz")).write_bytes(raw)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert_contains(load_source(data_settings(), tmp_path), digits)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("damage", ["cut off", "bomb", "no gzip"])
+def test_damaged_archive_is_no_copy(mirrors, closed_port, files, refuse, tmp_path, damage):
+    mirrors(closed_port)
+    folder = tmp_path / RAW
+    folder.mkdir(parents=True)
+    again = gzip.compress(gzip.decompress(files[NAMES[0]]), compresslevel=1)
+    content = {
+        "cut off": again[:-9],
+        "bomb": gzip.compress(gzip.decompress(files[NAMES[0]]) + bytes(2**26)),
+        "no gzip": b"<html>Sign in.</html>",
+    }[damage]
+    (folder / NAMES[0]).write_bytes(content)
+    assert f"{folder / NAMES[0]} is not {NAMES[0]} as published" in refuse(offline="sample")
 
 
 @pytest.mark.parametrize("offline", ["sample", "fail"])
@@ -256,7 +300,7 @@ def test_full_disk_is_refused(server, mirrors, files, refuse, tmp_path):
     mirrors(server.url)
     with disk_of(50):
         message = refuse(offline="sample")
-    assert f"{tmp_path / RAW} cannot be used: File too large; make room or rights there" in message
+    assert f"{tmp_path / RAW} cannot be used: File too large; free disk space" in message
     assert files_in(tmp_path) == []
 
 
@@ -321,7 +365,7 @@ def cifar10(monkeypatch) -> Callable[[str, bytes], None]:
 
     def use(mirror: str, archive: bytes) -> None:
         md5, sha256 = hashlib.md5(archive).hexdigest(), hashlib.sha256(archive).hexdigest()  # noqa: S324
-        file = RemoteFile(source.files[0].name, len(archive), md5, sha256)
+        file = RawFile(source.files[0].name, md5, Pin(len(archive), sha256))
         changed = dataclasses.replace(source, mirrors=(mirror,), files=(file,))
         monkeypatch.setattr(load, "find_source", lambda _: changed)
 
@@ -426,9 +470,10 @@ def test_each_file_is_pinned_and_requested_over_https_first(name):
     assert set(PINS[name]) == {file.name for file in source.files}
     for file in source.files:
         assert len(bytes.fromhex(file.md5)) == 16
-        assert len(bytes.fromhex(file.sha256)) == 32
-        assert file.size > 4_000
-    assert len({file.sha256 for file in source.files}) == len(source.files)
+        for pinned in filter(None, (file.pin, file.pin.content)):
+            assert len(bytes.fromhex(pinned.sha256)) == 32
+            assert pinned.size > 4_000
+    assert len({file.pin.sha256 for file in source.files}) == len(source.files)
 
 
 @pytest.fixture(scope="module")
@@ -443,9 +488,23 @@ def real_files(project) -> Path:
 def test_pins_equal_the_size_and_checksums_of_the_original_files(real_files):
     for file in find_source("mnist").files:
         content = (real_files / file.name).read_bytes()
-        assert file.size == len(content)
-        assert file.sha256 == hashlib.sha256(content).hexdigest()
+        assert file.pin == pin(content, pin(gzip.decompress(content)))
         assert file.md5 == hashlib.md5(content).hexdigest()  # noqa: S324
+
+
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
+
+
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+def test_debians_copy_of_fashion_mnist_is_used(tmp_path, closed_port, monkeypatch):
+    monkeypatch.setattr(torchvision_sets, "HTTPS", {})
+    datasets = import_torchvision_datasets()
+    monkeypatch.setattr(datasets.FashionMNIST, "mirrors", [closed_port])
+    (tmp_path / "data/raw/FashionMNIST").mkdir(parents=True)
+    (tmp_path / "data/raw/FashionMNIST/raw").symlink_to(DEBIAN)
+    dataset = load_source(data_settings(name="fashion_mnist"), tmp_path)
+    assert (len(dataset.x_train), len(dataset.x_test)) == (60_000, 10_000)
+    assert dataset.class_names[dataset.y_test[0]] == "Ankle boot"
 
 
 def test_each_source_has_its_own_folder():

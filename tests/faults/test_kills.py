@@ -20,7 +20,7 @@ def uninterrupted(reproduced, tmp_path_factory) -> Clone:
     shutil.copytree(reproduced.folder, folder, symlinks=True)
     clone = Clone(folder)
     clone.set(**LONGER)
-    assert clone.repro("train") == ["train"]
+    assert clone.repro("train") == ["check", "train"]
     return clone
 
 

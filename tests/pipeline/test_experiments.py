@@ -48,12 +48,13 @@ def test_metrics_and_plots_diff_compare_with_the_last_commit(experiment):
     assert any("mistakes.png" in name for name in images)
 
 
-def test_queued_experiments_leave_the_workspace_unchanged(reproduced, tmp_path):
+def test_parallel_experiments_with_one_training_leave_the_workspace_unchanged(reproduced, tmp_path):
     # DVC 3.67's queue writes the path of the project as ASCII.
     queue = Clone(shutil.copytree(reproduced.folder, tmp_path / "my project", symlinks=True))
     for name, setting in (("one", "num_images=1"), ("right", "num_wrong=0")):
-        queue.run("dvc", "exp", "run", "--queue", "--name", name, "-S", f"attention.{setting}")
-    queue.run("dvc", "exp", "run", "--run-all", "--jobs", "1")
+        changes = ("-S", f"attention.{setting}", "-S", "train.epochs=2")
+        queue.run("dvc", "exp", "run", "evaluate", "--queue", "--name", name, *changes)
+    queue.run("dvc", "exp", "run", "--run-all", "--jobs", "2")
     rows = experiment_table(queue)
     assert rows["one"]["attention.num_images"] == "1"
     assert rows["right"]["attention.num_wrong"] == "0"

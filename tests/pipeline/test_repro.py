@@ -8,7 +8,7 @@ import pytest
 import yaml
 from project_clone import outputs
 
-STAGES = ["download", "train", "evaluate", "attention", "report"]
+STAGES = ["download", "check", "train", "evaluate", "attention", "report"]
 FILES = (
     "data/dataset.npz", "models/vit.safetensors", "results/history.csv", "results/snapshots.npz",
     "results/metrics.json", "results/per_class.csv", "results/predictions.csv",
@@ -65,7 +65,7 @@ def test_forced_run_at_another_path_gives_the_same_bytes(reproduced, clone):
 
 def test_attention_settings_run_only_attention_and_report(clone):
     clone.set(attention__num_images=3)
-    assert clone.repro() == ["attention", "report"]
+    assert clone.repro() == ["check", "attention", "report"]
     assert (clone.folder / "results/attention/image_03.png").exists()
 
 
@@ -73,7 +73,7 @@ def test_train_settings_do_not_download_and_old_results_come_from_the_cache(clon
     before = clone.read("models/vit.safetensors")
     old = yaml.safe_load(clone.read("params.yaml"))["train"]["learning_rate"]
     clone.set(train__learning_rate=2 * old)
-    assert clone.repro() == ["train", "evaluate", "attention", "report"]
+    assert clone.repro("evaluate") == ["check", "train", "evaluate"]
     assert clone.read("models/vit.safetensors") != before
     clone.set(train__learning_rate=old)
     assert clone.repro("train") == []

@@ -38,12 +38,12 @@ def test_change_of_a_file_concerns_only_the_stages_that_run_it(clone, file, stag
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        ({"platform": "auto"}, {"train", "evaluate", "attention", "report"}),
-        ({"data__root": "elsewhere"}, {"download"}),
-        ({"train__augment__shift": 1}, {"train", "report"}),
-        ({"evaluate__faithfulness_share": 0.1}, {"evaluate", "report"}),
-        ({"attention__num_images": 3}, {"attention", "report"}),
-        ({"attention__head_fusion": "max"}, {"evaluate", "attention", "report"}),
+        ({"platform": "auto"}, {"check", "train", "evaluate", "attention", "report"}),
+        ({"data__root": "vit_hk"}, {"download", "check"}),
+        ({"train__augment__shift": 1}, {"check", "train", "report"}),
+        ({"evaluate__faithfulness_share": 0.1}, {"check", "evaluate", "report"}),
+        ({"attention__num_images": 3}, {"check", "attention", "report"}),
+        ({"attention__head_fusion": "max"}, {"check", "evaluate", "attention", "report"}),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

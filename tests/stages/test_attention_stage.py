@@ -72,7 +72,7 @@ def test_maps_of_all_methods_for_the_predicted_and_the_true_class(arrays):
     last = arrays["attention"][-1, :, :, 2:, 2:].mean(axis=(1, 2))
     np.testing.assert_allclose(arrays["maps"][0], last, rtol=1e-5)
     right = arrays["probabilities"].argmax(axis=-1) == arrays["labels"]
-    same = (arrays["maps"] == arrays["maps_true"]).all(axis=-1)  # [M, B]
+    same = (arrays["maps"] == arrays["maps_true"]).all(axis=-1)  # [methods, B]
     # Both classes are equal where the prediction is right; two methods do not depend on a class.
     assert same.tolist() == [[True] * 3, [True] * 3, right.tolist(), right.tolist()]
 
@@ -133,7 +133,7 @@ def test_titles_name_prediction_and_true_class(info, drawn, tiny_dataset):
         maps=maps,
         maps_true=maps,
     )
-    attention_figures.draw_images(arrays, tiny_dataset, info)
+    attention_figures.draw_images(arrays, list(tiny_dataset.class_names), info)
     assert set(drawn) == {
         "image_01.png", "image_02.png", "overview.png", "class_maps.png", "any_patch.png",
     }  # fmt: skip

@@ -18,6 +18,7 @@ from vit_hk.weights import load_weights, save_weights
 
 OUTPUTS = {
     "download": "data/dataset.npz",
+    "check": "data/checked.txt",
     "train": "models/vit.safetensors",
     "evaluate": "results/metrics.json",
     "attention": "results/attention/attention.npz",
@@ -33,6 +34,17 @@ MINIMAL_ENVIRONMENT = {
 }
 
 
+@pytest.mark.parametrize("value", ["abc", "", "0", "-2", "1.5", "²"])
+@pytest.mark.parametrize("stage", ["train", "evaluate", "attention"])
+def test_number_of_devices_that_is_none_ends_in_one_line(program, copy, project, stage, value):
+    ended = program(stage, copy, PYTHONPATH=str(project), JAX_NUM_CPU_DEVICES=value)
+    assert ended.code == 1
+    assert ended.err == (
+        f"error: JAX_NUM_CPU_DEVICES is {value!r}; allowed: a whole number from 1 on; unset it, "
+        "and each core is a device\n"
+    )
+
+
 @pytest.mark.parametrize("stage", OUTPUTS)
 def test_output_that_cannot_be_written_is_reported_before_the_work(
     here, refused, copy, monkeypatch, stage
@@ -43,7 +55,7 @@ def test_output_that_cannot_be_written_is_reported_before_the_work(
     monkeypatch.setattr("jax.devices", fail)
     monkeypatch.setattr(vit_hk.data.sources.load, "load_source", fail)
     folder = copy / OUTPUTS[stage].split("/")[0]
-    if stage == "download":
+    if stage in ("download", "check"):
         shutil.rmtree(folder)
     else:
         folder.rename(copy / "moved")
@@ -112,7 +124,7 @@ def test_failed_allocation_in_training_is_reported_in_one_line(here, copy, edit,
 @pytest.fixture
 def non_ascii(finished, copy, monkeypatch, tiny_dataset, settings_of_tests) -> Path:
     """Return the finished project with class names, source and folder name outside ASCII."""
-    names, source = ("links", "mitté", "×→…"), "été"
+    names, source = ("links", "mitté", "×→…"), "NPZ file: été"
     save_dataset(
         dataclasses.replace(tiny_dataset, class_names=names, source=source),
         copy / "data" / "dataset.npz",

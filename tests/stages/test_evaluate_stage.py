@@ -42,7 +42,7 @@ def test_metrics_have_exactly_these_keys(metrics):
     }
     assert keys == {
         "data": "mnist",
-        "source": "made for a test",
+        "source": "NPZ file: made for a test",
         "test": ["accuracy", "calibration_error", "error_count", "examples", "loss"],
         "validation": ["accuracy", "examples", "loss"],
         "faithfulness": [

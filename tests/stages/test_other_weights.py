@@ -53,7 +53,7 @@ def test_other_architecture(here, refused, copy, edit, stage, key, value, differ
     ("changes", "difference"),
     [
         ({"name": "kmnist"}, "data 'mnist' there, 'kmnist' here"),
-        ({"source": "torchvision"}, "source 'made for a test' there, 'torchvision' here"),
+        ({"source": "torchvision"}, "source 'NPZ file: made for a test' there, 'torchvision' here"),
         (
             {"class_names": ("a", "b", "c", "d")},
             "classes ['left', 'middle', 'right'] there, ['a', 'b', 'c', 'd'] here",

@@ -59,12 +59,12 @@ def test_page_warns_of_the_offline_sample_and_of_no_other_data(here, copy, page)
     path = copy / "data" / "dataset.npz"
     with np.load(path) as file:
         arrays = dict(file)
-    arrays["source"] = np.array("offline sample of 5,000 digits")
-    np.savez(path, **arrays)
+    old, new = str(arrays["source"]), "offline sample of 5,000 digits"
+    np.savez(path, **arrays | {"source": np.array(new)})
     weights = copy / "models" / "vit.safetensors"
     # The source is in the header, whose length is in the first eight bytes.
-    content = weights.read_bytes().replace(b"made for a test", b"offline sample of 5,000 digits")
-    length = int.from_bytes(content[:8], "little") + len("offline sample of 5,000 digits") - 15
+    content = weights.read_bytes().replace(old.encode(), new.encode())
+    length = int.from_bytes(content[:8], "little") + len(new) - len(old)
     weights.write_bytes(length.to_bytes(8, "little") + content[8:])
     run = here(STAGE, copy)
     assert run.code == 0, run.err

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-STAGES = ("download", "train", "evaluate", "attention", "report")
+STAGES = ("download", "check", "train", "evaluate", "attention", "report")
 
 
 def run_with_wrong_settings(command: list[str], folder: Path) -> tuple[int, str]:

@@ -1,6 +1,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -20,7 +22,7 @@ def test_training_succeeds_and_prints_its_size(finished):
     ended = finished[1]["train"]
     assert ended.code == 0, ended.err
     lines = ended.out.splitlines()
-    assert lines[0] == "36 training and 12 validation images of mnist (made for a test)"
+    assert lines[0] == "36 training and 12 validation images of mnist (NPZ file: made for a test)"
     assert "parameters on cpu" in lines[1]
     assert ended.err == ""
 
@@ -48,7 +50,7 @@ def test_weights_file_describes_model_data_and_classes(finished, tiny_dataset, s
     params, info = load_weights(finished[0] / "models" / "vit.safetensors", settings, tiny_dataset)
     assert info.model == settings
     assert info.seed == settings_of_tests["seed"]
-    assert (info.data, info.source) == ("mnist", "made for a test")
+    assert (info.data, info.source) == ("mnist", "NPZ file: made for a test")
     assert info.class_names == ["left", "middle", "right"]
     assert info.image_shape == [8, 12, 2]
     assert len(info.mean) == len(info.std) == 2
@@ -205,6 +207,29 @@ def test_stop_signal_keeps_the_outputs_and_says_how_to_resume(
     assert ended.code == code
     assert ended.err.splitlines()[-1] == "stopped after step 7 of 90; go on with: dvc repro"
     assert folder_content(copy) == before
+
+
+def test_of_two_equal_trainings_one_waits_and_takes_the_result(start, settings_of_tests, tmp_path):
+    # As two experiments that differ in what they draw: each in a copy of the project.
+    processes = []
+    environment = os.environ | {"DVC_ROOT": str(tmp_path)}
+    for _ in range(2):
+        folder = start(settings_of_tests)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stages.train"], cwd=folder, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        processes.append((folder, process))
+    printed = [process.communicate(timeout=120)[0] for _, process in processes]
+    assert [process.returncode for _, process in processes] == [0, 0], printed
+    first, second = ((folder / "models/vit.safetensors").read_bytes() for folder, _ in processes)
+    assert first == second
+    (waited,) = (text for text in printed if "trains the same; waiting" in text)
+    assert "resumed after step 120 of 120" in waited
+    assert "epoch  40/40" in "".join(printed)
+    assert "epoch   1/40" not in waited
+    assert "kill" not in waited
+    assert list((tmp_path / ".scratch/train").iterdir()) == []  # the last one removes the state
 
 
 def test_second_training_is_refused_while_one_runs(here, refused, copy):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import unicodedata
 import warnings
 import zipfile
 import zlib
@@ -20,7 +21,12 @@ MAX_DEFLATE_RATIO = 1032  # the highest compression that zlib can reach
 SAMPLE_SOURCE = "offline sample of 5,000 digits"  # Dataset.source of the offline sample
 MAX_CLASSES = 10_000
 MAX_CHARACTERS = 200  # of a name
+MAX_NPY_HEADER = 2**10  # bytes; that of a short text has 128
+MIN_IMAGE_SIDE = 5  # pixels; a smaller first axis of an image is taken for its channels
 CHUNK = 2**20  # bytes that are decompressed at a time
+# Control characters, surrogates, private and unassigned code points, line and paragraph separators.
+# Format characters (Cf), such as the zero-width joiner, are parts of words in some scripts.
+CONTROL_CATEGORIES = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,16 +70,44 @@ def save_dataset(dataset: Dataset, path: str | Path) -> None:
 
 
 def load_dataset(path: str | Path) -> Dataset:
-    """Read an NPZ file and check all of its arrays.
-
-    Accepts images as [N, height, width] or [N, height, width, channels]. Sizes are
-    checked against what the file can hold before memory is taken, and nothing is unpickled.
+    """Read the NPZ file that the stage `download` has written.
 
     Raises:
       UserError: the file is missing or damaged, lacks an array, or holds an invalid one.
     """
     path = Path(path)
     check_file_exists(path, stage="download")
+    return read_dataset(path, "move it away, and make it again with: dvc repro download")
+
+
+def read_source(path: Path) -> str | None:
+    """Return the array `source` of an NPZ file, or None where it cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("source.npy") as file:
+            size = archive.getinfo("source.npy").file_size
+            if size > 4 * MAX_CHARACTERS + MAX_NPY_HEADER:
+                return None
+            (source,) = _checked_text(_read_array(file, size, f"{path}: source"), "source")
+            return source
+    except (UserError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        return None
+    except (NotImplementedError, RuntimeError):  # encryption, patches
+        return None
+
+
+def read_dataset(path: Path, remedy: str) -> Dataset:
+    """Read an NPZ file and check all of its arrays.
+
+    Accepts images as [images, height, width] or [images, height, width, channels]. Sizes are
+    checked against what the file can hold before memory is taken, and nothing is unpickled.
+
+    Args:
+      path: the file, which must exist.
+      remedy: what to do about a bad file, for the end of the error message.
+
+    Raises:
+      UserError: the file is damaged, lacks an array, or holds an invalid one.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             return _checked(_read_arrays(archive, path), path)
@@ -83,12 +117,12 @@ def load_dataset(path: str | Path) -> Dataset:
         problem = f"{path} is damaged ({in_one_line(error)})"
     except MemoryError:
         raise UserError(
-            f"{path} holds more images than fit into memory; close other programs, or make it again "
-            "from fewer images"
+            f"{path} holds more images than fit into memory; close other programs, or use fewer "
+            "images"
         ) from None
     except (NotImplementedError, RuntimeError) as error:  # encryption, patches
         problem = f"{path} is not an NPZ that NumPy writes ({in_one_line(error)})"
-    raise UserError(f"{problem}; make it again with: dvc repro --force download")
+    raise UserError(f"{problem}; {remedy}")
 
 
 def _read_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
@@ -194,11 +228,23 @@ def _checked(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
 def _checked_text(array: np.ndarray, label: str) -> tuple[str, ...]:
     try:
         texts = tuple(np.atleast_1d(array).tolist())
-    except (ValueError, SystemError):  # code points that are no character
-        texts = ("",)
-    if not all(text and text.isprintable() for text in texts):
-        raise UserError(f"{label} holds an empty text or one that cannot be printed")
+    except (ValueError, SystemError):
+        raise UserError(f"{label} holds code points that are no characters") from None
+    for number, text in enumerate(texts):
+        which = f"{label}[{number}]" if array.ndim else label
+        if not _is_visible(text):
+            raise UserError(f"{which} is {shorten(text)}; allowed: a text with a visible character")
+        if bad := next((c for c in text if unicodedata.category(c) in CONTROL_CATEGORIES), ""):
+            raise UserError(
+                f"{which} is {shorten(text)}, which has the control character U+{ord(bad):04X}; "
+                "allowed: letters, digits, signs and spaces"
+            )
     return texts
+
+
+def _is_visible(text: str) -> bool:
+    """Return whether a text has more than spaces, joiners and control characters."""
+    return any(unicodedata.category(c)[0] not in "CZ" for c in text)
 
 
 def _checked_images(images: np.ndarray, label: str) -> np.ndarray:
@@ -206,6 +252,11 @@ def _checked_images(images: np.ndarray, label: str) -> np.ndarray:
         raise UserError(
             f"{label} is {_describe(images)}; allowed: uint8 [N, height, width] or "
             "[N, height, width, channels], nowhere 0"
+        )
+    if images.ndim == 4 and images.shape[1] < MIN_IMAGE_SIDE <= min(images.shape[2:]):
+        raise UserError(
+            f"{label} is {_describe(images)}, which looks like [N, channels, height, width]; "
+            "allowed: [N, height, width, channels]; transpose it: x.transpose(0, 2, 3, 1)"
         )
     return images if images.ndim == 4 else images[..., np.newaxis]
 

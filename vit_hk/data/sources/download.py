@@ -1,13 +1,11 @@
-"""Downloads from mirrors: a file is used only after its size and both its checksums were verified.
+"""Downloads of raw files from mirrors; a file is used only after its checksums were verified.
 
 Every wait is bounded. A host that does not answer, or sends next to nothing, is given up after
 `TIMEOUT` seconds, and hosts that are all silent are asked twice.
 """
 
 import concurrent.futures
-import dataclasses
 import errno
-import hashlib
 import http.client
 import secrets
 import socket
@@ -19,6 +17,7 @@ from urllib.parse import urlparse
 
 from tqdm import tqdm
 
+from vit_hk.data.sources.raw_files import RawFile, find_raw_file, is_download_of
 from vit_hk.errors import UserError, in_one_line
 
 ROUNDS = 3  # over all mirrors
@@ -29,25 +28,15 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCE
 
 
 class UnreachableError(Exception):
-    """An error that says that no mirror delivers a file."""
+    """No mirror delivered a file."""
 
 
 class WrongFileError(Exception):
-    """An error that says that a mirror sends something else than the file."""
+    """A mirror sent a file with a wrong size or checksum."""
 
 
-@dataclasses.dataclass(frozen=True)
-class RemoteFile:
-    """A file to download, with its size in bytes and its checksums."""
-
-    name: str
-    size: int
-    md5: str
-    sha256: str
-
-
-def ensure_file(file: RemoteFile, mirrors: tuple[str, ...], folder: Path) -> None:
-    """Make sure that a folder holds a file with the right content, and download it where not.
+def ensure_file(file: RawFile, mirrors: tuple[str, ...], folder: Path) -> Path:
+    """Return the path of a verified raw file, which is downloaded where it is missing.
 
     Args:
       file: the file; a correct copy in `folder` is used without a network.
@@ -56,18 +45,17 @@ def ensure_file(file: RemoteFile, mirrors: tuple[str, ...], folder: Path) -> Non
 
     Raises:
       UnreachableError: no mirror delivers it.
-      UserError: mirrors answer, but with something else.
+      UserError: mirrors send another file, or another one lies in its place, which is left there.
       OSError: the folder cannot be used.
     """
-    target = folder / file.name
-    if target.is_file():
-        if _is_correct(target, file):
-            return
-        print(f"{target} has a wrong checksum; it is not used and is fetched again", flush=True)
-    _fetch(file, mirrors, target)
+    found = find_raw_file(file, folder)
+    if found is None:
+        found = folder / file.name
+        _fetch(file, mirrors, found)
+    return found
 
 
-def _fetch(file: RemoteFile, mirrors: tuple[str, ...], target: Path) -> None:
+def _fetch(file: RawFile, mirrors: tuple[str, ...], target: Path) -> None:
     """Try the mirrors in turn, for up to `ROUNDS` rounds, until one sends the right file."""
     # A unique name: experiments that run in parallel share the folder.
     partial = target.with_name(f"{file.name}.{secrets.token_hex(4)}.partial")
@@ -114,15 +102,15 @@ def _is_hopeless(problems: list[object], round_number: int) -> bool:
     return round_number > 0 and all(isinstance(problem, silent) for problem in problems)
 
 
-def _download(url: str, partial: Path, file: RemoteFile) -> None:
+def _download(url: str, partial: Path, file: RawFile) -> None:
     """Download a file from one mirror and verify it."""
     with _open(url) as response:
-        if response.length not in (None, file.size):
+        if response.length not in (None, file.pin.size):
             raise WrongFileError(f"sent another file, {response.length:,} bytes long")
         received = _copy(response, partial, file)
-    if received < file.size and response.length is not None:
-        raise ConnectionError(f"hung up after {received:,} of {file.size:,} bytes")
-    if not _is_correct(partial, file):
+    if received < file.pin.size and response.length is not None:
+        raise ConnectionError(f"hung up after {received:,} of {file.pin.size:,} bytes")
+    if not is_download_of(partial, file):
         raise WrongFileError("sent another file, with a wrong checksum")
 
 
@@ -143,16 +131,16 @@ def _open(url: str) -> http.client.HTTPResponse:
         raise TimeoutError(f"no answer within {TIMEOUT:g} seconds") from None
 
 
-def _copy(response: http.client.HTTPResponse, partial: Path, file: RemoteFile) -> int:
+def _copy(response: http.client.HTTPResponse, partial: Path, file: RawFile) -> int:
     """Write the response to disk, never more than the expected size; return the number of bytes."""
     received = received_at_check = 0
     checked = time.monotonic()
-    bar = tqdm(total=file.size, desc=file.name, unit="B", unit_scale=True, disable=None)
+    bar = tqdm(total=file.pin.size, desc=file.name, unit="B", unit_scale=True, disable=None)
     with partial.open("wb") as out, bar:
         while chunk := response.read1(CHUNK):
             received += len(chunk)
-            if received > file.size:
-                raise WrongFileError(f"sent another file, longer than {file.size:,} bytes")
+            if received > file.pin.size:
+                raise WrongFileError(f"sent another file, longer than {file.pin.size:,} bytes")
             out.write(chunk)
             bar.update(len(chunk))
             if (passed := time.monotonic() - checked) > TIMEOUT:
@@ -160,13 +148,3 @@ def _copy(response: http.client.HTTPResponse, partial: Path, file: RemoteFile) -
                     raise TimeoutError(f"sent fewer than {MIN_BYTES_PER_SECOND:,} bytes per second")
                 checked, received_at_check = time.monotonic(), received
     return received
-
-
-def _is_correct(path: Path, file: RemoteFile) -> bool:
-    if path.stat().st_size != file.size:
-        return False
-    with path.open("rb") as opened:
-        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-        opened.seek(0)
-        md5 = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    return (sha256, md5) == (file.sha256, file.md5)

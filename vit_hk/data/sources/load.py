@@ -1,53 +1,77 @@
-"""Load the data set that params.yaml names: verified raw files, or the offline sample of MNIST."""
+"""Loads the data set that params.yaml names: raw files, one's own file, or the offline sample."""
 
 import os
 import tarfile
 import zlib
 from pathlib import Path
 
-from vit_hk.data.dataset import Dataset
+from vit_hk.data.dataset import SAMPLE_SOURCE, Dataset, read_source
 from vit_hk.data.sources.download import UnreachableError, ensure_file
 from vit_hk.data.sources.offline_sample import offline_sample
+from vit_hk.data.sources.own_npz import SOURCE_PREFIX, load_own_npz
 from vit_hk.data.sources.torchvision_sets import Source, find_source
-from vit_hk.errors import UserError, in_one_line
+from vit_hk.errors import UserError, in_one_line, shorten
 from vit_hk.params import DataSettings
+
+TORCHVISION_SOURCE = "torchvision"  # Dataset.source of raw files
 
 
 def load_source(settings: DataSettings, project: Path) -> Dataset:
-    """Fetch, verify and read a data set.
+    """Read a data set, and fetch and verify its raw files where it has some.
 
-    Raw files that lie in `data.root` with the right checksum are used without a network.
+    Raw files that lie in `data.root` with the right content are used without a network.
 
     Args:
       settings: the section `data` of params.yaml.
-      project: the folder that a relative data.root starts from.
+      project: the folder that a relative data.root with raw files starts from. One's own file is
+        a dependency in DVC's eyes, so its path starts from the current folder.
 
     Raises:
       UserError: the hosts cannot be reached and no sample may stand in, a host sends files
         with a wrong checksum, or data.root cannot be read or written.
     """
+    if settings.name == "npz":
+        return load_own_npz(Path(settings.root))
     source = find_source(settings.name)
     # "~/…" as torchvision reads it; Path.expanduser would raise where there is no such home.
     folder = project / os.path.expanduser(settings.root) / source.folder  # noqa: PTH111
     try:
-        for file in source.files:
-            ensure_file(file, source.mirrors, folder)
+        files = [ensure_file(file, source.mirrors, folder) for file in source.files]
     except UnreachableError as unreachable:
         return _fall_back(settings, source, folder, unreachable)
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be used: {error.strerror or error}; make room or rights there, or "
-            "choose another folder in params.yaml: data.root"
+            f"{folder} cannot be used: {error.strerror or error}; free disk space or fix the "
+            "permissions there, or choose another folder in params.yaml: data.root"
         ) from None
     try:
-        x_train, y_train, x_test, y_test = source.read(folder)
+        x_train, y_train, x_test, y_test = source.read(files)
     except (OSError, EOFError, LookupError, ValueError, zlib.error, tarfile.TarError) as error:
         raise UserError(
             f"{folder} cannot be read: {in_one_line(error)}; remove it and run: dvc repro download"
         ) from None
     return Dataset(
-        x_train, y_train, x_test, y_test, settings.name, "torchvision", source.class_names
+        x_train, y_train, x_test, y_test, settings.name, TORCHVISION_SOURCE, source.class_names
     )
+
+
+def check_replaceable(path: Path) -> None:
+    """Make sure that a file was written from one of the sources here, or is not there.
+
+    Raises:
+      UserError: it is somebody's own file, or damaged.
+    """
+    if not path.exists():
+        return
+    source = read_source(path)
+    if source is None or not (
+        source in (TORCHVISION_SOURCE, SAMPLE_SOURCE) or source.startswith(SOURCE_PREFIX)
+    ):
+        described = "cannot be read" if source is None else f"holds images from {shorten(source)}"
+        raise UserError(
+            f"{path} {described}, was not written by this stage and is not replaced; move it away, "
+            "and to train on it name it in params.yaml: data.name: npz, data.root: PATH"
+        )
 
 
 def _fall_back(

@@ -2,15 +2,14 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
 from vit_hk.data.sources.checksums import PINS
-from vit_hk.data.sources.download import RemoteFile
-from vit_hk.data.sources.raw_files import read_cifar10, read_mnist_like
+from vit_hk.data.sources.raw_files import RawFile, read_cifar10, read_mnist_like
 
 # The same files over HTTPS, asked before the hosts that torchvision lists.
 HTTPS = {
@@ -35,14 +34,14 @@ class Source:
       mirrors: URLs that end in "/", tried in this order.
       files: the files that `read` needs.
       class_names: a name for each class.
-      read: reads a folder of verified files as x_train, y_train, x_test, y_test.
+      read: reads the verified files, in the order of `files`, as x_train, y_train, x_test, y_test.
     """
 
     folder: str
     mirrors: tuple[str, ...]
-    files: tuple[RemoteFile, ...]
+    files: tuple[RawFile, ...]
     class_names: tuple[str, ...]
-    read: Callable[[Path], tuple[np.ndarray, ...]]
+    read: Callable[[Sequence[Path]], tuple[np.ndarray, ...]]
 
 
 def find_source(name: str) -> Source:
@@ -70,12 +69,9 @@ def find_source(name: str) -> Source:
     )
 
 
-def _pinned(name: str, resources: list[tuple[str, str]]) -> tuple[RemoteFile, ...]:
-    """Add the pinned size and SHA-256 to the files and MD5 checksums that torchvision lists."""
-    pins = PINS[name]
-    return tuple(
-        RemoteFile(file, pins[file].size, md5, pins[file].sha256) for file, md5 in resources
-    )
+def _pinned(name: str, resources: list[tuple[str, str]]) -> tuple[RawFile, ...]:
+    """Add the pins to the files and MD5 checksums that torchvision lists."""
+    return tuple(RawFile(file, md5, PINS[name][file]) for file, md5 in resources)
 
 
 def import_torchvision_datasets() -> ModuleType:

@@ -1,0 +1,34 @@
+"""Check that params.yaml is valid and fits the data set, before DVC removes any result.
+
+DVC removes the outputs of a stage before it runs it. So a mistake is to be found by this stage,
+which runs before `train` and owns no results.
+"""
+
+from stages import paths
+from vit_hk.atomic import check_writable, replacing
+from vit_hk.data.dataset import load_dataset
+from vit_hk.data.fit import check_fits, class_warnings
+from vit_hk.errors import one_line_errors
+from vit_hk.explain.selection import check_indices
+from vit_hk.params import load_params
+
+# The same for all settings that are valid: a change of them must not run every stage again.
+CONTENT = "The settings are valid and fit the data set.\n"
+
+
+def main() -> None:
+    """Write data/checked.txt from params.yaml and data/dataset.npz."""
+    params = load_params()
+    check_writable(paths.CHECKED)
+    dataset = load_dataset(paths.DATASET)
+    check_fits(params, dataset)
+    check_indices(params.attention.images, len(dataset.x_test))
+    for warning in class_warnings(dataset):
+        print(warning)
+    with replacing(paths.CHECKED) as temporary:
+        temporary.write_text(CONTENT, "utf-8")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()

@@ -1,0 +1,95 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from vit_hk.data.dataset import Dataset
+from vit_hk.data.fit import check_fits, class_warnings
+from vit_hk.errors import UserError
+from vit_hk.params import Params
+
+
+@pytest.fixture
+def check(tree, tiny_dataset, one_line):
+    """Return a function that checks changed settings against the images of 8 x 12 pixels."""
+
+    def run(dataset: Dataset = tiny_dataset, **changes) -> str:
+        for key, value in changes.items():
+            section, _, name = key.partition("__")
+            tree[section][name] = value
+        try:
+            check_fits(Params.model_validate(tree), dataset)
+        except UserError as error:
+            return one_line(error)
+        return ""
+
+    return run
+
+
+def test_settings_that_fit(check):
+    assert check() == ""
+    assert check(train__batch_size=36) == ""
+
+
+def test_settings_that_do_not_fit_are_named_with_what_is_allowed(check):
+    assert "model.patch_size is 3, images of mnist are 8 x 12 pixels; allowed: 1, 2, 4" in check(
+        model__patch_size=3
+    )
+    no_shift = {"rotate": 0.0, "scale": 0.0, "elastic": 0.0, "mixup": 0.0, "cutmix": 0.0}
+    assert "train.augment.shift is 8, images are 8 x 12 pixels; allowed: 0 to 7" in check(
+        model__patch_size=4, train__augment={"shift": 8, **no_shift}
+    )
+    assert "train.batch_size is 37, the training split has 36 images; allowed: 1 to 36" in check(
+        train__batch_size=37, train__augment={"shift": 0, **no_shift}
+    )
+
+
+def with_counts(dataset: Dataset, train: list[int], test: list[int]) -> Dataset:
+    """Return a data set with these numbers of images per class."""
+    y_train, y_test = (np.repeat(np.arange(3), counts).astype(np.int32) for counts in (train, test))
+    return dataclasses.replace(
+        dataset,
+        x_train=dataset.x_train[: len(y_train)],
+        y_train=y_train,
+        x_test=np.resize(dataset.x_test, (len(y_test), *dataset.image_shape)),
+        y_test=y_test,
+    )
+
+
+def test_one_image_per_class_leaves_none_for_validation(check, tiny_dataset):
+    message = check(with_counts(tiny_dataset, [1, 1, 1], [1, 1, 1]), train__batch_size=1)
+    assert "one training image per class, so none can be held out for validation" in message
+    assert "at least one class needs two" in message
+    assert check(with_counts(tiny_dataset, [1, 2, 1], [1, 1, 1]), train__batch_size=1) == ""
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.5, 0.99])
+def test_each_class_with_two_images_is_on_both_sides_of_the_split(check, tiny_dataset, fraction):
+    dataset = with_counts(tiny_dataset, [2, 3, 2], [1, 1, 1])
+    assert check(dataset, train__batch_size=1, train__validation_fraction=fraction) == ""
+
+
+def test_nothing_is_said_of_classes_with_enough_images(tiny_dataset):
+    assert class_warnings(tiny_dataset) == []
+
+
+def test_classes_with_too_few_images_are_named(tiny_dataset):
+    assert class_warnings(with_counts(tiny_dataset, [1, 0, 5], [2, 3, 0])) == [
+        "warning: 1 of 3 classes are in the test set only, so the model cannot learn them: "
+        "'middle'",
+        "warning: 1 of 3 classes are with one training image, which is not held out for "
+        "validation: 'left'",
+        "warning: 1 of 3 classes are without a test image: 'right'",
+    ]
+    assert class_warnings(with_counts(tiny_dataset, [4, 0, 5], [2, 0, 2])) == [
+        "warning: 1 of 3 classes are without any image: 'middle'"
+    ]
+
+
+def test_of_many_classes_some_are_named():
+    images = np.zeros((20, 4, 4, 1), np.uint8)
+    labels = np.arange(20, dtype=np.int32)
+    names = tuple(f"class {number}" for number in range(20))
+    (line,) = class_warnings(Dataset(images, labels, images, labels, "many", "test", names))
+    assert line.startswith("warning: 20 of 20 classes are with one training image")
+    assert line.endswith("'class 3', 'class 4' and 15 more")

@@ -1,0 +1,142 @@
+"""Images of one's own under every command of DVC: the file keeps its bytes, the results name it."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from project_clone import Clone
+
+from vit_hk.data.dataset import Dataset, save_dataset
+
+NAME = "leaves"
+
+
+def write_own_file(path) -> bytes:
+    random = np.random.default_rng(0)
+    y = np.arange(60, dtype=np.int32) % 3
+    x = random.integers(0, 256, (60, 28, 28, 1), dtype=np.uint8)
+    save_dataset(Dataset(x, y, x[:12], y[:12], NAME, "my garden", ("ash", "oak", "yew")), path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def own(reproduced, tmp_path):
+    """Return a project that trains on a file of one's own, and that file's path and bytes."""
+    path = tmp_path / "own.npz"
+    content = write_own_file(path)
+    # DVC 3.67's queue writes the path of the project as ASCII.
+    clone = Clone(shutil.copytree(reproduced.folder, tmp_path / "project", symlinks=True))
+    clone.set(data__name="npz", data__root=str(path), train__batch_size=10)
+    return clone, path, content
+
+
+def assert_own(clone: Clone, path, content: bytes) -> None:
+    """Check that the file is unchanged and that the metrics in the workspace are about it."""
+    assert path.read_bytes() == content
+    metrics = json.loads(clone.read("results/metrics.json"))
+    assert (metrics["data"], metrics["source"]) == (NAME, "NPZ file: my garden")
+    assert metrics["test"]["examples"] == 12
+
+
+def test_own_file_under_every_command(own):
+    clone, path, content = own
+    clone.repro("evaluate")
+    assert_own(clone, path, content)
+    assert clone.repro("evaluate") == []  # all is up to date
+    clone.run("git", "add", "--all")
+    clone.run("git", "commit", "--quiet", "--message=own data")
+
+    clone.set(evaluate__faithfulness_share=0.5)
+    clone.run("dvc", "repro", "--single-item", "--downstream", "evaluate")
+    assert_own(clone, path, content)
+    run = ("dvc", "exp", "run", "evaluate")  # no more stages than the numbers need
+    clone.run(*run, "--name", "here", "-S", "seed=1")
+    assert_own(clone, path, content)
+    clone.run(*run, "--temp", "--name", "temporary", "-S", "seed=2")
+    clone.run(*run, "--queue", "--name", "queued", "-S", "seed=3")
+    clone.run("dvc", "exp", "run", "--run-all", "--jobs", "1")
+    rows = {
+        row["Experiment"]: row
+        for row in csv.DictReader(io.StringIO(clone.run("dvc", "exp", "show", "--csv")))
+    }
+    for name in ("here", "temporary", "queued"):
+        assert rows[name]["data.name"] == "npz"
+        assert float(rows[name]["test.examples"]) == 12
+    clone.run("dvc", "exp", "apply", "temporary")
+    assert_own(clone, path, content)
+    clone.run("dvc", "checkout", "--force")
+    assert_own(clone, path, content)
+
+    # A changed file is noticed, as any dependency is.
+    write_own_file(path)
+    assert clone.repro("download") == []
+    with np.load(path, allow_pickle=False) as arrays:
+        changed = {**arrays, "source": np.array("another garden")}
+    np.savez(path, **changed)
+    assert clone.repro("evaluate")[0] == "download"
+    assert json.loads(clone.read("results/metrics.json"))["source"] == "NPZ file: another garden"
+
+
+def test_stopped_training_on_an_own_file_goes_on(own):
+    clone, path, content = own
+    clone.set(train__epochs=100_000)
+    process = subprocess.Popen(
+        ["dvc", "repro", "train"], cwd=clone.folder, env=clone.environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list(clone.folder.glob(".scratch/train/*/*.sha256.json")):  # no checkpoint yet
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(60)
+    assert path.read_bytes() == content
+    clone.set(train__epochs=1)
+    clone.repro("evaluate")
+    assert_own(clone, path, content)
+
+
+def test_file_in_the_place_of_the_data_set_is_neither_replaced_nor_removed(reproduced, tmp_path):
+    clone = Clone(shutil.copytree(reproduced.folder, tmp_path / "project", symlinks=True))
+    dataset = clone.folder / "data" / "dataset.npz"
+    dataset.unlink()  # it may be a link into the cache
+    content = write_own_file(dataset)
+    weights = clone.read("models/vit.safetensors")
+    for command in (["dvc", "repro"], ["dvc", "repro", "--force", "download"]):
+        printed = clone.run(*command, expect=255)
+        assert "data/dataset.npz holds images from 'my garden', was not written by this" in printed
+        assert "name it in params.yaml: data.name: npz, data.root: PATH" in printed
+        assert dataset.read_bytes() == content
+        assert clone.read("models/vit.safetensors") == weights
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"train__epochs": 1.5}, "train.epochs is 1.5; allowed: a valid integer"),
+        ({"model__patch_size": 5}, "model.patch_size is 5, images of mnist are 28 x 28 pixels"),
+        ({"attention__images": [1000]}, "attention.images holds 1000, the test set has 1,000"),
+        ({"attention__num_images": 0}, "attention.num_images is 0"),
+        ({"data__name": "mnits", "train__epochs": 2}, "data.name is 'mnits'; allowed: 'mnist'"),
+        ({"data__name": "npz", "data__root": "params.yaml"}, "params.yaml is damaged"),
+    ],
+    ids=["type", "data", "index", "range", "name", "file"],
+)
+def test_mistake_in_the_settings_costs_no_result(clone, change, problem):
+    folders = ("data", "models", "results")
+    before = {
+        file: file.read_bytes()
+        for folder in folders
+        for file in (clone.folder / folder).rglob("*")
+        if file.is_file()
+    }
+    clone.set(**change)
+    assert problem in clone.run("dvc", "repro", expect=255)
+    del before[clone.folder / "data" / "checked.txt"]
+    assert {file: file.read_bytes() for file in before} == before
