@@ -20,8 +20,8 @@ def test_pipeline_ends_with_the_same_bytes_after_both_files_were_cut_off(clone):
         printed = clone.run(*REPAIR)
         assert ".dvc/tmp/rwlock, which" in printed
         assert "dvc.lock, which" in printed
-        assert "train" not in clone.repro()
-        assert outputs(clone.folder) == expected
+    assert "train" not in clone.repro()
+    assert outputs(clone.folder) == expected
 
 
 def test_complete_files_are_left_alone(clone):

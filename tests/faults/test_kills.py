@@ -9,7 +9,7 @@ import pytest
 from kills import DVC, TRAINER, Kills, find_trainer, wait_for
 from project_clone import Clone, outputs
 
-LONGER = {"train__epochs": 12, "train__checkpoint_steps": 20}
+LONGER = {"train__epochs": 6, "train__checkpoint_steps": 20}
 TRAIN = [*DVC, "train"]
 
 
@@ -63,7 +63,7 @@ def test_orphaned_trainer_and_a_new_one_never_write_together(uninterrupted, clon
             refused = clone.run(*TRAIN, expect=255)
             assert f"is in use by another training, process {orphan.pid}; wait" in refused
             assert "Traceback" not in refused
-            clone.set(train__epochs=12)
+            clone.set(**LONGER)
         assert orphan.is_running()
         assert not (clone.folder / "models/vit.safetensors").exists()
     finally:
@@ -93,7 +93,7 @@ def test_second_dvc_beside_a_running_one_is_refused(clone):
 def test_killed_experiment_resumes(clone):
     clone.run("git", "add", "--all")
     clone.run("git", "commit", "--quiet", "--message=settings")
-    command = ["dvc", "exp", "run", "--temp", "-S", "train.epochs=30"]
+    command = ["dvc", "exp", "run", "train", "--temp", "-S", "train.epochs=30"]
     running = subprocess.Popen(
         command, cwd=clone.folder, env=clone.environment, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True,

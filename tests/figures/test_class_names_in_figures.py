@@ -104,7 +104,7 @@ def squeeze(text: str) -> str:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", NAMED_FIGURES)
-@mutations(4)
+@mutations(2)
 @given(names=st.lists(HOSTILE_NAMES, min_size=6, max_size=6, unique=True))
 def test_names_are_shown_literally(name, names):
     figure = NAMED_FIGURES[name](names)

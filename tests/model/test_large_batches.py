@@ -22,9 +22,7 @@ NORMALIZATION = Normalization((0.5, 0.4, 0.6), (0.25, 0.3, 0.2))
 VARIANTS = {
     "width 2": {"hidden_size": 2, "mlp_dim": 3},
     "width 3": {"hidden_size": 3, "mlp_dim": 2},
-    "width 3, mean over patches": {"hidden_size": 3, "mlp_dim": 3, "pool": "gap"},
     "width 3, qk norm": {"hidden_size": 3, "mlp_dim": 3, "qk_norm": True},
-    "width 4, fixed positions": {"hidden_size": 4, "mlp_dim": 3, "position": "sincos2d"},
     "width 3, conv stem": {"hidden_size": 3, "mlp_dim": 3, "stem": "conv"},
     "width 16, kernels": {"hidden_size": 16, "mlp_dim": 32},
 }

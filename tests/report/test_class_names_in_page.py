@@ -54,7 +54,7 @@ def test_hostile_names_are_shown_exactly(open_report):
     page.close()
 
 
-@mutations(3)
+@mutations(2)
 @given(names=st.lists(NAMES, min_size=20, max_size=20, unique=True))
 def test_any_names_are_shown_exactly(open_report, names):
     page = open_report(names)
