@@ -59,7 +59,7 @@ def draw_images(arrays: AttentionArrays, class_names: list[str], info: WeightsIn
             probability=arrays.probabilities[number].max(),
             query_name=query,
         )
-        save_figure(sheet, paths.ATTENTION / f"image_{number + 1:02d}.png")
+        save_figure(sheet, paths.ATTENTION_IMAGES / f"{number + 1:02d}.png")
     overview = draw_overview(arrays.images, maps[-1].mean(axis=1), pairs, query)
     save_figure(overview, paths.ATTENTION / "overview.png")
     _draw_class_maps(arrays, pairs, info)

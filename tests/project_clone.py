@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from settings_file import change_settings
@@ -86,3 +87,10 @@ def outputs(folder: Path) -> dict[str, bytes]:
         for path in [folder / "dvc.lock", *folder.glob("models/*"), *folder.rglob("results/**/*")]
         if path.is_file() and path.name not in (".gitignore", "timing.json")
     }
+
+
+def check_same(expected: Mapping[str, object], found: Mapping[str, object]) -> None:
+    """Fail with the names of what is missing, unexpected, or has other content."""
+    names = expected.keys() | found.keys()
+    differ = sorted(name for name in names if expected.get(name) != found.get(name))
+    assert not differ, f"these differ: {differ}"

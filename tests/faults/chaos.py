@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from kills import DVC, TRAINER, Kills
-from project_clone import Clone, copy_project, outputs
+from project_clone import Clone, check_same, copy_project, outputs
 
 NUM_KILLS = 40  # of each command
 MAX_SECONDS = 9.0  # until a kill
@@ -43,7 +43,7 @@ def main() -> None:
             kills = Kills(clone, command, seed, MAX_SECONDS)
             kills.run(NUM_KILLS)
             clone.repro()  # the other stages, and dvc.lock
-            check_same_outputs(expected, clone.folder)
+            check_same(expected, outputs(clone.folder))
             print_counts(name, kills, time.monotonic() - started)
 
 
@@ -52,14 +52,6 @@ def copy_with_small_model(folder: Path) -> Clone:
     clone = copy_project(folder)
     clone.set(**SMALL)
     return clone
-
-
-def check_same_outputs(expected: dict[str, bytes], folder: Path) -> None:
-    """Fail where an output is missing, unexpected, or has other bytes."""
-    found = outputs(folder)
-    names = expected.keys() | found.keys()
-    differ = sorted(name for name in names if expected.get(name) != found.get(name))
-    assert not differ, f"{folder}: {differ}"
 
 
 def print_counts(name: str, kills: Kills, seconds: float) -> None:

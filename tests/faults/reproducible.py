@@ -12,9 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from chaos import MAX_SECONDS, SMALL, check_same_outputs
+from chaos import MAX_SECONDS, SMALL
 from kills import DVC, Kills
-from project_clone import PROJECT, Clone, outputs
+from project_clone import PROJECT, Clone, check_same, outputs
 
 NUM_KILLS = 10
 
@@ -46,7 +46,7 @@ def clone_with_small_model(folder: Path) -> Clone:
 
 def compare(expected: dict[str, bytes], clone: Clone, name: str) -> None:
     """Compare the outputs and print how many have the same bytes."""
-    check_same_outputs(expected, clone.folder)
+    check_same(expected, outputs(clone.folder))
     print(f"{name}: {len(expected)} files with the same bytes, dvc.lock among them")
 
 

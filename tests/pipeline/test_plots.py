@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 from browser import OpenedPage
+from project_clone import Clone
 
 PROJECT = Path(__file__).parents[2]
 # The marks of a plot: its lines, cells or bars.
-MARKS = "svg.marks .mark-line path[d], svg.marks .mark-rect path[d]"
+MARKS = "svg.marks :is(.mark-line, .mark-rect) path[d]"
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,21 @@ def test_diff(clone, open_file, counts):
     assert "HEAD" in opened.page.locator(".vega-embed").first.inner_text()
     num_plots, num_images = counts
     check_page(opened, num_plots, 2 * num_images)
+
+
+def test_fresh_clone_shows_the_tables_that_git_holds(clone, open_file, tmp_path):
+    clone.run("git", "add", "--all")
+    clone.run("git", "commit", "--quiet", "--allow-empty", "--message=results")
+    fresh = Clone(tmp_path / "fresh")
+    clone.run("git", "clone", "--quiet", ".", str(fresh.folder))
+    fresh.run("python", "-m", "vit_hk.dvc.plots_page")
+    fresh.run("dvc", "config", "--local", "plots.html_template", "plots_page.html")
+    printed = fresh.run("dvc", "plots", "show", "--out", "shown")
+    assert "DVC failed to load some plots" in printed
+    opened = open_file(fresh.folder / "shown" / "index.html")
+    for plot in ("confusion", "f1"):
+        opened.page.locator(f"#{plot} {MARKS}").first.wait_for(state="attached")
+    opened.page.close()
 
 
 def test_without_the_offline_page_dvc_writes_its_own(clone):

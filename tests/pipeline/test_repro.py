@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from project_clone import outputs
+from project_clone import check_same, outputs
 
 STAGES = ["download", "check", "train", "evaluate", "attention", "report"]
 FILES = (
@@ -14,7 +14,7 @@ FILES = (
     "results/metrics.json", "results/per_class.csv", "results/predictions.csv",
     "results/faithfulness.csv", "results/timing.json", "results/attention/attention.npz",
     "results/attention/class_maps.png", "results/attention/overview.png",
-    "results/attention/image_01.png", "results/attention/image_02.png",
+    "results/attention/images/01.png", "results/attention/images/02.png",
     "results/figures/confusion.png", "results/figures/curves.png",
     "results/figures/faithfulness.png", "results/figures/mistakes.png",
     "results/figures/per_class.png", "results/figures/snapshots.png", "results/report.html",
@@ -60,13 +60,13 @@ def test_unchanged_project_runs_no_stage(clone):
 
 def test_forced_run_at_another_path_gives_the_same_bytes(reproduced, clone):
     assert clone.repro("--force") == STAGES
-    assert outputs(clone.folder) == outputs(reproduced.folder)
+    check_same(outputs(reproduced.folder), outputs(clone.folder))
 
 
 def test_attention_settings_run_only_attention_and_report(clone):
     clone.set(attention__num_images=3)
     assert clone.repro() == ["check", "attention", "report"]
-    assert (clone.folder / "results/attention/image_03.png").exists()
+    assert (clone.folder / "results/attention/images/03.png").exists()
 
 
 def test_train_settings_do_not_download_and_old_results_come_from_the_cache(clone):

@@ -351,7 +351,7 @@ def test_other_shapes_of_models_and_images(open_file, make_report, tree, model, 
     page.close()
 
 
-def test_without_attention_of_all_tokens_the_classified_token_is_the_only_query(
+def test_without_attention_of_all_tokens_the_pooled_token_is_the_only_query(
     open_file, make_report, tree, monkeypatch
 ):
     monkeypatch.setattr("vit_hk.report.explorer.MAX_TOKEN_ATTENTION_CHARACTERS", 0)

@@ -55,10 +55,11 @@ def test_mistakes_come_first(arrays):
 
 def test_each_image_has_a_sheet(finished):
     folder = finished[0] / "results" / "attention"
-    figures = sorted(path.name for path in folder.glob("*.png"))
-    assert {"image_01.png", "image_02.png", "image_03.png", "overview.png"} <= set(figures)
-    assert "image_04.png" not in figures
-    assert all((folder / name).read_bytes().startswith(PNG_SIGNATURE) for name in figures)
+    sheets = sorted(folder.glob("images/*"))
+    assert [path.name for path in sheets] == ["01.png", "02.png", "03.png"]
+    figures = [*sheets, *folder.glob("*.png")]
+    assert folder / "overview.png" in figures
+    assert all(path.read_bytes().startswith(PNG_SIGNATURE) for path in figures)
 
 
 def test_maps_of_all_methods_for_the_predicted_and_the_true_class(arrays):
@@ -135,9 +136,9 @@ def test_titles_name_prediction_and_true_class(info, drawn, tiny_dataset):
     )
     attention_figures.draw_images(arrays, list(tiny_dataset.class_names), info)
     assert set(drawn) == {
-        "image_01.png", "image_02.png", "overview.png", "class_maps.png", "any_patch.png",
+        "01.png", "02.png", "overview.png", "class_maps.png", "any_patch.png",
     }  # fmt: skip
-    right, wrong = (drawn[f"image_0{n}.png"].get_suptitle() for n in (1, 2))
+    right, wrong = (drawn[f"0{n}.png"].get_suptitle() for n in (1, 2))
     assert right == "Test image 0: true left, predicted left (90 %)"
     assert wrong == "Test image 16: true left, predicted right (75 %): WRONG"
 

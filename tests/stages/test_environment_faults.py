@@ -69,7 +69,7 @@ def test_output_that_cannot_be_written_is_reported_before_the_work(
     ("stage", "first", "large"),
     [
         ("evaluate", "results/metrics.json", "results/faithfulness.csv"),
-        ("attention", "results/attention/attention.npz", "results/attention/image_01.png"),
+        ("attention", "results/attention/attention.npz", "results/attention/images/01.png"),
         ("report", "results/figures/confusion.png", "results/report.html"),
     ],
 )

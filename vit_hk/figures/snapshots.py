@@ -24,11 +24,11 @@ def draw_snapshots(
 
     Args:
       images: uint8 [B, height, width, channels].
-      maps: [S, B, rows, columns], attention weight of each patch.
+      maps: [snapshots, B, rows, columns], attention weight of each patch.
       epochs: S rising numbers.
       actual: B names of true classes.
       predicted: S lists of B names, the class predicted after that epoch.
-      confidence: [S, B], probability of the predicted class.
+      confidence: [snapshots, B], probability of the predicted class.
       query_name: name of the query token, for example "the class token".
     """
     rows, columns = len(images), 1 + len(epochs)

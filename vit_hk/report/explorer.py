@@ -15,7 +15,7 @@ from vit_hk.figures.overlay import ALPHA, COLORMAP
 from vit_hk.params import ModelSettings
 from vit_hk.report.pictures import image_url
 
-MAX_IMAGE_CHARACTERS = 900_000  # of all pictures, maps, and attention of the classified token
+MAX_IMAGE_CHARACTERS = 900_000  # of all pictures, maps, and attention of the pooled token
 MAX_TOKEN_ATTENTION_CHARACTERS = 1_900_000  # of the attention of all tokens of all images
 MAX_UINT16 = 65535
 PALETTE_SIZE = 64  # colours
@@ -31,7 +31,7 @@ class ExplorerImage:
       predicted: predicted class.
       confidence: probability of the predicted class.
       picture: data URL of the image.
-      classified_attention: [L, H, N], from the classified token to each patch.
+      pooled_attention: [L, H, N], from the pooled token to each patch.
       maps: [K, N], in the order of `Explorer.map_names`; each map sums to 1.
       token_attention: [L, H, T, N], from each token to each patch; empty where it would make the
         page too large.
@@ -42,7 +42,7 @@ class ExplorerImage:
     predicted: int
     confidence: float
     picture: str
-    classified_attention: str
+    pooled_attention: str
     maps: str
     token_attention: str
 
@@ -56,7 +56,7 @@ class Explorer:
       columns: number of columns of patches.
       layers: number of layers.
       heads: number of heads of a layer.
-      query_name: name of the classified token.
+      query_name: name of the pooled token.
       other_tokens: the tokens that are not patches, in words.
       prefix_tokens: names of the tokens before the patches, in their order.
       map_names: names of K attribution maps.
@@ -140,11 +140,11 @@ def _encode_images(
             predicted=int(probabilities.argmax()),
             confidence=round(float(probabilities.max()), 4),
             picture=image_url(arrays.images[number]),
-            classified_attention=encode_uint16(classified[:, number]),
+            pooled_attention=encode_uint16(classified[:, number]),
             maps=encode_uint16(maps[:, number]),
             token_attention=encode_uint16(token_attention) if fits else "",
         )
-        budget -= len(image.picture) + len(image.classified_attention) + len(image.maps)
+        budget -= len(image.picture) + len(image.pooled_attention) + len(image.maps)
         if budget < 0:
             break
         token_budget -= len(image.token_attention)

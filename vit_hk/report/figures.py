@@ -62,8 +62,8 @@ def draw_figures(
 
 def snapshots_figure(snapshots: Snapshots, model: ModelSettings, class_names: list[str]) -> Figure:
     """Draw the last layer's attention, averaged over heads, at each recorded epoch."""
-    maps = snapshots.attention[:, -1].mean(axis=2)  # [S, B, N]
-    predictions = snapshots.probabilities.argmax(axis=-1)  # [S, B]
+    maps = snapshots.attention[:, -1].mean(axis=2)  # [snapshots, B, N]
+    predictions = snapshots.probabilities.argmax(axis=-1)  # [snapshots, B]
     return draw_snapshots(
         snapshots.images,
         maps.reshape(*maps.shape[:-1], *model.grid(snapshots.images.shape[1:])),

@@ -27,7 +27,7 @@ GALLERY = (
     ),
     GalleryFigure(
         "attention", "class_maps.png", "Rollout and relevance",
-        "Rollout shows from which patches information can reach the classified token, whatever "
+        "Rollout shows from which patches information can reach the pooled token, whatever "
         "the class. Relevance attributes the predicted class, and the true class, to patches.",
     ),
     GalleryFigure(

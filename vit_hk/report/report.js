@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const CLASSIFIED = -1; // as a query: the classified token, or the mean over all patches
+  const POOLED = -1; // as a query: the pooled token, or the mean over all patches
   const ATTENTION = -1; // as a map: the attention of one layer
   const MEAN = -1; // as a head: the mean over heads
   const MAX_SHEET_TILES = 400; // with more layers and heads, tiles are too small to distinguish
@@ -11,7 +11,7 @@
   const tokenCount = prefixCount + patchCount;
   const state = {
     image: 0, map: ATTENTION, layer: data.layers - 1, head: MEAN,
-    query: CLASSIFIED, // token whose attention is shown
+    query: POOLED, // token whose attention is shown
     pinned: false, // whether the query stays when the pointer or the focus moves
     activePatch: null, // patch under the pointer or with the focus
   };
@@ -28,7 +28,7 @@
     if (!decodedImages.has(state.image)) {
       const image = data.images[state.image];
       decodedImages.set(state.image, {
-        classifiedAttention: decode(image.classified_attention),
+        classifiedAttention: decode(image.pooled_attention),
         maps: decode(image.maps),
         tokenAttention: decode(image.token_attention),
       });
@@ -40,7 +40,7 @@
 
   function headAttention(layer, head) {
     const index = layer * data.heads + head;
-    return state.query === CLASSIFIED
+    return state.query === POOLED
       ? patchesAt(currentArrays().classifiedAttention, index)
       : patchesAt(currentArrays().tokenAttention, index * tokenCount + state.query);
   }
@@ -77,7 +77,7 @@
   const patchName = (patch) => `row ${Math.floor(patch / data.columns) + 1}, column ${(patch % data.columns) + 1}`;
 
   function tokenName(token) {
-    if (token === CLASSIFIED) return data.query_name;
+    if (token === POOLED) return data.query_name;
     return data.prefix_tokens[token] ?? `the patch in ${patchName(token - prefixCount)}`;
   }
 
@@ -185,28 +185,28 @@
   }
 
   function selectQuery(token, pinned) {
-    if (!data.images[state.image].token_attention || state.map !== ATTENTION) token = CLASSIFIED;
+    if (!data.images[state.image].token_attention || state.map !== ATTENTION) token = POOLED;
     state.query = token;
-    state.pinned = pinned && token !== CLASSIFIED;
+    state.pinned = pinned && token !== POOLED;
   }
 
   // The patch under the pointer or with the focus is the query, unless another token is pinned.
   function setActivePatch(patch) {
     state.activePatch = patch;
-    if (!state.pinned) selectQuery(patch === null ? CLASSIFIED : prefixCount + patch, false);
+    if (!state.pinned) selectQuery(patch === null ? POOLED : prefixCount + patch, false);
     draw();
   }
 
   function togglePin(patch) {
     const token = prefixCount + patch;
     const unpin = state.pinned && state.query === token;
-    selectQuery(unpin ? CLASSIFIED : token, !unpin);
+    selectQuery(unpin ? POOLED : token, !unpin);
     draw();
   }
 
   function selectImage(image) {
     state.image = image;
-    selectQuery(CLASSIFIED, false);
+    selectQuery(POOLED, false);
     const { picture, index, label, predicted, confidence } = data.images[image];
     const names = document.querySelectorAll(".images label span");
     element("picture").src = picture;
@@ -245,7 +245,7 @@
   function handleKey(event, patch) {
     if (event.key === "PageUp") changeLayer(-1);
     else if (event.key === "PageDown") changeLayer(1);
-    else if (event.key === "Escape") { selectQuery(CLASSIFIED, false); draw(); }
+    else if (event.key === "Escape") { selectQuery(POOLED, false); draw(); }
     else if (!moveFocus(patch, event.key)) return;
     event.preventDefault();
   }
@@ -277,7 +277,7 @@
 
   function fillQueries() {
     const option = (token) => new Option(tokenName(token), token);
-    element("query").append(option(CLASSIFIED));
+    element("query").append(option(POOLED));
     for (let token = 0; token < tokenCount; token++) {
       if (tokenName(token) !== data.query_name) element("query").append(option(token));
     }
@@ -289,7 +289,7 @@
     input.addEventListener("change", () => selectImage(Number(input.value))));
   element("map").addEventListener("change", (event) => {
     state.map = Number(event.target.value);
-    selectQuery(CLASSIFIED, false);
+    selectQuery(POOLED, false);
     draw();
   });
   element("layer").addEventListener("input", (event) => {

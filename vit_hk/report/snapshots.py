@@ -12,12 +12,12 @@ from vit_hk.report.reading import check_array, read_arrays, user_error_if_damage
 
 @dataclasses.dataclass(frozen=True)
 class Snapshots:
-    """Validation images with the attention and the predictions of the model at S epochs.
+    """Validation images with the attention and the predictions of the model after several epochs.
 
     Attributes:
-      attention: [S, L, B, H, N], from the classified token to each patch.
-      probabilities: [S, B, C].
-      epochs: int [S], rising.
+      attention: [snapshots, L, B, H, N], from the pooled token to each patch.
+      probabilities: [snapshots, B, C].
+      epochs: int [snapshots], rising.
       images: uint8 [B, height, width, channels].
       labels: int [B], true classes.
     """
