@@ -111,6 +111,7 @@ def explain_mistakes(
     indices, classes = mistakes_between_examples(
         chosen, probabilities, dataset.y_test, MAX_MISTAKES
     )
+    # An index of -1 stands for no image; what is computed for it, of the last image, is not drawn.
     maps = explainer.maps(dataset.x_test[indices.ravel()], classes.ravel())
     relevance = maps[list(METHODS).index("relevance")]
     # [mistakes, 4, N]; not with -1, since there may be no mistake.

@@ -63,7 +63,7 @@ def draw_images(arrays: AttentionArrays, class_names: list[str], info: WeightsIn
     overview = draw_overview(arrays.images, maps[-1].mean(axis=1), pairs, query)
     save_figure(overview, paths.ATTENTION / "overview.png")
     _draw_class_maps(arrays, pairs, info)
-    _draw_any_patch(arrays, info)
+    _draw_attention_between_patches(arrays, info)
 
 
 def _draw_class_maps(
@@ -83,7 +83,7 @@ def _draw_class_maps(
     save_figure(figure, paths.ATTENTION / "class_maps.png")
 
 
-def _draw_any_patch(arrays: AttentionArrays, info: WeightsInfo) -> None:
+def _draw_attention_between_patches(arrays: AttentionArrays, info: WeightsInfo) -> None:
     """Draw the attention from each patch of the first image to all patches."""
     num_layers = len(arrays.attention)
     # With a class token, patch queries of the last layer do not influence the prediction.

@@ -92,10 +92,11 @@ def measure_faithfulness(
     images, classes = dataset.x_test[indices], logits[indices].argmax(axis=-1)
     maps = explainer.maps(images, classes)
     references = reference_maps(images, info.grid, RANDOM_ORDER_SEED)
+    mean_training_image = dataset.x_train.mean(axis=0).round().astype(np.uint8)
     curves = faithfulness(
         predict,
         images,
-        dataset.x_train.mean(axis=0).round().astype(np.uint8),
+        mean_training_image,
         np.stack([*maps, *references.values()]),
         classes,
         info.grid,

@@ -7,7 +7,7 @@ from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.dataset import SAMPLE_SOURCE, load_dataset
 from vit_hk.errors import one_line_errors
 from vit_hk.figures.fonts import prepare_names
-from vit_hk.metrics import confusion_counts
+from vit_hk.metrics import confusion_matrix
 from vit_hk.params import load_params
 from vit_hk.report.attention_arrays import read_attention_arrays
 from vit_hk.report.class_names import find_numbered, shorten_class_name
@@ -66,7 +66,7 @@ def main() -> None:
         metrics=metrics,
         history=history,
         charts=make_charts(history),
-        confusion=confusion_counts(dataset.y_test, predictions.classes, dataset.num_classes),
+        confusion=confusion_matrix(dataset.y_test, predictions.classes, dataset.num_classes),
         mistakes=collect_mistakes(dataset, predictions.classes),
         per_class=per_class,
         num_explorer_images=len(attention.indices),

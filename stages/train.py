@@ -21,15 +21,10 @@ from vit_hk.timing import record_timing
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, prepare_data
 from vit_hk.training.interruption import StopRequest
+from vit_hk.training.locking import exclusive_lock, is_awaited
 from vit_hk.training.loop import NotFiniteError, StoppedError, Trained, train
 from vit_hk.training.progress import Snapshot
-from vit_hk.training.resume import (
-    STATE_ROOT,
-    exclusive_lock,
-    fingerprint,
-    somebody_waits,
-    state_folder,
-)
+from vit_hk.training.resume import STATE_ROOT, fingerprint, state_folder
 from vit_hk.training.snapshots import snapshot_indices
 from vit_hk.weights import save_weights
 from vit_hk.weights_metadata import WeightsInfo
@@ -70,7 +65,7 @@ def main() -> None:
         # If DVC was killed, this process has another parent, and DVC does not take its results. The
         # state then stays, so that the next `dvc repro` resumes at the end of the training, as a
         # process that waits does.
-        if os.getppid() == parent and not somebody_waits(folder):
+        if os.getppid() == parent and not is_awaited(folder):
             shutil.rmtree(folder)
 
 

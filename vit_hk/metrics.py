@@ -96,7 +96,7 @@ def _ratio(count: np.ndarray, total: np.ndarray) -> np.ndarray:
     return np.divide(count, total, out=np.zeros(len(total)), where=total > 0).round(6)
 
 
-def confusion_counts(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
     """Return the confusion matrix int [C, C]: a row per actual, a column per predicted class."""
     counts = np.zeros((num_classes, num_classes), dtype=int)
     np.add.at(counts, (labels, predictions), 1)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vit_hk.explain.rollout import attention_rollout, discard_smallest, multiply_layers
+from vit_hk.explain.rollout import attention_rollout, discard_smallest, residual_rollout
 
 # Two layers of two heads over two tokens, for one image.
 ATTENTION = np.array(
@@ -74,7 +74,7 @@ def test_rows_sum_to_1(fusion, ratio):
 
 def test_tokens_that_attend_only_to_themselves_give_the_identity():
     identity = np.tile(np.eye(4), (3, 2, 1, 1))
-    np.testing.assert_array_equal(multiply_layers(identity), np.tile(np.eye(4), (2, 1, 1)))
+    np.testing.assert_array_equal(residual_rollout(identity), np.tile(np.eye(4), (2, 1, 1)))
 
 
 def test_one_layer_is_half_attention_and_half_residual():

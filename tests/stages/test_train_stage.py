@@ -224,7 +224,7 @@ def test_of_two_equal_trainings_one_waits_and_takes_the_result(start, settings_o
     assert [process.returncode for _, process in processes] == [0, 0], printed
     first, second = ((folder / "models/vit.safetensors").read_bytes() for folder, _ in processes)
     assert first == second
-    (waited,) = (text for text in printed if "trains the same; waiting" in text)
+    (waited,) = (text for text in printed if "which trains the same" in text)
     assert "resumed after step 120 of 120" in waited
     assert "epoch  40/40" in "".join(printed)
     assert "epoch   1/40" not in waited

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vit_hk.explain.rollout import multiply_layers
+from vit_hk.explain.rollout import residual_rollout
 
 
 def gradient_weighted_attention(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:
@@ -50,4 +50,4 @@ def gradient_rollout(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     Returns:
       [B, T, T]; each row sums to 1.
     """
-    return multiply_layers(gradient_weighted_attention(attention, gradient))
+    return residual_rollout(gradient_weighted_attention(attention, gradient))

@@ -38,7 +38,7 @@ def attention_rollout(
             [0. , 1. ]]])
     """
     fused = HEAD_FUSIONS[head_fusion](attention, axis=2)
-    return multiply_layers(discard_smallest(fused, discard_ratio, pool))
+    return residual_rollout(discard_smallest(fused, discard_ratio, pool))
 
 
 def discard_smallest(fused: np.ndarray, ratio: float, pool: str) -> np.ndarray:
@@ -57,7 +57,7 @@ def discard_smallest(fused: np.ndarray, ratio: float, pool: str) -> np.ndarray:
     return np.concatenate([unchanged, flat.reshape(candidates.shape)], axis=-1)
 
 
-def multiply_layers(fused: np.ndarray) -> np.ndarray:
+def residual_rollout(fused: np.ndarray) -> np.ndarray:
     """Return the product of all layers, each with its residual connection (section 3, equation 1).
 
     A layer is 0.5 A + 0.5 I, with the rows scaled to sum to 1.

@@ -1,4 +1,4 @@
-"""Attention of the class token alone, without keys or values of the other tokens.
+"""Attention of the class token to all tokens, whose keys and values are never computed.
 
 With pool "cls" only the class token is read from the last block. Its score q · (W_k x_t) is
 (W_k^T q) · x_t, and its output, the sum of a_t (W_v x_t), is W_v (sum of a_t x_t). So two small

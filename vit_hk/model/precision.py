@@ -1,9 +1,10 @@
 """Mixed precision: matrix products in bfloat16, all else in float32 (arXiv 1710.03740).
 
-The modules in `POLICIES` read float32 parameters, round them and their inputs to bfloat16, and
-return float32. So parameters, residual connections, LayerNorm and the softmax stay float32, and so
-does the head, whose product is small and whose logits the loss reads. bfloat16 has the range of
-float32, so the loss is not scaled.
+The modules in `POLICIES`, apart from LayerNorm, read float32 parameters, round them and their
+inputs to bfloat16, and return float32. LayerNorm computes in float32, also inside of those modules.
+So parameters, residual connections, LayerNorm and the softmax stay float32, and so does the head,
+whose product is small and whose logits the loss reads. bfloat16 has the range of float32, so the
+loss is not scaled.
 """
 
 import contextlib

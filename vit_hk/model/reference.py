@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vit_hk.model.patches import sincos2d_positions
+from vit_hk.model.positions import sincos2d_positions
 from vit_hk.model.stem import stem_layers
 from vit_hk.model.vit import ViTOutput
 from vit_hk.params import ModelSettings

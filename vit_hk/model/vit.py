@@ -11,7 +11,8 @@ from vit_hk.model.block import dropout
 from vit_hk.model.encoder import run_blocks
 from vit_hk.model.layer_norm import layer_norm
 from vit_hk.model.linear import Initializer, Linear
-from vit_hk.model.patches import PatchEmbedding, sincos2d_positions
+from vit_hk.model.patches import PatchEmbedding
+from vit_hk.model.positions import sincos2d_positions
 from vit_hk.model.precision import computing_in
 from vit_hk.params import ImageShape, ModelSettings, Precision
 

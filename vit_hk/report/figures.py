@@ -15,7 +15,7 @@ from vit_hk.figures.mistakes import draw_mistakes
 from vit_hk.figures.per_class import draw_per_class
 from vit_hk.figures.saving import save_figure
 from vit_hk.figures.snapshots import draw_snapshots
-from vit_hk.metrics import confusion_counts
+from vit_hk.metrics import confusion_matrix
 from vit_hk.params import ModelSettings, Params
 from vit_hk.report.predictions import Predictions
 from vit_hk.report.snapshots import Snapshots
@@ -77,7 +77,7 @@ def snapshots_figure(snapshots: Snapshots, model: ModelSettings, class_names: li
 
 def confusion_figure(dataset: Dataset, predictions: Predictions, class_names: list[str]) -> Figure:
     """Draw the confusion matrix of the test images."""
-    counts = confusion_counts(dataset.y_test, predictions.classes, dataset.num_classes)
+    counts = confusion_matrix(dataset.y_test, predictions.classes, dataset.num_classes)
     return draw_confusion(counts, class_names)
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from vit_hk.data.dataset import Dataset
-from vit_hk.metrics import confusion_counts
+from vit_hk.metrics import confusion_matrix
 from vit_hk.report.pictures import image_url
 
 MAX_CHARACTERS = 400_000  # of the data URLs of all pictures
@@ -45,7 +45,7 @@ def collect_mistakes(dataset: Dataset, predictions: np.ndarray) -> list[Mistakes
       dataset: holds the test images and their labels.
       predictions: int [N], predicted classes of the test images.
     """
-    counts = confusion_counts(dataset.y_test, predictions, dataset.num_classes)
+    counts = confusion_matrix(dataset.y_test, predictions, dataset.num_classes)
     np.fill_diagonal(counts, 0)
     order = np.argsort(-counts, axis=None, kind="stable")[: np.count_nonzero(counts)]
     pairs = [divmod(int(cell), dataset.num_classes) for cell in order[:MAX_PAIRS]]

@@ -10,8 +10,6 @@ from vit_hk.training.warp import random_warp
 def augment(key: jax.Array, images: jax.Array, settings: AugmentSettings) -> jax.Array:
     """Translate, rotate, scale and distort each image with its own random parameters.
 
-    Images are never mirrored, since a mirrored digit is not a digit.
-
     Args:
       key: a JAX random key.
       images: uint8 [B, height, width, channels].

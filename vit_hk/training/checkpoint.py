@@ -25,8 +25,11 @@ from vit_hk.training.progress import Epoch, Progress, Snapshot
 MAX_TO_KEEP = 2  # if the newest is damaged, the one before it is restored
 CHECKSUMS = ".sha256.json"
 
-# Orbax logs each error that it raises, with a traceback.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+def _silence_orbax() -> None:
+    """Keep Orbax from logging each error that it raises, with a traceback, in this process."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    sys.unraisablehook = _ignore_closed_event_loop
 
 
 def _ignore_closed_event_loop(unraisable: "sys.UnraisableHookArgs") -> None:
@@ -39,9 +42,6 @@ def _ignore_closed_event_loop(unraisable: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(unraisable)
 
 
-sys.unraisablehook = _ignore_closed_event_loop
-
-
 class Checkpoints:
     """The newest checkpoints of one training, in their own folder.
 
@@ -50,11 +50,12 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         """Store the folder, which need not exist."""
+        _silence_orbax()
         self._folder = folder
         self._manager: ocp.CheckpointManager | None = None
 
     def save(self, progress: Progress) -> None:
-        """Write a checkpoint, then delete all but the newest two.
+        """Write a checkpoint, then delete all but the newest `MAX_TO_KEEP`.
 
         Raises:
           UserError: the file system refuses.

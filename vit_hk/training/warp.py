@@ -44,7 +44,7 @@ def random_warp(key: jax.Array, images: jax.Array, settings: AugmentSettings) ->
 def affine_grid(
     height: int, width: int, angle: jax.Array, scale: jax.Array, shift: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Return the sampling grid of an affine map, which is its inverse at each pixel.
+    """Return where in the input each pixel of the output of an affine map is sampled.
 
     The map rotates and scales images about their centre, then translates them.
 

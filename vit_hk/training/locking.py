@@ -1,0 +1,99 @@
+"""Locks that keep two trainings from writing to one folder.
+
+The holder of a lock writes its process id into the file `process`. A process that may wait creates
+the file `waiting-<process id>` meanwhile. The holder looks for such files when it has finished: if
+a living process waits, it leaves its last checkpoint in the folder, and the waiting process
+restores it, has nothing left to train, and writes the same results.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from vit_hk.atomic import replacing
+from vit_hk.errors import UserError
+
+HOLDER = "process"  # the name of the file with the process id of the holder
+WAITING = "waiting-"  # the start of the names of files of waiting processes
+
+
+@contextlib.contextmanager
+def exclusive_lock(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Hold the lock of a folder, which is created where it is missing.
+
+    The operating system releases the lock when its process ends, however it ends.
+
+    Args:
+      folder: the folder.
+      wait: wait for a process that holds the lock, instead of raising an error. Such a process
+        finds out by `is_awaited`.
+
+    Raises:
+      UserError: another process holds it, for example a training that outlived its dvc.
+    """
+    pid_file = folder / HOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock")
+        _acquire(lock, folder, wait)
+    except Timeout:
+        pid = _read_pid(pid_file)
+        raise UserError(
+            f"{folder} is in use by another training, process {pid}; wait until it ends, or "
+            f"stop it with: kill {pid} (it keeps its state), then go on with: dvc repro"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{folder} could not be written: {error.strerror or error}") from error
+    try:
+        with replacing(pid_file) as temporary:
+            temporary.write_text(str(os.getpid()), "utf-8")
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: FileLock, folder: Path, wait: bool) -> None:
+    """Acquire a lock at once, or after its holder has released it.
+
+    Raises:
+      Timeout: another process holds it, and `wait` is False.
+    """
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        if not wait:
+            raise
+        pid = _read_pid(folder / HOLDER)
+        print(f"waiting for the result of process {pid}, which trains the same", flush=True)
+        waiting = folder / f"{WAITING}{os.getpid()}"
+        waiting.touch()
+        try:
+            lock.acquire()
+        finally:
+            waiting.unlink(missing_ok=True)
+
+
+def is_awaited(folder: Path) -> bool:
+    """Return whether a living process waits for the lock of a folder."""
+    pids = [int(path.name.removeprefix(WAITING)) for path in folder.glob(f"{WAITING}*")]
+    return any(map(_is_alive, pids))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
+
+
+def _read_pid(pid_file: Path) -> str:
+    try:
+        return pid_file.read_text("utf-8")
+    except (OSError, ValueError):
+        return "unknown"
