@@ -7,6 +7,7 @@ from stages import paths
 from vit_hk.atomic import check_writable
 from vit_hk.data.dataset import save_dataset
 from vit_hk.data.sources.load import check_replaceable, load_source
+from vit_hk.data.sources.resampling import prepare_arrays
 from vit_hk.errors import one_line_errors
 from vit_hk.params import load_params
 
@@ -19,6 +20,7 @@ def main() -> None:
     # In an experiment's temporary folder DVC_ROOT still names the project, so that all
     # experiments share one folder of downloads.
     dataset = load_source(settings, Path(os.environ.get("DVC_ROOT", ".")))
+    dataset = prepare_arrays(dataset, settings)
     save_dataset(dataset, paths.DATASET)
     print(
         f"{paths.DATASET}: {dataset.name}, {len(dataset.x_train):,} training and "

@@ -77,6 +77,7 @@ def describe_weights(params: Params, dataset: Dataset, data: TrainingData) -> We
         source=dataset.source,
         class_names=list(dataset.class_names),
         image_shape=list(dataset.image_shape),
+        preparation=dataset.preparation,
         mean=list(data.normalization.mean),
         std=list(data.normalization.std),
         seed=params.seed,

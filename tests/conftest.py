@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from browser import chromium, open_file  # noqa: F401
 from project_clone import Clone, copy_project
-from settings_file import AUGMENTATION_OFF
+from settings_file import AS_THEY_ARE, AUGMENTATION_OFF
 
 from vit_hk.data.dataset import Dataset
 
@@ -25,7 +25,7 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 SETTINGS: dict[str, Any] = {
     "seed": 3,
     "platform": "cpu",
-    "data": {"name": "mnist", "root": "data/raw", "offline": "sample"},
+    "data": {"name": "mnist", "root": "data/raw", "offline": "sample", **AS_THEY_ARE},
     "model": {
         "patch_size": 4,
         "stem": "linear",

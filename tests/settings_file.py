@@ -15,6 +15,15 @@ AUGMENTATION_OFF = {
 }
 
 
+AS_THEY_ARE: dict[str, Any] = {  # how images are prepared that already have one shape
+    "image_size": None,
+    "channels": None,
+    "resize": "crop",
+    "background": 0,
+    "test_fraction": 0.2,
+}
+
+
 def change_settings(path: Path, changes: dict[str, Any]) -> None:
     """Set keys of a settings file; `train__epochs` stands for train.epochs."""
     tree = yaml.safe_load(path.read_text("utf-8"))

@@ -21,6 +21,7 @@ NUM_TOKENS = 5  # 2 x 2 patches and the class token
 NORMALIZATION = Normalization(mean=(0.2, 0.5), std=(0.3, 0.1))
 INFO = WeightsInfo(
     model=SETTINGS, data="toy", source="drawn", class_names=list("abcd"), image_shape=list(SHAPE),
+    preparation=None,
     mean=list(NORMALIZATION.mean), std=list(NORMALIZATION.std), seed=0, validation_fraction=0.5,
 )  # fmt: skip
 IMAGES = np.random.default_rng(1).integers(0, 256, (7, *SHAPE), dtype=np.uint8)

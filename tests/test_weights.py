@@ -39,6 +39,7 @@ def data() -> Dataset:
 def info(model) -> WeightsInfo:
     return WeightsInfo(
         model=model, data="mnist", source="made for a test", class_names=list(CLASSES),
+        preparation=None,
         image_shape=list(SHAPE), mean=[0.1, 1 / 3], std=[0.2, 0.3], seed=5,
         validation_fraction=0.1,
     )  # fmt: skip

@@ -13,7 +13,7 @@ def info() -> WeightsInfo:
         pool="cls", position="learned", dropout=0.0, drop_path=0.0, qk_norm=False, registers=3,
     )  # fmt: skip
     return WeightsInfo(
-        model=model, data="toy", source="drawn", class_names=["a", "b", "c"],
+        preparation=None, model=model, data="toy", source="drawn", class_names=["a", "b", "c"],
         image_shape=[4, 6, 2], mean=[0.4, 0.5], std=[0.2, 0.3], seed=0, validation_fraction=0.5,
     )  # fmt: skip
 

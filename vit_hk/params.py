@@ -37,7 +37,11 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-DataName = Literal["mnist", "fashion_mnist", "kmnist", "cifar10", "npz"]
+DataName = Literal["mnist", "fashion_mnist", "kmnist", "cifar10", "npz", "folder"]
+Resize = Literal["crop", "pad", "stretch"]
+ImageSide = Annotated[int, Field(ge=1, le=4096)]
+Channels = Literal[1, 3]
+GreyLevel = Annotated[int, Field(ge=0, le=255)]
 HeadFusion = Literal["mean", "max", "min"]
 Precision = Literal["float32", "bfloat16"]
 Platform = Literal["auto", "cpu", "gpu"]
@@ -53,15 +57,45 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
-class DataSettings(Settings):
-    """Which data set to use, where it lies, and what to do without a network.
+class Preparation(Settings):
+    """How images become arrays of one shape; recorded with a data set and with its weights.
 
-    `root` is the folder of raw files, or with the name "npz" a file of one's own.
+    Attributes:
+      height, width: in pixels.
+      channels: 1 (grey) or 3 (red, green, blue).
+      resize: what happens to an image of another shape: "crop" cuts off what stands over, "pad"
+        fills up with the background, "stretch" changes its proportions.
+      background: grey level below transparent pixels and around padded images.
+    """
+
+    height: ImageSide
+    width: ImageSide
+    channels: Channels
+    resize: Resize
+    background: GreyLevel
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height and width in pixels, and the number of channels."""
+        return self.height, self.width, self.channels
+
+
+class DataSettings(Settings):
+    """Which data set to use, where it lies, how its images are prepared, and what to do offline.
+
+    `root` is the folder of raw files, with the name "npz" a file of one's own, and with "folder" a
+    folder of images or an archive of one. `image_size` is height and width; None leaves
+    images as they are, and so does `channels`.
     """
 
     name: DataName
     root: str
     offline: Literal["sample", "fail"]
+    image_size: Annotated[list[ImageSide], Field(min_length=2, max_length=2)] | None
+    channels: Channels | None
+    resize: Resize
+    background: GreyLevel
+    test_fraction: OpenFraction
 
     @field_validator("root")
     @classmethod
@@ -72,10 +106,20 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _own_file_has_a_plain_path(self) -> "DataSettings":
-        if self.name == "npz" and self.root.startswith("~"):  # DVC would look for a folder "~"
+        # DVC would look for a folder "~".
+        if self.name in ("npz", "folder") and self.root.startswith("~"):
             raise ValueError(
-                f"data.root is {shorten(self.root)}; with data.name = npz it is a file that DVC "
-                "watches, so write its path from / or from the project's folder"
+                f"data.root is {shorten(self.root)}; with data.name = {self.name} DVC watches it, "
+                "so write its path from / or from the project's folder"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _folder_has_a_size(self) -> "DataSettings":
+        if self.name == "folder" and self.image_size is None:
+            raise ValueError(
+                "data.image_size is null; with data.name = folder it must be [height, width], the "
+                "size in pixels that all images are brought to"
             )
         return self
 

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 from vit_hk.data.dataset import Dataset
 from vit_hk.data.normalization import Normalization
 from vit_hk.errors import UserError, shorten
-from vit_hk.params import ModelSettings, OpenFraction, Seed, Settings
+from vit_hk.params import ModelSettings, OpenFraction, Preparation, Seed, Settings
 
 METADATA_KEY = "vit_hk"  # one key that holds JSON, since the order of several keys is not fixed
 VERSION: Final = 1  # of the format of the metadata
@@ -24,6 +24,7 @@ class WeightsInfo(Settings):
       source: where its images come from; distinguishes the full set from a sample.
       class_names: a name for each class.
       image_shape: height, width, channels.
+      preparation: how image files became such arrays; None where that is unknown.
       mean, std: of each channel, for pixels in [0, 1].
       seed, validation_fraction: the arguments of `stratified_split` that reproduce the validation
         images, which training did not use.
@@ -35,6 +36,7 @@ class WeightsInfo(Settings):
     source: str
     class_names: list[str] = Field(min_length=2)
     image_shape: list[int] = Field(min_length=3, max_length=3)
+    preparation: Preparation | None
     mean: list[Annotated[float, Field(ge=0.0, le=1.0)]]
     std: list[Annotated[float, Field(gt=0.0, le=1.0)]]
     seed: Seed
@@ -44,6 +46,12 @@ class WeightsInfo(Settings):
     def _one_for_each_channel(self) -> "WeightsInfo":
         if not len(self.mean) == len(self.std) == self.image_shape[2]:
             raise ValueError("mean and std must have a number for each channel")
+        return self
+
+    @model_validator(mode="after")
+    def _prepares_images_of_this_shape(self) -> "WeightsInfo":
+        if self.preparation and list(self.preparation.image_shape) != self.image_shape:
+            raise ValueError("preparation must make images of image_shape")
         return self
 
     @property

@@ -3,6 +3,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from settings_file import AS_THEY_ARE
 
 from vit_hk.data.dataset import SAMPLE_SOURCE, load_dataset, save_dataset
 from vit_hk.data.sources.load import check_replaceable, load_source
@@ -11,7 +12,7 @@ from vit_hk.params import DataSettings
 
 
 def settings(path) -> DataSettings:
-    return DataSettings(name="npz", root=str(path), offline="fail")
+    return DataSettings(name="npz", root=str(path), offline="fail", **AS_THEY_ARE)
 
 
 @pytest.fixture
@@ -72,7 +73,9 @@ def test_bad_file_is_named_with_what_to_do(own, tmp_path, one_line, kind):
 def test_home_folder_is_not_expanded_for_a_file_that_dvc_watches():
     with pytest.raises(ValueError, match="so write its path from / or from the project's folder"):
         settings("~/own.npz")
-    DataSettings(name="mnist", root="~/raw", offline="fail")  # a folder that DVC does not read
+    DataSettings(
+        name="mnist", root="~/raw", offline="fail", **AS_THEY_ARE
+    )  # a folder that DVC does not read
 
 
 @pytest.mark.parametrize("source", ["torchvision", SAMPLE_SOURCE, "NPZ file: my garden"])

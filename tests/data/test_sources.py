@@ -15,6 +15,7 @@ import mirror_server
 import numpy as np
 import pytest
 from mirror_server import Server, cut_off
+from settings_file import AS_THEY_ARE
 from small_disk import disk_of
 
 from vit_hk.data.dataset import SAMPLE_SOURCE, Dataset
@@ -118,7 +119,7 @@ def serve(server: Server, files: dict[str, bytes]) -> None:
 def data_settings(
     offline: str = "fail", root: str = "data/raw", name: str = "mnist"
 ) -> DataSettings:
-    return DataSettings(name=name, root=root, offline=offline)
+    return DataSettings(name=name, root=root, offline=offline, **AS_THEY_ARE)
 
 
 def assert_contains(dataset: Dataset, digits: tuple[np.ndarray, ...]) -> None:

@@ -22,7 +22,7 @@ from vit_hk.weights_metadata import WeightsInfo
 
 NOISE = np.random.default_rng(0).random((100, 100)).astype(np.float32)
 INFO = WeightsInfo(
-    model=ModelSettings(
+    preparation=None, model=ModelSettings(
         patch_size=2, stem="linear", hidden_size=4, num_layers=1, num_heads=1, mlp_dim=2,
         pool="cls", position="learned", dropout=0.0, drop_path=0.0, qk_norm=False, registers=0,
     ),

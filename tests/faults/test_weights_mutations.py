@@ -33,6 +33,7 @@ IMAGES, LABELS = np.zeros((3, *SHAPE), np.uint8), np.arange(3, dtype=np.int32)
 DATA = Dataset(IMAGES, LABELS, IMAGES, LABELS, "mnist", "made for a test", CLASSES)
 INFO = WeightsInfo(
     model=MODEL, data="mnist", source="made for a test", class_names=list(CLASSES),
+    preparation=None,
     image_shape=list(SHAPE), mean=[0.1, 1 / 3], std=[0.2, 0.3], seed=5, validation_fraction=0.1,
 )  # fmt: skip
 Weights = dict[str, dict[str, np.ndarray]]

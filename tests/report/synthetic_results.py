@@ -106,6 +106,7 @@ def write_weights(folder: Path, model: ModelSettings, dataset: Dataset) -> None:
         source=dataset.source,
         class_names=list(dataset.class_names),
         image_shape=list(dataset.image_shape),
+        preparation=dataset.preparation,
         mean=[0.5] * channels,
         std=[0.25] * channels,
         seed=0,

@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from settings_file import AUGMENTATION_OFF
+from settings_file import AS_THEY_ARE, AUGMENTATION_OFF
 
 from vit_hk.data.normalization import Normalization
 from vit_hk.params import Params
@@ -57,7 +57,7 @@ def make_params() -> Callable[..., Params]:
             {
                 "seed": seed,
                 "platform": "cpu",
-                "data": {"name": "mnist", "root": "data/raw", "offline": "fail"},
+                "data": {"name": "mnist", "root": "data/raw", "offline": "fail", **AS_THEY_ARE},
                 "model": {**MODEL, **(model or {})},
                 "train": {**TRAIN, **train, "augment": {**AUGMENTATION_OFF, **(augment or {})}},
                 "evaluate": {"batch_size": 100, "faithfulness_share": 0.1},

@@ -8,13 +8,16 @@ import zipfile
 import zlib
 from collections import Counter
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from vit_hk.atomic import replacing
 from vit_hk.errors import UserError, check_file_exists, in_one_line, shorten
+from vit_hk.params import Preparation
 
+PREPARATION = "preparation"  # an optional array: the fields of Preparation as JSON
 ARRAYS = ("x_train", "y_train", "x_test", "y_test", "name", "source", "class_names")
 MAX_BYTES = 8 * 2**30  # of all arrays together, decompressed
 MAX_DEFLATE_RATIO = 1032  # the highest compression that zlib can reach
@@ -39,6 +42,7 @@ class Dataset:
       name: name of the data set, for example "mnist".
       source: where the images come from; distinguishes full MNIST from the offline sample.
       class_names: a name for each class.
+      preparation: how images became arrays of this shape; None where that is unknown.
     """
 
     x_train: np.ndarray
@@ -48,6 +52,7 @@ class Dataset:
     name: str
     source: str
     class_names: tuple[str, ...]
+    preparation: Preparation | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -63,8 +68,9 @@ class Dataset:
 
 def save_dataset(dataset: Dataset, path: str | Path) -> None:
     """Write a data set as an NPZ file; the same data gives the same bytes."""
-    arrays = dataclasses.asdict(dataset)
-    arrays["class_names"] = np.array(dataset.class_names)
+    arrays: dict[str, Any] = {name: getattr(dataset, name) for name in ARRAYS}
+    if dataset.preparation is not None:
+        arrays[PREPARATION] = dataset.preparation.model_dump_json()
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
 
@@ -131,8 +137,9 @@ def _read_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} has no array {missing[0]}; it must hold {', '.join(ARRAYS)}")
     if len(members) < len(archive.infolist()):
         raise UserError(f"{path} holds an array twice")
+    names = [name for name in (*ARRAYS, PREPARATION) if name in members]
     file_size = path.stat().st_size
-    for name in ARRAYS:
+    for name in names:
         info = members[name]
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise UserError(f"{path}: {name} is compressed in a way that NumPy does not write")
@@ -141,10 +148,10 @@ def _read_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
             or info.file_size > MAX_DEFLATE_RATIO * info.compress_size
         ):
             raise UserError(f"{path}: {name} claims more bytes than the file holds")
-    if (total := sum(members[name].file_size for name in ARRAYS)) > MAX_BYTES:
+    if (total := sum(members[name].file_size for name in names)) > MAX_BYTES:
         raise UserError(f"{path} unpacks to {total:,} bytes; at most {MAX_BYTES:,} are allowed")
     arrays = {}
-    for name in ARRAYS:
+    for name in names:
         with archive.open(members[name]) as file:
             arrays[name] = _read_array(file, members[name].file_size, f"{path}: {name}")
     return arrays
@@ -185,7 +192,7 @@ def _read_bytes(file: IO[bytes], count: int) -> np.ndarray:
 
 
 def _checked(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
-    for name in ("name", "source", "class_names"):
+    for name in {"name", "source", "class_names", PREPARATION} & arrays.keys():
         if arrays[name].dtype.kind != "U" or arrays[name].ndim != (name == "class_names"):
             raise UserError(f"{path}: {name} is {_describe(arrays[name])}; allowed: text")
         if arrays[name].dtype.itemsize > 4 * MAX_CHARACTERS or arrays[name].size > MAX_CLASSES:
@@ -222,7 +229,32 @@ def _checked(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
         )
     (name,) = _checked_text(arrays["name"], f"{path}: name")
     (source,) = _checked_text(arrays["source"], f"{path}: source")
-    return Dataset(**splits, name=name, source=source, class_names=class_names)
+    preparation = _checked_preparation(arrays.get(PREPARATION), train_shape, path)
+    return Dataset(
+        **splits, name=name, source=source, class_names=class_names, preparation=preparation
+    )
+
+
+def _checked_preparation(
+    array: np.ndarray | None, image_shape: tuple[int, ...], path: Path
+) -> Preparation | None:
+    if array is None:
+        return None
+    (text,) = _checked_text(array, f"{path}: {PREPARATION}")
+    try:
+        preparation = Preparation.model_validate_json(text)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        raise UserError(
+            f"{path}: {PREPARATION} is {shorten(text)}, which is not how images are prepared "
+            f"({in_one_line(problem['msg'])}); leave this array out where it is unknown"
+        ) from None
+    if preparation.image_shape != image_shape:
+        raise UserError(
+            f"{path}: {PREPARATION} makes images {preparation.image_shape}, those of x_train are "
+            f"{image_shape} (height, width, channels); they must be equal"
+        )
+    return preparation
 
 
 def _checked_text(array: np.ndarray, label: str) -> tuple[str, ...]:

@@ -1,0 +1,177 @@
+"""Image files and Pillow images to the uint8 arrays that models are trained with.
+
+Reads PNG, JPEG, GIF, BMP, TIFF and WebP, and only with Pillow. Colour profiles are ignored.
+"""
+
+import io
+import warnings
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from vit_hk.errors import in_one_line
+from vit_hk.params import Preparation
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
+MAX_FILE_BYTES = 2**28  # of an image file
+MAX_PIXELS = 80_000_000  # of an image as it is stored: 240 MB in colours
+BICUBIC = Image.Resampling.BICUBIC
+
+# How an image is turned to stand upright, for each value of the EXIF tag Orientation.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableImageError(Exception):
+    """An image that cannot be used. The message is the reason; callers name the file before it."""
+
+
+def open_image(source: str | Path | IO[bytes]) -> Image.Image:
+    """Read an image and decode its first frame; limits are checked before memory is taken.
+
+    Args:
+      source: a path, or a file that is open for reading bytes (it need not be seekable).
+
+    Raises:
+      UnreadableImageError: it is missing, no image, damaged or cut off, of another format, or
+        too large.
+    """
+    try:
+        raw = _read_limited(source)
+    except OSError as error:
+        raise UnreadableImageError(error.strerror or in_one_line(error)) from None
+    if not raw:
+        raise UnreadableImageError("empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of much that has no effect on pixels
+            image = Image.open(io.BytesIO(raw), formats=FORMATS)
+            _check_size(image)
+            image.load()
+    except UnreadableImageError:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableImageError(
+            f"no image, or damaged at its start; allowed: {', '.join(FORMATS)}"
+        ) from None
+    except Image.DecompressionBombError:
+        raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
+    except Exception as error:  # Pillow raises a dozen kinds of error on damaged files
+        raise UnreadableImageError(f"damaged: {in_one_line(error, 100)}") from None
+    return image
+
+
+def prepare_image(image: Image.Image, preparation: Preparation) -> np.ndarray:
+    """Return an image as uint8 [height, width, channels], as the training images were prepared.
+
+    It is turned upright as its EXIF data say, scaled to 8 bits, laid over the background where it
+    is transparent, converted to grey or colours, and resized with bicubic antialiasing. An image
+    that has this size, depth and colour already keeps its pixels.
+
+    Raises:
+      UnreadableImageError: pixels with more than 16 bits are not on a scale that is known.
+    """
+    flat = _flatten(_upright(image), preparation.background)
+    flat = flat.convert("L" if preparation.channels == 1 else "RGB")
+    resized = _resize(flat, preparation)
+    return np.asarray(resized).reshape(preparation.height, preparation.width, preparation.channels)
+
+
+def _read_limited(source: str | Path | IO[bytes]) -> bytes:
+    if isinstance(source, str | Path):
+        if not Path(source).is_file():  # to open a named pipe would wait for ever
+            raise UnreadableImageError("not a file" if Path(source).exists() else "not there")
+        with Path(source).open("rb") as file:
+            return _read_limited(file)
+    raw = source.read(MAX_FILE_BYTES + 1)
+    if len(raw) > MAX_FILE_BYTES:
+        raise UnreadableImageError(f"more than {MAX_FILE_BYTES:,} bytes")
+    return raw
+
+
+def _check_size(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise UnreadableImageError(
+            f"{image.width:,} x {image.height:,} pixels; at most {MAX_PIXELS:,} are allowed"
+        )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF data say; damaged EXIF data say nothing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # Pillow raises a dozen kinds of error on damaged EXIF data
+        return image
+    # Not ImageOps.exif_transpose, which also writes the other tags again and may fail to.
+    method = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
+
+
+def _flatten(image: Image.Image, background: int) -> Image.Image:
+    """Return an image of mode L or RGB: 8 bits, without palette and without transparency."""
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return _to_8_bits(image, background)
+    if image.has_transparency_data:
+        return _lay_over(image, background)
+    if image.mode == "LAB":
+        return _lab_to_rgb(image)
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def _to_8_bits(image: Image.Image, background: int) -> Image.Image:
+    """Scale grey pixels of 16 bits, or of floats from 0 to 1, to 8 bits."""
+    pixels = np.asarray(image)
+    scale = 1.0 if image.mode == "F" else 2**16 - 1
+    if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= scale):
+        raise UnreadableImageError(
+            f"pixels from {pixels.min():g} to {pixels.max():g}; allowed: 0 to {scale:g} "
+            f"in {'floats' if image.mode == 'F' else 'whole numbers'}"
+        )
+    scaled = np.rint(pixels * (255 / scale)).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):  # the one value of a 16-bit PNG that is transparent
+        scaled[pixels == transparent] = background
+    return Image.fromarray(scaled)
+
+
+def _lay_over(image: Image.Image, background: int) -> Image.Image:
+    """Lay an image with transparent pixels over a background of one grey level."""
+    straight = {"La": "LA", "RGBa": "RGBA"}.get(image.mode)  # undo the product with alpha
+    layer = (image.convert(straight) if straight else image).convert("RGBA")
+    below = Image.new("RGBA", image.size, (background, background, background, 255))
+    return Image.alpha_composite(below, layer).convert("RGB")
+
+
+def _lab_to_rgb(image: Image.Image) -> Image.Image:
+    lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    transform = ImageCms.buildTransform(lab, rgb, "LAB", "RGB")
+    return transform.apply(image)
+
+
+def _resize(image: Image.Image, preparation: Preparation) -> Image.Image:
+    """Resize an image by cutting off what stands over, by filling up, or by stretching."""
+    size = (preparation.width, preparation.height)
+    match preparation.resize:
+        case "crop":
+            return ImageOps.fit(image, size, BICUBIC)
+        case "pad":
+            scale = min(size[0] / image.width, size[1] / image.height)
+            inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+            background = (preparation.background,) * len(image.getbands())
+            padded = Image.new(image.mode, size, background)
+            offset = ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2)
+            padded.paste(image.resize(inner, BICUBIC), offset)
+            return padded
+        case "stretch":
+            return image.resize(size, BICUBIC)
