@@ -263,20 +263,28 @@ def _checked_text(array: np.ndarray, label: str) -> tuple[str, ...]:
     except (ValueError, SystemError):
         raise UserError(f"{label} holds code points that are no characters") from None
     for number, text in enumerate(texts):
-        which = f"{label}[{number}]" if array.ndim else label
-        if not _is_visible(text):
-            raise UserError(f"{which} is {shorten(text)}; allowed: a text with a visible character")
-        if bad := next((c for c in text if unicodedata.category(c) in CONTROL_CATEGORIES), ""):
-            raise UserError(
-                f"{which} is {shorten(text)}, which has the control character U+{ord(bad):04X}; "
-                "allowed: letters, digits, signs and spaces"
-            )
+        if problem := name_problem(text):
+            which = f"{label}[{number}]" if array.ndim else label
+            raise UserError(f"{which} is {shorten(text)}{problem}")
     return texts
 
 
-def _is_visible(text: str) -> bool:
-    """Return whether a text has more than spaces, joiners and control characters."""
-    return any(unicodedata.category(c)[0] not in "CZ" for c in text)
+def name_problem(text: str) -> str | None:
+    """Return why a text cannot be the name of a class or a data set, or None if it can.
+
+    The problem goes after the text in a message.
+    """
+    if len(text) > MAX_CHARACTERS:
+        return f", which has {len(text)} characters; allowed: at most {MAX_CHARACTERS}"
+    # More than spaces, joiners and control characters.
+    if all(unicodedata.category(c)[0] in "CZ" for c in text):
+        return "; allowed: a text with a visible character"
+    if bad := next((c for c in text if unicodedata.category(c) in CONTROL_CATEGORIES), ""):
+        return (
+            f", which has the control character U+{ord(bad):04X}; "
+            "allowed: letters, digits, signs and spaces"
+        )
+    return None
 
 
 def _checked_images(images: np.ndarray, label: str) -> np.ndarray:

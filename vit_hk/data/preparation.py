@@ -162,6 +162,8 @@ def _lab_to_rgb(image: Image.Image) -> Image.Image:
 def _resize(image: Image.Image, preparation: Preparation) -> Image.Image:
     """Resize an image by cutting off what stands over, by filling up, or by stretching."""
     size = (preparation.width, preparation.height)
+    if image.size == size:
+        return image
     match preparation.resize:
         case "crop":
             return ImageOps.fit(image, size, BICUBIC)

@@ -1,4 +1,4 @@
-"""Loads the data set that params.yaml names: raw files, one's own file, or the offline sample."""
+"""Loads the data set that params.yaml names: raw files, one's own images, or the offline sample."""
 
 import os
 import tarfile
@@ -7,8 +7,11 @@ from pathlib import Path
 
 from vit_hk.data.dataset import SAMPLE_SOURCE, Dataset, read_source
 from vit_hk.data.sources.download import UnreachableError, ensure_file
+from vit_hk.data.sources.image_folder import SOURCE_PREFIX as FOLDER_PREFIX
+from vit_hk.data.sources.image_folder import load_image_folder
 from vit_hk.data.sources.offline_sample import offline_sample
-from vit_hk.data.sources.own_npz import SOURCE_PREFIX, load_own_npz
+from vit_hk.data.sources.own_npz import SOURCE_PREFIX as NPZ_PREFIX
+from vit_hk.data.sources.own_npz import load_own_npz
 from vit_hk.data.sources.torchvision_sets import Source, find_source
 from vit_hk.errors import UserError, in_one_line, shorten
 from vit_hk.params import DataSettings
@@ -23,8 +26,8 @@ def load_source(settings: DataSettings, project: Path) -> Dataset:
 
     Args:
       settings: the section `data` of params.yaml.
-      project: the folder that a relative data.root with raw files starts from. One's own file is
-        a dependency in DVC's eyes, so its path starts from the current folder.
+      project: the folder that a relative data.root with raw files starts from. One's own file or
+        folder is a dependency in DVC's eyes, so its path starts from the current folder.
 
     Raises:
       UserError: the hosts cannot be reached and no sample may stand in, a host sends files
@@ -32,6 +35,8 @@ def load_source(settings: DataSettings, project: Path) -> Dataset:
     """
     if settings.name == "npz":
         return load_own_npz(Path(settings.root))
+    if settings.name == "folder":
+        return load_image_folder(settings)
     source = find_source(settings.name)
     # "~/…" as torchvision reads it; Path.expanduser would raise where there is no such home.
     folder = project / os.path.expanduser(settings.root) / source.folder  # noqa: PTH111
@@ -65,7 +70,8 @@ def check_replaceable(path: Path) -> None:
         return
     source = read_source(path)
     if source is None or not (
-        source in (TORCHVISION_SOURCE, SAMPLE_SOURCE) or source.startswith(SOURCE_PREFIX)
+        source in (TORCHVISION_SOURCE, SAMPLE_SOURCE)
+        or source.startswith((NPZ_PREFIX, FOLDER_PREFIX))
     ):
         described = "cannot be read" if source is None else f"holds images from {shorten(source)}"
         raise UserError(

@@ -1,0 +1,122 @@
+"""Which class and which split each file of a folder of images belongs to, by its path alone."""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vit_hk.data.dataset import MAX_CLASSES, name_problem
+from vit_hk.data.splits import stratified_split
+from vit_hk.errors import UserError, shorten
+
+SPLITS = ("train", "test")
+# Names of splits that have no place here: left alone they would be read as classes.
+OTHER_SPLITS = {"val", "valid", "validation", "dev"}
+TEST_SPLIT_SEED = 0  # fixed, so that trainings with other seeds are tested on the same images
+
+Parts = tuple[str, ...]  # the names along a path, for example ("train", "cat", "1.png")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The classes of a folder of images, and its files by split.
+
+    Attributes:
+      class_names: names of the folders of classes, in natural order.
+      files: for each of SPLITS, the paths of its images in natural order.
+      labels: for each of SPLITS, their classes, int32 [N].
+      problems: why a file has no class, or a class no valid name.
+    """
+
+    class_names: tuple[str, ...]
+    files: list[list[Parts]]
+    labels: list[np.ndarray]
+    problems: dict[Parts, str]
+
+
+def find_layout(
+    root: Path, files: Sequence[Parts], folders: Iterable[Parts], test_fraction: float
+) -> Layout:
+    """Find classes and splits.
+
+    Args:
+      root: the folder or archive, for messages.
+      files: paths of all images, relative to `root`.
+      folders: paths of folders, which may be empty; those of `files` need not be among them.
+      test_fraction: share of each class that becomes test images, if there are no folders train
+        and test.
+
+    Raises:
+      UserError: there are fewer than two classes or too many, a split has no image, or folders are
+        called like splits but not train and test.
+    """
+    all_folders = {*folders, *(path[:n] for path in files for n in range(1, len(path)))}
+    has_splits = _has_splits(root, {path[0] for path in all_folders})
+    depth = 1 if has_splits else 0  # of the class in a path
+    class_names = _sorted_classes(root, {p[depth] for p in all_folders if len(p) == depth + 1})
+    problems: dict[Parts, str] = {
+        (name,): f"a class{problem}" for name in class_names if (problem := name_problem(name))
+    }
+    problems |= {path: "lies in no folder of a class" for path in files if len(path) < depth + 2}
+    placed = sorted((path for path in files if len(path) >= depth + 2), key=_natural_path)
+    numbers = {name: number for number, name in enumerate(class_names)}
+    labels = np.array([numbers[path[depth]] for path in placed], np.int32)
+    if has_splits:
+        rows = [np.flatnonzero([path[0] == split for path in placed]) for split in SPLITS]
+    elif placed:
+        rows = list(stratified_split(labels, test_fraction, TEST_SPLIT_SEED))
+    else:
+        rows = [np.zeros(0, int)] * 2
+    for split, found in zip(SPLITS, rows, strict=True):
+        if not len(found) and not problems:
+            raise UserError(f"{root} has no {split} images")
+    return Layout(
+        class_names,
+        [[placed[row] for row in found] for found in rows],
+        [labels[found] for found in rows],
+        problems,
+    )
+
+
+def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Return a key that sorts names as people do: 2 before 10, without regard to case.
+
+    >>> sorted(["c10", "C2", "b"], key=natural_order)
+    ['b', 'C2', 'c10']
+    """
+    pieces = re.split(r"([0-9]+)", name.casefold())  # digits stand at odd positions
+    for number in range(1, len(pieces), 2):
+        pieces[number] = pieces[number].lstrip("0")
+    # Of numbers without leading zeros the longer one is greater.
+    return [(len(p) if n % 2 else 0, p) for n, p in enumerate(pieces)], name
+
+
+def _natural_path(path: Parts) -> list[tuple[list[tuple[int, str]], str]]:
+    return [natural_order(name) for name in path]
+
+
+def _has_splits(root: Path, top: set[str]) -> bool:
+    """Return whether the folders at the top are train and test, not classes."""
+    if top == set(SPLITS):
+        return True
+    lower = {name.lower() for name in top}
+    if "train" in lower and lower & {"test", *OTHER_SPLITS}:
+        names = ", ".join(sorted(map(shorten, top)))
+        raise UserError(
+            f"{root} has the folders {names}; allowed: train and test, these alone (validation "
+            "images are taken from train: train.validation_fraction), or a folder for each class"
+        )
+    return False
+
+
+def _sorted_classes(root: Path, names: Iterable[str]) -> tuple[str, ...]:
+    class_names = tuple(sorted(set(names), key=natural_order))
+    if not 2 <= len(class_names) <= MAX_CLASSES:
+        found = f": {shorten(class_names[0])}" if len(class_names) == 1 else ""
+        raise UserError(
+            f"{root} has {len(class_names):,} folders of classes{found}; allowed: 2 to "
+            f"{MAX_CLASSES:,}, as CLASS/IMAGE, or as train/CLASS/IMAGE and test/CLASS/IMAGE"
+        )
+    return class_names

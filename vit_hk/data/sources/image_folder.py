@@ -1,0 +1,197 @@
+"""A folder of images, or a zip or tar archive of one, as the source of a data set."""
+
+import collections
+import dataclasses
+import os
+import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from tqdm import tqdm
+
+from vit_hk.data.dataset import MAX_CHARACTERS, Dataset
+from vit_hk.data.preparation import UnreadableImageError, open_image, prepare_image
+from vit_hk.data.sources.folder_layout import SPLITS, Parts, find_layout
+from vit_hk.data.sources.members import ARCHIVE_ERRORS, iterate_members
+from vit_hk.data.sources.resampling import check_total_size
+from vit_hk.errors import UserError, in_one_line, shorten
+from vit_hk.params import DataSettings, Preparation
+
+SOURCE_PREFIX = "folder of images: "  # marks a data set that was read from a folder
+ENDINGS = (".gz", ".tgz", ".tar", ".zip")  # of archives, which the name of a data set omits
+# What operating systems put beside images. All names that begin with a dot are hidden too.
+SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini"}
+MAX_LISTED = 20  # problems in an error message
+MAX_WAITING = 16  # files that are in memory and not yet decoded
+
+
+@dataclasses.dataclass
+class Listing:
+    """What a folder or an archive holds.
+
+    Attributes:
+      top: the one folder that an archive has at its top, which its paths then omit, or ().
+      files, folders: their paths, without hidden ones.
+      problems: why a file cannot be read.
+      num_hidden: the number of files that are ignored.
+    """
+
+    top: Parts
+    files: list[Parts]
+    folders: list[Parts]
+    problems: dict[Parts, str]
+    num_hidden: int
+
+
+def load_image_folder(settings: DataSettings) -> Dataset:
+    """Read, check and prepare all images of a folder or an archive.
+
+    Raises:
+      UserError: `data.root` cannot be read, has no two classes or a split without images, or holds
+        files that cannot be used. All of these are named, up to a limit.
+    """
+    root = Path(settings.root)
+    listing = _list_members(root)
+    if listing.num_hidden:
+        print(f"{root}: hidden files and files of the system, ignored: {listing.num_hidden:,}")
+    layout = find_layout(root, listing.files, listing.folders, settings.test_fraction)
+    preparation = _make_preparation(settings)
+    check_total_size(sum(map(len, layout.files)), preparation)
+    images = [np.empty((len(files), *preparation.image_shape), np.uint8) for files in layout.files]
+    places = {
+        listing.top + path: pixels
+        for files, array in zip(layout.files, images, strict=True)
+        for path, pixels in zip(files, array, strict=True)
+    }
+    if problems := listing.problems | layout.problems | _read_into(places, root, preparation):
+        raise UserError(_describe(root, problems))
+    if settings.channels is None and all(map(_is_grey, images)):
+        preparation = preparation.model_copy(update={"channels": 1})
+        images = [np.ascontiguousarray(array[..., :1]) for array in images]
+    return Dataset(
+        x_train=images[0],
+        y_train=layout.labels[0],
+        x_test=images[1],
+        y_test=layout.labels[1],
+        name=_name_of(root),
+        source=f"{SOURCE_PREFIX}{root.resolve().name}"[:MAX_CHARACTERS],
+        class_names=layout.class_names,
+        preparation=preparation,
+    )
+
+
+def _list_members(root: Path) -> Listing:
+    listing = Listing((), [], [], {}, 0)
+    for member in iterate_members(root):
+        if any(name.startswith(".") or name.lower() in SYSTEM_NAMES for name in member.parts):
+            listing.num_hidden += not member.is_folder
+        elif member.problem:
+            listing.problems[member.parts] = member.problem
+        elif member.is_folder:
+            listing.folders.append(member.parts)
+        else:
+            listing.files.append(member.parts)
+    if not root.is_dir():
+        _omit_top(listing)
+    return listing
+
+
+def _omit_top(listing: Listing) -> None:
+    """Omit the folder that all members of an archive lie in, as in photos.zip: photos/cat/1.png."""
+    tops = {path[:1] for path in listing.files} | {path[:1] for path in listing.folders if path}
+    if len(tops) == 1 and not tops & {(split,) for split in SPLITS}:
+        (listing.top,) = tops
+        listing.files = [path[1:] for path in listing.files if len(path) > 1]
+        listing.folders = [path[1:] for path in listing.folders if len(path) > 1]
+
+
+def _make_preparation(settings: DataSettings) -> Preparation:
+    height, width = settings.image_size or (0, 0)  # never None for a folder
+    return Preparation(
+        height=height,
+        width=width,
+        channels=settings.channels or 3,
+        resize=settings.resize,
+        background=settings.background,
+    )
+
+
+def _read_into(
+    places: dict[Parts, np.ndarray], root: Path, preparation: Preparation
+) -> dict[Parts, str]:
+    """Prepare images on all cores, and return why files cannot be used.
+
+    Pillow decodes and resizes without holding Python's lock, so threads are enough.
+
+    Args:
+      places: for the path of each file, the array uint8 [H, W, C] that receives its pixels.
+      root: the folder or archive.
+      preparation: how images are prepared.
+    """
+    problems: dict[Parts, str] = {}
+    waiting: collections.deque[tuple[Parts, Future[str | None]]] = collections.deque()
+    missing = set(places)
+
+    def finish_first() -> None:
+        path, future = waiting.popleft()
+        bar.update()
+        if problem := future.result():
+            problems[path] = problem
+
+    bar = tqdm(total=len(places), desc=root.name, unit=" images", disable=None)
+    with bar, warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        # Here as well as in open_image, whose threads would restore one another's filters.
+        warnings.simplefilter("ignore")
+        for member in iterate_members(root):
+            if member.parts not in missing:
+                continue
+            missing.remove(member.parts)
+            try:
+                source = member.open()
+            except (OSError, *ARCHIVE_ERRORS) as error:
+                problems[member.parts] = f"damaged: {in_one_line(error, 100)}"
+                continue
+            job = pool.submit(_prepare_into, places[member.parts], source, preparation)
+            waiting.append((member.parts, job))
+            if len(waiting) > MAX_WAITING:
+                finish_first()
+        while waiting:
+            finish_first()
+    return problems | dict.fromkeys(missing, "has gone while the images were read")
+
+
+def _prepare_into(
+    pixels: np.ndarray, source: Path | IO[bytes], preparation: Preparation
+) -> str | None:
+    """Write an image into an array, and return why it cannot be used, or None."""
+    try:
+        pixels[...] = prepare_image(open_image(source), preparation)
+    except UnreadableImageError as error:
+        return str(error)
+    return None
+
+
+def _describe(root: Path, problems: dict[Parts, str]) -> str:
+    """Return a message with a line for each problem, up to a limit."""
+    lines = [f"  {shorten('/'.join(p), 200)}: {why}" for p, why in sorted(problems.items())]
+    if len(lines) > MAX_LISTED:
+        lines[MAX_LISTED:] = [f"  and {len(lines) - MAX_LISTED:,} more"]
+    return "\n".join(
+        [f"{root} holds {len(problems):,} files or folders that cannot be used:", *lines,
+         "mend them or take them out, and start again"]
+    )  # fmt: skip
+
+
+def _is_grey(images: np.ndarray) -> bool:
+    """Return whether all channels of all images [N, H, W, 3] are equal."""
+    return all((image == image[..., :1]).all() for image in images)
+
+
+def _name_of(root: Path) -> str:
+    """Return the name of a folder, or of an archive without its ending."""
+    path = root.resolve()
+    while path.suffix.lower() in ENDINGS and root.is_file():
+        path = path.with_suffix("")
+    return path.name[:MAX_CHARACTERS] or "images"

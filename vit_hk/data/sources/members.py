@@ -1,0 +1,183 @@
+"""The files of a folder, a zip or a tar archive, read in place; nothing is unpacked to disk."""
+
+import dataclasses
+import functools
+import gzip
+import io
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from vit_hk.data.preparation import MAX_FILE_BYTES
+from vit_hk.errors import UserError, in_one_line, shorten
+
+MAX_MEMBERS = 2_000_000
+MAX_TOTAL_BYTES = 2**38  # of all members of an archive together, decompressed
+GZIP_MAGIC = b"\x1f\x8b"
+# What reading a damaged archive raises, beside OSError.
+ARCHIVE_ERRORS = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError,
+    ValueError,
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A file or a folder that lies in a folder or an archive.
+
+    Attributes:
+      parts: the names along its path, for example ("train", "cat", "1.png").
+      is_folder: whether it is a folder.
+      open: returns what `open_image` reads. May raise OSError or one of ARCHIVE_ERRORS.
+      size: bytes that `open` takes into memory.
+      problem: why it cannot be read, or None.
+    """
+
+    parts: tuple[str, ...]
+    is_folder: bool
+    open: Callable[[], Path | IO[bytes]]
+    size: int = 0
+    problem: str | None = None
+
+
+def iterate_members(root: Path) -> Iterator[Member]:
+    """Yield all files and folders that lie in `root`, a folder or an archive.
+
+    A member is to be opened before the next one is asked for.
+
+    Raises:
+      UserError: `root` is missing, no folder, zip or tar archive, damaged or too large, or has a
+        member whose name leads out of it or stands twice.
+    """
+    try:
+        yield from _within_limits(_find_reader(root)(root), root)
+    except (OSError, *ARCHIVE_ERRORS) as error:
+        reason = getattr(error, "strerror", None) or in_one_line(error)
+        raise UserError(
+            f"{root} cannot be read ({reason}); mend it, or name another in params.yaml: data.root"
+        ) from None
+
+
+def _find_reader(root: Path) -> Callable[[Path], Iterator[Member]]:
+    if root.is_dir():
+        return _members_of_folder
+    if not root.is_file():
+        raise UserError(
+            f"params.yaml: data.root is {root}, which is not there; with data.name = folder it "
+            "must be a folder of images, or a zip or tar archive of one"
+        )
+    if zipfile.is_zipfile(root):
+        return _members_of_zip
+    if _is_gzip(root) or tarfile.is_tarfile(root):
+        return _members_of_tar
+    raise UserError(
+        f"params.yaml: data.root is {root}, which is neither a folder nor an archive; allowed with "
+        "data.name = folder: a folder of images, or a .zip, .tar or .tar.gz of one"
+    )
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+
+
+def _within_limits(members: Iterator[Member], root: Path) -> Iterator[Member]:
+    """Yield members, and stop where they are too many or too large."""
+    total = 0
+    for count, member in enumerate(members, 1):
+        total += member.size
+        if count > MAX_MEMBERS or total > MAX_TOTAL_BYTES:
+            raise UserError(
+                f"{root} holds more than {MAX_MEMBERS:,} files or {MAX_TOTAL_BYTES:,} bytes; use "
+                "fewer images"
+            )
+        if not member.parts:  # the folder "./" of a tar archive
+            continue
+        if member.size > MAX_FILE_BYTES:
+            yield dataclasses.replace(member, problem=f"more than {MAX_FILE_BYTES:,} bytes")
+        else:
+            yield member
+
+
+def _members_of_folder(root: Path) -> Iterator[Member]:
+    def stop(error: OSError) -> None:
+        raise error
+
+    for folder, folders, files in os.walk(root, onerror=stop):
+        for name in folders:
+            path = Path(folder, name)
+            # DVC does not follow it either, so a change in it would not be noticed.
+            problem = "a link to a folder, which is not followed" if path.is_symlink() else None
+            open_path = functools.partial(Path, path)
+            yield Member(path.relative_to(root).parts, True, open_path, problem=problem)
+        for name in files:
+            path = Path(folder, name)
+            yield Member(path.relative_to(root).parts, False, functools.partial(Path, path))
+
+
+def _members_of_zip(root: Path) -> Iterator[Member]:
+    seen: set[tuple[str, ...]] = set()
+    with zipfile.ZipFile(root) as archive:
+        for info in archive.infolist():
+            parts = _checked_parts(info.filename, root, seen)
+            problem = "encrypted" if info.flag_bits & 1 else None
+            opened = functools.partial(_open_in_zip, archive, info)
+            yield Member(parts, info.is_dir(), opened, info.file_size, problem)
+
+
+def _members_of_tar(root: Path) -> Iterator[Member]:
+    seen: set[tuple[str, ...]] = set()
+    with (
+        gzip.open(root) if _is_gzip(root) else root.open("rb") as raw,
+        tarfile.open(fileobj=_BoundedReader(raw), mode="r:") as archive,
+    ):
+        for info in archive:
+            parts = _checked_parts(info.name, root, seen)
+            problem = None if info.isfile() or info.isdir() else "a link or a device"
+            opened = functools.partial(_open_in_tar, archive, info)
+            yield Member(parts, info.isdir(), opened, info.size, problem)
+
+
+def _open_in_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    return io.BytesIO(archive.read(info))
+
+
+def _open_in_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    file = archive.extractfile(info)
+    return io.BytesIO(file.read() if file else b"")
+
+
+class _BoundedReader(io.BufferedIOBase):
+    """A file that refuses to read much at once: tarfile reads a header of any size it claims."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self.file = file
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= MAX_FILE_BYTES:
+            raise ValueError("a header claims too many bytes")
+        return self.file.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+
+def _checked_parts(name: str, root: Path, seen: set[tuple[str, ...]]) -> tuple[str, ...]:
+    """Split the name of an archive's member, and refuse one that leads out or stands twice."""
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
+        raise UserError(
+            f"{root} has a member named {shorten(name)}; allowed: relative paths with / and "
+            "without ..; pack it again"
+        )
+    if parts in seen and parts:
+        raise UserError(f"{root} has two members named {shorten(name)}; pack it again")
+    seen.add(parts)
+    return parts
