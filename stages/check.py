@@ -7,7 +7,7 @@ which runs before `train` and owns no results.
 from stages import paths
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.dataset import load_dataset
-from vit_hk.data.fit import check_fits, class_warnings
+from vit_hk.data.fit import check_fits, class_warnings, duplicate_warnings
 from vit_hk.errors import one_line_errors
 from vit_hk.explain.selection import check_indices
 from vit_hk.params import load_params
@@ -23,7 +23,7 @@ def main() -> None:
     dataset = load_dataset(paths.DATASET)
     check_fits(params, dataset)
     check_indices(params.attention.images, len(dataset.x_test))
-    for warning in class_warnings(dataset):
+    for warning in class_warnings(dataset) + duplicate_warnings(dataset):
         print(warning)
     with replacing(paths.CHECKED) as temporary:
         temporary.write_text(CONTENT, "utf-8")

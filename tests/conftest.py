@@ -48,6 +48,7 @@ SETTINGS: dict[str, Any] = {
         "warmup_epochs": 0.5,
         "weight_decay": 0.05,
         "label_smoothing": 0.0,
+        "class_weights": "none",
         "grad_clip": 1.0,
         "sam_rho": 0.0,
         "ema_decay": 0.0,

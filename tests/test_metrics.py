@@ -3,11 +3,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax as scipy_softmax
-from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+)
 from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
 
 from vit_hk.metrics import (
     calibration_error,
+    class_means,
     confusion_matrix,
     faithfulness_score,
     most_confident_mistakes,
@@ -43,7 +50,10 @@ def test_summary_agrees_with_scikit_learn(logits, labels):
     summary = summarize(logits, labels)
     probabilities = scipy_softmax(logits.astype(float), axis=1)
     predictions = logits.argmax(axis=1)
-    assert list(summary) == ["accuracy", "error_count", "loss", "calibration_error", "examples"]
+    assert list(summary) == [
+        "accuracy", "balanced_accuracy", "macro_f1", "error_count", "loss", "calibration_error",
+        "examples",
+    ]  # fmt: skip
     assert summary["accuracy"] == pytest.approx(accuracy_score(labels, predictions), abs=1e-6)
     assert summary["error_count"] == (labels != predictions).sum()
     assert summary["loss"] == pytest.approx(log_loss(labels, probabilities), abs=1e-6)
@@ -57,11 +67,35 @@ def test_summary_by_hand():
     loss = -(2 * np.log(3 / 4) + np.log(1 / 4)) / 3
     assert summary == {
         "accuracy": 0.666667,
+        "balanced_accuracy": 0.75,  # recalls 1 and 1/2
+        "macro_f1": 0.666667,  # each class: 2 · 1 / (1 + 2)
         "error_count": 1,
         "loss": pytest.approx(loss, abs=1e-6),
         "calibration_error": pytest.approx(3 / 4 - 2 / 3, abs=1e-6),
         "examples": 3,
     }
+
+
+def test_class_means_by_hand():
+    # Class 0: 3 of 4 images found. Class 1: its image is missed. Class 2 has no image, is predicted
+    # once. Class 3 is neither.
+    labels, predictions = np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 2, 0])
+    balanced_accuracy, macro_f1 = class_means(labels, predictions, 4)
+    assert balanced_accuracy == pytest.approx((3 / 4 + 0) / 2)
+    assert macro_f1 == pytest.approx((2 * 3 / (4 + 4) + 0 + 0) / 3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(2, 8))
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.filterwarnings("ignore:A single label was found")
+def test_class_means_agree_with_scikit_learn(seed, count, classes):
+    labels, predictions = np.random.default_rng(seed).integers(0, classes, (2, count))
+    expected = (
+        balanced_accuracy_score(labels, predictions),
+        f1_score(labels, predictions, average="macro", zero_division=0),
+    )
+    assert class_means(labels, predictions, classes) == pytest.approx(expected)
 
 
 def test_loss_of_a_mistake_with_confidence_1_is_finite():

@@ -31,19 +31,44 @@ def summarize(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | int]:
       labels: int [images].
 
     Returns:
-      accuracy in [0, 1], error_count, loss (mean cross-entropy in nats),
-      calibration_error (see `calibration_error`) and examples, the number of images.
+      accuracy in [0, 1], balanced_accuracy and macro_f1 (see `class_means`), error_count, loss
+      (mean cross-entropy in nats), calibration_error (see `calibration_error`) and examples, the
+      number of images.
     """
     probabilities = softmax(logits)
+    balanced_accuracy, macro_f1 = class_means(labels, logits.argmax(axis=-1), logits.shape[-1])
     correct = probabilities.argmax(axis=-1) == labels
     log_likelihood = _log_softmax(logits)[np.arange(len(labels)), labels]
     return {
         "accuracy": round(float(correct.mean()), 6),
+        "balanced_accuracy": round(balanced_accuracy, 6),
+        "macro_f1": round(macro_f1, 6),
         "error_count": int((~correct).sum()),
         "loss": round(float(-log_likelihood.mean()), 6),
         "calibration_error": round(calibration_error(probabilities, labels), 6),
         "examples": len(labels),
     }
+
+
+def class_means(
+    labels: np.ndarray, predictions: np.ndarray, num_classes: int
+) -> tuple[float, float]:
+    """Return balanced accuracy and macro F1, in which each class has the same weight.
+
+    Both are as in scikit-learn: `balanced_accuracy_score` is the mean recall of the classes with
+    images, `f1_score(average="macro")` the mean F1 of the classes with images or predictions.
+
+    Args:
+      labels: int [images], at least one.
+      predictions: int [images], the predicted classes.
+      num_classes: C.
+    """
+    counts = confusion_counts(labels, predictions, num_classes)
+    hits, support, predicted = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    with_images, used = support > 0, support + predicted > 0
+    recall = hits[with_images] / support[with_images]
+    f1 = 2 * hits[used] / (support + predicted)[used]
+    return float(recall.mean()), float(f1.mean())
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:

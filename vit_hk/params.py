@@ -194,6 +194,7 @@ class TrainSettings(Settings):
     warmup_epochs: Annotated[Number, Field(ge=0.0)]
     weight_decay: Annotated[Number, Field(ge=0.0)]
     label_smoothing: Fraction
+    class_weights: Literal["none", "balanced"]
     grad_clip: Annotated[Number, Field(ge=0.0)]
     sam_rho: Annotated[Number, Field(ge=0.0)]
     ema_decay: Fraction

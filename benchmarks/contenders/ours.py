@@ -55,6 +55,7 @@ def _settings(work: Workload) -> Params:
         "learning_rate": LEARNING_RATE,
         "weight_decay": WEIGHT_DECAY,
         "label_smoothing": 0.0,
+        "class_weights": "none",
         "grad_clip": MAX_NORM,
         "sam_rho": 0.0,
         "ema_decay": 0.0,

@@ -43,13 +43,16 @@ def test_metrics_have_exactly_these_keys(metrics):
     assert keys == {
         "data": "mnist",
         "source": "NPZ file: made for a test",
-        "test": ["accuracy", "calibration_error", "error_count", "examples", "loss"],
+        "test": [
+            "accuracy", "balanced_accuracy", "calibration_error", "error_count", "examples", "loss",
+            "macro_f1",
+        ],
         "validation": ["accuracy", "examples", "loss"],
         "faithfulness": [
             "brightness", "gradient_rollout", "last_layer", "random", "relevance", "rollout",
         ],
     }  # fmt: skip
-    assert len(numbers(metrics)) <= 16
+    assert len(numbers(metrics)) <= 18
 
 
 def test_each_test_image_has_one_row_in_order(metrics, predictions, tiny_dataset):

@@ -31,6 +31,7 @@ TRAIN = {
     "warmup_epochs": 1.0,
     "weight_decay": 0.05,
     "label_smoothing": 0.0,
+    "class_weights": "none",
     "grad_clip": 1.0,
     "sam_rho": 0.0,
     "ema_decay": 0.0,

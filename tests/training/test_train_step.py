@@ -70,6 +70,7 @@ class Training:
             normalization=Normalization(mean=(10 / 255,), std=(2 / 255,)),
             layout=layout or layout_for_training(settings.batch_size, 17),
             steps_per_epoch=steps_per_epoch,
+            class_weights=None,
             key=jax.random.key(seed),
         )
         self.seed = seed
@@ -105,6 +106,21 @@ def test_cross_entropy_equals_torch(smoothing):
     assert float(cross_entropy(logits, np.eye(5)[labels], smoothing)) == pytest.approx(
         float(expected)
     )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_weighted_cross_entropy_equals_torch(smoothing):
+    # Mixed targets, as mixup makes them.
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(6, 5)).astype(np.float32) * 4
+    targets = random.dirichlet(np.ones(5), 6).astype(np.float32)
+    weights = random.uniform(0.1, 3, 5).astype(np.float32)
+    expected = torch.nn.functional.cross_entropy(
+        torch.tensor(logits), torch.tensor(targets), torch.tensor(weights),
+        label_smoothing=smoothing,
+    )  # fmt: skip
+    loss = cross_entropy(logits, targets, smoothing, weights)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_cross_entropy_of_equal_logits_is_the_logarithm_of_the_number_of_classes():

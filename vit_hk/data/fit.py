@@ -1,4 +1,6 @@
-"""Checks whether the settings fit a data set, and tells what its classes lack."""
+"""Checks whether the settings fit a data set, and tells what its classes and its splits lack."""
+
+import hashlib
 
 import numpy as np
 
@@ -60,6 +62,22 @@ def class_warnings(dataset: Dataset) -> list[str]:
         for text, found in findings.items()
         if found.any()
     ]
+
+
+def duplicate_warnings(dataset: Dataset) -> list[str]:
+    """Return a line if test images have the same pixels as training images, else none."""
+    known = {_pixels_hash(image) for image in dataset.x_train}
+    count = sum(_pixels_hash(image) in known for image in dataset.x_test)
+    if not count:
+        return []
+    return [
+        f"warning: {count:,} of {len(dataset.x_test):,} test images have the same pixels as a "
+        "training image, so the model has seen them"
+    ]
+
+
+def _pixels_hash(image: np.ndarray) -> bytes:
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
 def _list_names(dataset: Dataset, found: np.ndarray) -> str:

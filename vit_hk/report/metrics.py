@@ -25,6 +25,8 @@ class TestSummary(Summary):
     """The metrics of the test images."""
 
     error_count: Count
+    balanced_accuracy: Share
+    macro_f1: Share
     calibration_error: Share
 
 

@@ -20,6 +20,7 @@ from vit_hk.data.normalization import Normalization
 from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import Params, TrainSettings
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout, layout_for_training
+from vit_hk.training.class_weights import balanced_class_weights
 from vit_hk.training.data import TrainingData, epoch_order
 from vit_hk.training.memory import check_training_fits
 from vit_hk.training.microbatches import DeviceData, Microbatch, prepare_microbatches
@@ -59,6 +60,7 @@ class TrainStep:
       normalization: normalization of the images.
       layout: layout of a batch of `settings.batch_size` images.
       steps_per_epoch: number of steps of an epoch; each epoch has another order of the images.
+      class_weights: float32 [C], the weights of the classes in the loss; None for equal weights.
       key: JAX random key; all random numbers derive from it and from the numbers of the step and
         the microbatch.
     """
@@ -72,6 +74,7 @@ class TrainStep:
     normalization: Normalization
     layout: BatchLayout
     steps_per_epoch: int
+    class_weights: np.ndarray | None
     key: jax.Array
 
     def update(
@@ -141,7 +144,7 @@ class TrainStep:
             params, microbatch.key, microbatch.images, is_training=True
         ).logits
         targets = microbatch.targets(logits.shape[-1])
-        return cross_entropy(logits, targets, self.settings.label_smoothing)
+        return cross_entropy(logits, targets, self.settings.label_smoothing, self.class_weights)
 
     def make_loop(self) -> jax.stages.Wrapped:
         """Return the jitted training loop (state, data, order, last) -> (state, is_finite).
@@ -249,20 +252,34 @@ def build_train_step(params: Params, data: TrainingData, num_classes: int) -> Tr
         normalization=data.normalization,
         layout=layout,
         steps_per_epoch=steps_per_epoch,
+        class_weights=(
+            balanced_class_weights(data.y_train, num_classes)
+            if settings.class_weights == "balanced"
+            else None
+        ),
         # Not the key of the seed itself, from which the initial weights are drawn.
         key=jax.random.fold_in(jax.random.key(params.seed), 1),
     )
 
 
-def cross_entropy(logits: jax.Array, targets: jax.Array, smoothing: float = 0.0) -> jax.Array:
+def cross_entropy(
+    logits: jax.Array,
+    targets: jax.Array,
+    smoothing: float = 0.0,
+    class_weights: np.ndarray | None = None,
+) -> jax.Array:
     """Compute the mean cross-entropy in nats, with label smoothing (arXiv 1512.00567, section 7).
 
     Args:
       logits: [B, C].
       targets: [B, C], the probabilities of the classes.
       smoothing: share of each target that is spread evenly over all C classes.
+      class_weights: float32 [C], factors of the terms of the classes, after smoothing.
 
     Returns:
       float32 [].
     """
-    return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, smoothing)).mean()
+    targets = optax.smooth_labels(targets, smoothing)
+    if class_weights is not None:
+        targets = targets * class_weights
+    return optax.softmax_cross_entropy(logits, targets).mean()
