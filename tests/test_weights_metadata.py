@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from vit_hk.data.normalization import Normalization
-from vit_hk.params import ModelSettings
+from vit_hk.params import ModelSettings, Preparation
 from vit_hk.weights_metadata import METADATA_KEY, WeightsInfo, parse_metadata
 
 
@@ -32,6 +32,16 @@ def test_normalization_has_the_mean_and_std_of_the_metadata(info):
 
 def test_parsed_metadata_equals_the_written_metadata(info):
     assert parse_metadata({METADATA_KEY: info.model_dump_json()}) == info
+
+
+def test_preparation_makes_images_of_the_shape_of_the_model(info):
+    preparation = Preparation(height=4, width=6, channels=3, resize="crop", background=0)
+    values = info.model_dump() | {"preparation": preparation.model_dump()}
+    with pytest.raises(ValueError, match="preparation must make images of image_shape"):
+        WeightsInfo.model_validate(values)
+    colours = {"image_shape": [4, 6, 3], "mean": [0.5] * 3, "std": [0.5] * 3}
+    written = WeightsInfo.model_validate(values | colours).model_dump_json()
+    assert parse_metadata({METADATA_KEY: written}).preparation == preparation
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {"another key": "{}"}, {METADATA_KEY: "{"}])

@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import json
 import pickle
 import struct
 import tracemalloc
@@ -13,6 +14,7 @@ from npz_file import U1_HEADER, assert_same, npy, npy_by_hand, small_dataset, wr
 
 from vit_hk.data.dataset import ARRAYS, MAX_BYTES, Dataset, load_dataset, save_dataset
 from vit_hk.errors import UserError
+from vit_hk.params import Preparation
 
 REMEDY = "move it away, and make it again with: dvc repro download"
 
@@ -63,6 +65,38 @@ def test_same_data_gives_the_same_bytes(tiny_dataset, tmp_path):
     save_dataset(tiny_dataset, tmp_path / "a.npz")
     save_dataset(copied, tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+HOW = Preparation(height=3, width=2, channels=1, resize="pad", background=255)
+
+
+def test_preparation_of_images_is_kept(small, path):
+    save_dataset(dataclasses.replace(small, preparation=HOW), path)
+    assert load_dataset(path).preparation == HOW
+    with np.load(path, allow_pickle=False) as arrays:
+        assert json.loads(str(arrays["preparation"])) == HOW.model_dump()
+    save_dataset(small, path)
+    assert load_dataset(path).preparation is None
+
+
+@pytest.mark.parametrize(
+    ("preparation", "problem"),
+    [
+        (np.array("{}"), ": preparation is '{}', which is not how images are prepared"),
+        (np.array("no JSON"), ": preparation is 'no JSON', which is not how images are prepared"),
+        (
+            np.array(HOW.model_copy(update={"width": 4}).model_dump_json()),
+            ": preparation makes images (3, 4, 1), those of x_train are (3, 2, 1)",
+        ),
+        (np.array(5), ": preparation is int64 []; allowed: text"),
+        (np.array(["{}"]), ": preparation is <U2 [1]; allowed: text"),
+        (np.array("x" * 201), ": preparation is <U201 []; allowed: at most 10,000 texts"),
+    ],
+    ids=["empty", "no JSON", "another shape", "a number", "a list", "long"],
+)
+def test_invalid_preparation_is_refused(small, path, refuse, preparation, problem):
+    write_npz(path, small, {"preparation": preparation})
+    assert refuse().startswith(problem)
 
 
 def test_images_without_a_channel_axis_are_given_one(small, path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vit_hk.data.dataset import Dataset
-from vit_hk.data.fit import check_fits, class_warnings
+from vit_hk.data.fit import check_fits, class_warnings, duplicate_warnings
 from vit_hk.errors import UserError
 from vit_hk.params import Params
 
@@ -54,6 +54,17 @@ def with_counts(dataset: Dataset, train: list[int], test: list[int]) -> Dataset:
         x_test=np.resize(dataset.x_test, (len(y_test), *dataset.image_shape)),
         y_test=y_test,
     )
+
+
+def test_test_images_that_stand_in_the_training_set_are_counted(tiny_dataset):
+    assert duplicate_warnings(tiny_dataset) == []
+    x_test = tiny_dataset.x_test.copy()
+    x_test[3], x_test[7] = tiny_dataset.x_train[0], tiny_dataset.x_train[40]
+    x_test[4] = x_test[5]  # twice in the test set alone
+    assert duplicate_warnings(dataclasses.replace(tiny_dataset, x_test=x_test)) == [
+        "warning: 2 of 18 test images have the same pixels as a training image, so the model has "
+        "seen them"
+    ]
 
 
 def test_one_image_per_class_leaves_none_for_validation(check, tiny_dataset):

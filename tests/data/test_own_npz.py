@@ -78,7 +78,9 @@ def test_home_folder_is_not_expanded_for_a_file_that_dvc_watches():
     )  # a folder that DVC does not read
 
 
-@pytest.mark.parametrize("source", ["torchvision", SAMPLE_SOURCE, "NPZ file: my garden"])
+@pytest.mark.parametrize(
+    "source", ["torchvision", SAMPLE_SOURCE, "NPZ file: my garden", "folder of images: a.zip"]
+)
 def test_what_download_has_written_may_be_replaced(tmp_path, tiny_dataset, source):
     path = tmp_path / "dataset.npz"
     check_replaceable(path)  # there is none

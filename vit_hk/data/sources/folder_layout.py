@@ -114,9 +114,13 @@ def _has_splits(root: Path, top: set[str]) -> bool:
 def _sorted_classes(root: Path, names: Iterable[str]) -> tuple[str, ...]:
     class_names = tuple(sorted(set(names), key=natural_order))
     if not 2 <= len(class_names) <= MAX_CLASSES:
-        found = f": {shorten(class_names[0])}" if len(class_names) == 1 else ""
+        found = (
+            f"{len(class_names):,} folders of classes" if class_names else "no folder of a class"
+        )
+        if len(class_names) == 1:
+            found = f"one folder of a class, {shorten(class_names[0])}"
         raise UserError(
-            f"{root} has {len(class_names):,} folders of classes{found}; allowed: 2 to "
-            f"{MAX_CLASSES:,}, as CLASS/IMAGE, or as train/CLASS/IMAGE and test/CLASS/IMAGE"
+            f"{root} has {found}; allowed: 2 to {MAX_CLASSES:,} folders, as CLASS/IMAGE, or as "
+            "train/CLASS/IMAGE and test/CLASS/IMAGE"
         )
     return class_names

@@ -1,0 +1,197 @@
+import gzip
+import io
+import tarfile
+import warnings
+import zipfile
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vit_hk.data.sources import members as module
+from vit_hk.data.sources.members import iterate_members
+from vit_hk.errors import UserError
+
+FILES = {"train/cat/1.png": b"one", "train/cat/2.png": b"two" * 1000, "猫/$x, y.jpg": b"three"}
+ARCHIVES = ["zip", "tar", "tar.gz"]
+
+
+def tar_member(name: str, **attributes) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    for key, value in attributes.items():
+        setattr(info, key, value)
+    return info
+
+
+def write(path, files: dict[str, bytes], folders: tuple[str, ...] = ()) -> None:
+    """Write an archive of the kind that its name tells."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # zipfile warns of a duplicate name
+            for name in folders:
+                archive.writestr(f"{name}/", b"")
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return
+    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
+        for name in folders:
+            archive.addfile(tar_member(name, type=tarfile.DIRTYPE))
+        for name, content in files.items():
+            archive.addfile(tar_member(name, size=len(content)), io.BytesIO(content))
+
+
+def contents(root) -> dict[str, bytes]:
+    read = {}
+    for member in iterate_members(root):
+        if not member.is_folder and not member.problem:
+            source = member.open()
+            name = "/".join(member.parts)
+            read[name] = source.read_bytes() if hasattr(source, "read_bytes") else source.read()
+    return read
+
+
+def refuse(root, one_line) -> str:
+    with pytest.raises(UserError) as caught:
+        contents(root)
+    message = one_line(caught.value)
+    assert str(root) in message
+    return message
+
+
+def test_folder_is_read_to_any_depth(tmp_path):
+    for name, content in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "empty").mkdir()
+    assert contents(tmp_path) == FILES
+    folders = {member.parts for member in iterate_members(tmp_path) if member.is_folder}
+    assert folders == {("train",), ("train", "cat"), ("猫",), ("empty",)}
+
+
+def test_link_to_a_folder_is_not_followed(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    problems = {member.parts: member.problem for member in iterate_members(tmp_path)}
+    assert problems == {
+        ("a",): None,
+        ("a", "loop"): "a link to a folder, which is not followed",
+    }
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_archive_is_read_in_place(tmp_path, kind):
+    path = tmp_path / f"archive.{kind}"
+    write(path, FILES, folders=("empty",))
+    assert contents(path) == FILES
+    assert ("empty",) in {member.parts for member in iterate_members(path) if member.is_folder}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_archive_is_known_by_its_content(tmp_path):
+    for kind in ARCHIVES:
+        write(tmp_path / f"archive.{kind}", FILES)
+        path = (tmp_path / f"archive.{kind}").rename(tmp_path / kind.replace(".", "_"))
+        assert contents(path) == FILES
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+@pytest.mark.parametrize(
+    "name", ["../x.png", "a/../../x.png", "/x.png", "..\\x.png", "a\\x.png", "a/.."]
+)
+def test_name_that_leads_out_is_refused(tmp_path, one_line, kind, name):
+    write(tmp_path / f"a.{kind}", {**FILES, name: b"x"})
+    message = refuse(tmp_path / f"a.{kind}", one_line)
+    assert f"has a member named {name!r}; allowed: relative paths" in message
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_name_that_stands_twice_is_refused(tmp_path, one_line, kind):
+    write(tmp_path / f"a.{kind}", {"a/1.png": b"x", "a/./1.png": b"y"})
+    assert "has two members named 'a/./1.png'" in refuse(tmp_path / f"a.{kind}", one_line)
+
+
+def test_links_and_devices_in_a_tar_archive_cannot_be_read(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE):
+            member = tar_member(f"a/{kind.decode()}", type=kind, linkname="/etc/passwd")
+            archive.addfile(member)
+    found = list(iterate_members(tmp_path / "a.tar"))
+    assert len(found) == 4
+    assert {member.problem for member in found} == {"a link or a device"}
+
+
+def test_encrypted_member_cannot_be_read(tmp_path):
+    path = tmp_path / "a.zip"
+    write(path, {"a/1.png": b"x"})
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(raw)
+    (member,) = iterate_members(path)
+    assert member.problem == "encrypted"
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_large_member_is_named_and_not_read(tmp_path, monkeypatch, kind):
+    write(tmp_path / f"a.{kind}", FILES)
+    monkeypatch.setattr(module, "MAX_FILE_BYTES", 2000)
+    problems = {m.parts[-1]: m.problem for m in iterate_members(tmp_path / f"a.{kind}")}
+    assert problems == {"1.png": None, "2.png": "more than 2,000 bytes", "$x, y.jpg": None}
+
+
+@pytest.mark.parametrize("limit", ["MAX_TOTAL_BYTES", "MAX_MEMBERS"])
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_archive_that_is_too_large_is_refused(tmp_path, monkeypatch, one_line, kind, limit):
+    write(tmp_path / f"a.{kind}", FILES)
+    monkeypatch.setattr(module, limit, 2)
+    assert "holds more than" in refuse(tmp_path / f"a.{kind}", one_line)
+
+
+def test_header_of_a_tar_archive_that_claims_gigabytes_takes_no_memory(tmp_path, one_line):
+    # GNU's long names: tarfile reads as many bytes as the header claims. Zeros compress well.
+    header = tar_member("././@LongLink", type=tarfile.GNUTYPE_LONGNAME, size=2**33)
+    with gzip.open(tmp_path / "a.tar.gz", "wb") as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT) + bytes(10_000))
+    assert "a header claims too many bytes" in refuse(tmp_path / "a.tar.gz", one_line)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "which is not there; with data.name = folder it must be a folder of images"),
+        (b"notes", "which is neither a folder nor an archive; allowed with data.name = folder"),
+        (b"", "which is neither a folder nor an archive"),
+        (gzip.compress(b"notes"), "cannot be read"),
+        (b"\x1f\x8bnotes", "cannot be read"),
+    ],
+    ids=["missing", "text", "empty", "gzip of text", "damaged gzip"],
+)
+def test_what_is_no_archive_is_refused(tmp_path, one_line, content, problem):
+    path = tmp_path / "file"
+    if content is not None:
+        path.write_bytes(content)
+    assert problem in refuse(path, one_line)
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_damaged_archive_ends_in_one_line_or_is_read(tmp_path, kind, data):
+    path = tmp_path / f"a.{kind}"
+    write(path, FILES)
+    raw = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 5))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    del raw[data.draw(st.integers(1, 2 * len(raw))) :]
+    path.write_bytes(raw)
+    text = "none"
+    try:
+        for member in iterate_members(path):
+            try:
+                member.open()
+            except (OSError, *module.ARCHIVE_ERRORS) as error:
+                text = " ".join(str(error).split())
+    except UserError as error:
+        text = str(error)
+    assert len(text.splitlines()) <= 1

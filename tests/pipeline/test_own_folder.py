@@ -1,0 +1,45 @@
+"""A folder of images of one's own: it is a dependency, so a changed image runs the stages again."""
+
+import json
+import shutil
+
+import numpy as np
+from image_files import write_folder
+from PIL import Image
+from project_clone import Clone
+
+CLASSES = {"$x, <b>y": 30, "class 10": 12, "猫": 12}
+
+
+def test_folder_of_images_is_watched(reproduced, tmp_path):
+    clone = Clone(shutil.copytree(reproduced.folder, tmp_path / "project", symlinks=True))
+    folder = tmp_path / "my photos"
+    write_folder(folder, CLASSES, size=(20, 30))
+    clone.set(
+        data__name="folder", data__root=str(folder), data__image_size=[28, 28], data__channels=1,
+        train__batch_size=10, train__class_weights="balanced",
+    )  # fmt: skip
+    assert clone.repro("evaluate") == ["download", "check", "train", "evaluate"]
+    metrics = json.loads(clone.read("results/metrics.json"))
+    assert (metrics["data"], metrics["source"]) == ("my photos", "folder of images: my photos")
+    assert metrics["test"]["examples"] == 6 + 2 + 2
+    first_column = [
+        line.rsplit(b",", 4)[0] for line in clone.read("results/per_class.csv").splitlines()
+    ]
+    assert first_column == [b"class", b'"$x, <b>y"', b"class 10", "猫".encode()]
+    assert clone.repro("evaluate") == []  # nothing has changed
+
+    # The same pixels in other bytes: the data set stays the same, and so do the weights.
+    path = folder / "猫" / "3.png"
+    image = Image.open(path)
+    image.load()
+    image.save(path, compress_level=1)
+    assert clone.repro("evaluate") == ["download"]
+    Image.fromarray(255 - np.asarray(image)).save(path)
+    assert clone.repro("evaluate") == ["download", "check", "train", "evaluate"]
+
+    path.write_text("no image")
+    weights = clone.read("models/vit.safetensors")
+    printed = clone.run("dvc", "repro", expect=255)
+    assert "'猫/3.png': no image, or damaged at its start" in printed
+    assert clone.read("models/vit.safetensors") == weights
