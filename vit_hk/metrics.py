@@ -63,7 +63,7 @@ def class_means(
       predictions: int [images], the predicted classes.
       num_classes: C.
     """
-    counts = confusion_counts(labels, predictions, num_classes)
+    counts = confusion_matrix(labels, predictions, num_classes)
     hits, support, predicted = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
     with_images, used = support > 0, support + predicted > 0
     recall = hits[with_images] / support[with_images]
