@@ -18,6 +18,8 @@ PLAIN = {
     "drop_path": 0.0,
     "qk_norm": False,
     "registers": 0,
+    "gelu": "erf",
+    "norm_eps": LAYER_NORM_EPS,
 }
 
 

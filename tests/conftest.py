@@ -39,6 +39,8 @@ SETTINGS: dict[str, Any] = {
         "drop_path": 0.0,
         "qk_norm": False,
         "registers": 2,
+        "gelu": "erf",
+        "norm_eps": 1e-6,
     },
     "train": {
         "epochs": 2,

@@ -16,6 +16,7 @@ SHAPE = (8, 8, 2)
 SETTINGS = ModelSettings(
     patch_size=4, stem="linear", hidden_size=16, num_layers=2, num_heads=2, mlp_dim=16,
     pool="cls", position="sincos2d", dropout=0.0, drop_path=0.0, qk_norm=False, registers=0,
+    gelu="erf", norm_eps=1e-6,
 )  # fmt: skip
 NUM_TOKENS = 5  # 2 x 2 patches and the class token
 NORMALIZATION = Normalization(mean=(0.2, 0.5), std=(0.3, 0.1))

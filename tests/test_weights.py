@@ -26,6 +26,7 @@ def model() -> ModelSettings:
     return ModelSettings(
         patch_size=2, stem="linear", hidden_size=4, num_layers=1, num_heads=1, mlp_dim=2,
         pool="cls", position="learned", dropout=0.0, drop_path=0.0, qk_norm=False, registers=1,
+        gelu="erf", norm_eps=1e-6,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ def info() -> WeightsInfo:
     model = ModelSettings(
         patch_size=2, stem="linear", hidden_size=8, num_layers=2, num_heads=2, mlp_dim=4,
         pool="cls", position="learned", dropout=0.0, drop_path=0.0, qk_norm=False, registers=3,
+        gelu="erf", norm_eps=1e-6,
     )  # fmt: skip
     return WeightsInfo(
         preparation=None, model=model, data="toy", source="drawn", class_names=["a", "b", "c"],

@@ -45,6 +45,7 @@ GreyLevel = Annotated[int, Field(ge=0, le=255)]
 HeadFusion = Literal["mean", "max", "min"]
 Precision = Literal["float32", "bfloat16"]
 Platform = Literal["auto", "cpu", "gpu"]
+Gelu = Literal["erf", "tanh"]
 ImageShape = Sequence[int]  # height, width and channels
 
 
@@ -139,6 +140,8 @@ class ModelSettings(Settings):
     drop_path: Fraction
     qk_norm: bool
     registers: Annotated[int, Field(ge=0, le=1000)]
+    gelu: Gelu
+    norm_eps: Annotated[Number, Field(gt=0.0, le=0.01)]
 
     @model_validator(mode="after")
     def _divisible(self) -> "ModelSettings":

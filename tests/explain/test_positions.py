@@ -9,6 +9,7 @@ def settings(pool: str, position: str) -> ModelSettings:
     return ModelSettings(
         patch_size=2, stem="linear", hidden_size=8, num_layers=1, num_heads=1, mlp_dim=4,
         pool=pool, position=position, dropout=0.0, drop_path=0.0, qk_norm=False, registers=2,
+        gelu="erf", norm_eps=1e-6,
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ INFO = WeightsInfo(
     preparation=None, model=ModelSettings(
         patch_size=2, stem="linear", hidden_size=4, num_layers=1, num_heads=1, mlp_dim=2,
         pool="cls", position="learned", dropout=0.0, drop_path=0.0, qk_norm=False, registers=0,
+        gelu="erf", norm_eps=1e-6,
     ),
     data="mnist", source="made for a test", class_names=["a", "b"], image_shape=[4, 4, 1],
     mean=[0.1], std=[0.2], seed=5, validation_fraction=0.1,

@@ -28,6 +28,7 @@ CLASSES = ("a", "b", "c")
 MODEL = ModelSettings(
     patch_size=2, stem="linear", hidden_size=4, num_layers=1, num_heads=1, mlp_dim=2,
     pool="cls", position="learned", dropout=0.0, drop_path=0.0, qk_norm=False, registers=1,
+    gelu="erf", norm_eps=1e-6,
 )  # fmt: skip
 IMAGES, LABELS = np.zeros((3, *SHAPE), np.uint8), np.arange(3, dtype=np.int32)
 DATA = Dataset(IMAGES, LABELS, IMAGES, LABELS, "mnist", "made for a test", CLASSES)

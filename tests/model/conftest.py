@@ -22,6 +22,8 @@ SMALL = {
     "drop_path": 0.0,
     "qk_norm": False,
     "registers": 0,
+    "gelu": "erf",
+    "norm_eps": 1e-6,
 }
 
 
@@ -47,6 +49,8 @@ def default_architecture() -> ModelSettings:
         drop_path=0.0,
         qk_norm=False,
         registers=0,
+        gelu="erf",
+        norm_eps=1e-6,
     )
 
 

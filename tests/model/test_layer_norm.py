@@ -25,7 +25,7 @@ def test_outputs_and_gradients_equal_torch(shape, mean):
     expected = torch_norm(torch_x)
     expected.backward(torch.tensor(cotangent, dtype=torch.float64))
 
-    transformed = hk.without_apply_rng(hk.transform(lambda x: layer_norm(x, "norm")))
+    transformed = hk.without_apply_rng(hk.transform(lambda x: layer_norm(x, EPSILON, "norm")))
     params = {"norm": {"scale": jnp.asarray(scale), "offset": jnp.asarray(offset)}}
     tolerance = {"rtol": 1e-5, "atol": 1e-5 * max(1.0, mean)}
     output, backward = jax.vjp(transformed.apply, params, x)
@@ -37,7 +37,7 @@ def test_outputs_and_gradients_equal_torch(shape, mean):
 
 
 def test_parameter_names_and_initial_values_equal_haiku():
-    transformed = hk.transform(lambda x: layer_norm(x, "norm"))
+    transformed = hk.transform(lambda x: layer_norm(x, EPSILON, "norm"))
     haiku_norm = hk.transform(lambda x: hk.LayerNorm(-1, True, True, name="norm")(x))
     x = jnp.ones((2, 3))
     params, expected = transformed.init(None, x), haiku_norm.init(None, x)

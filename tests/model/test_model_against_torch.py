@@ -88,26 +88,28 @@ def run_torch_layer(layer, x):
 
 
 @pytest.mark.parametrize("implementation", [gelu, reference.gelu])
-def test_gelu_uses_the_error_function(implementation):
+@pytest.mark.parametrize(("kind", "approximate"), [("erf", "none"), ("tanh", "tanh")])
+def test_gelu_equals_torch(implementation, kind, approximate):
     x = np.linspace(-5, 5, 101, dtype=np.float32)
     # The approximation with tanh has an error of up to 5e-4.
-    np.testing.assert_allclose(implementation(x), torch.nn.functional.gelu(to_torch(x)), atol=1e-6)
+    expected = torch.nn.functional.gelu(to_torch(x), approximate=approximate)
+    np.testing.assert_allclose(implementation(x, kind), expected, atol=1e-6)
 
 
 def test_layer_norm_equals_torch_with_eps_1e_6(random_params):
     # With standard deviations of 1e-3, an eps of 1e-5 would make the result several times smaller.
     x = random_normal(5, 8) * 1e-3
-    transformed = hk.without_apply_rng(hk.transform(lambda x: layer_norm(x, "norm")))
+    transformed = hk.without_apply_rng(hk.transform(lambda x: layer_norm(x, EPS, "norm")))
     params = random_params(transformed, x)
     scale, offset = to_torch(params["norm"]["scale"]), to_torch(params["norm"]["offset"])
     expected = torch.nn.functional.layer_norm(to_torch(x), (8,), scale, offset, EPS)
     assert_close(transformed.apply(params, x), expected)
-    assert_close(reference.layer_norm(params["norm"], x), expected)
+    assert_close(reference.layer_norm(params["norm"], x, EPS), expected)
 
 
 def patch_embedding(patch, width, stem="linear"):
     def forward(images):
-        return PatchEmbedding(patch, width, stem, name="patches")(images)
+        return PatchEmbedding(patch, width, stem, "erf", name="patches")(images)
 
     return hk.without_apply_rng(hk.transform(forward))
 
@@ -165,7 +167,7 @@ def test_attention_and_its_weights_equal_torch(random_params, heads):
     x = random_normal(batch * tokens, width)
 
     def forward(x):
-        return SelfAttention(heads, name="attention")(x, tokens)
+        return SelfAttention(heads, EPS, name="attention")(x, tokens)
 
     transformed = hk.without_apply_rng(hk.transform(forward))
     params = random_params(transformed, x)
@@ -182,12 +184,12 @@ def test_attention_and_its_weights_equal_torch(random_params, heads):
     assert_close(weights, expected_weights)
 
 
-def test_qk_norm_normalizes_queries_and_keys_of_each_head(random_params):
+def test_qk_norm_normalizes_queries_and_keys_of_each_head(random_params, settings):
     batch, tokens, width, heads = 3, 5, 8, 2
     x = random_normal(batch * tokens, width)
 
     def forward(x):
-        return SelfAttention(heads, qk_norm=True, name="attention")(x, tokens)
+        return SelfAttention(heads, EPS, qk_norm=True, name="attention")(x, tokens)
 
     transformed = hk.without_apply_rng(hk.transform(forward))
     params = random_params(transformed, x)
@@ -209,7 +211,8 @@ def test_qk_norm_normalizes_queries_and_keys_of_each_head(random_params):
     assert_close(output, expected)
     assert_close(weights, expected_weights)
     images = x.reshape(batch, tokens, width)
-    output, weights = reference.self_attention(params, "attention", images, heads)
+    s = settings(num_heads=heads, norm_eps=EPS)
+    output, weights = reference.self_attention(params, "attention", images, s)
     assert_close(output.reshape(-1, width), expected)
     assert_close(weights, expected_weights)
 
@@ -219,7 +222,7 @@ def test_block_equals_torch_in_outputs_and_all_gradients(random_params):
     x, cotangent = random_normal(batch * tokens, width), random_normal(width, batch * tokens).T
 
     def forward(x):
-        return Block(heads, mlp_dim, name="block")(x, tokens, is_training=True)
+        return Block(heads, mlp_dim, "erf", EPS, name="block")(x, tokens, is_training=True)
 
     transformed = hk.without_apply_rng(hk.transform(forward))
     params = random_params(transformed, x)
@@ -265,7 +268,7 @@ def test_gradient_of_an_attention_offset_is_the_gradient_of_the_attention(random
     zeros = np.zeros((batch, heads, tokens, tokens), np.float32)
 
     def forward(x, offset):
-        return SelfAttention(heads, name="attention")(x, tokens, offset)
+        return SelfAttention(heads, EPS, name="attention")(x, tokens, offset)
 
     transformed = hk.without_apply_rng(hk.transform(forward))
     params = random_params(transformed, x, zeros)

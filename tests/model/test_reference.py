@@ -24,7 +24,7 @@ MODULES_WITH_KERNELS = ["attention", "gelu", "linear", "layer_norm"]
 BASE = {
     "patch_size": 4, "stem": "linear", "hidden_size": 32, "num_layers": 2, "num_heads": 2,
     "mlp_dim": 48, "pool": "cls", "position": "learned", "dropout": 0.0, "drop_path": 0.0,
-    "qk_norm": False, "registers": 0,
+    "qk_norm": False, "registers": 0, "gelu": "erf", "norm_eps": 1e-6,
 }  # fmt: skip
 
 
@@ -51,6 +51,10 @@ VARIANTS = {
     "gap-qk_norm": Variant({"pool": "gap", "qk_norm": True}),
     "cls-conv": Variant({"stem": "conv"}),
     "gap-conv-odd_patch": Variant({"pool": "gap", "stem": "conv", "patch_size": 3}, (9, 6, 2)),
+    "cls-tanh-norm_eps": Variant({"gelu": "tanh", "norm_eps": 1e-3}),
+    "gap-conv-qk_norm-tanh-norm_eps": Variant(
+        {"pool": "gap", "stem": "conv", "qk_norm": True, "gelu": "tanh", "norm_eps": 1e-3}
+    ),
     "cls-scan": Variant({"num_layers": 3}, scan_layers=True),
     "gap-scan-registers-conv": Variant(
         {"pool": "gap", "registers": 2, "stem": "conv"}, scan_layers=True

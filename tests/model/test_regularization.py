@@ -36,7 +36,9 @@ def block_with_constant_branches(**regularizers):
     num_tokens, width = 3, 8
 
     def forward(x, is_training):
-        return Block(2, 12, **regularizers, name="block")(x, num_tokens, is_training)[0]
+        return Block(2, 12, "erf", 1e-6, **regularizers, name="block")(x, num_tokens, is_training)[
+            0
+        ]
 
     transformed = hk.transform(forward)
 
@@ -71,7 +73,7 @@ def test_dropout_acts_on_both_branches_of_a_block():
 
 def test_dropout_acts_on_the_hidden_layer_of_the_mlp():
     def forward(x, is_training):
-        return MLP(6, dropout=0.5, name="mlp")(x, is_training)
+        return MLP(6, "erf", dropout=0.5, name="mlp")(x, is_training)
 
     transformed = hk.transform(forward)
     x = np.ones((500, 6), np.float32)

@@ -22,6 +22,8 @@ MODEL = {
     "drop_path": 0.0,
     "qk_norm": False,
     "registers": 0,
+    "gelu": "erf",
+    "norm_eps": 1e-6,
 }
 TRAIN = {
     "epochs": 3,

@@ -8,7 +8,7 @@ import jax
 from vit_hk.kernels.compiler import call_kernel
 from vit_hk.kernels.vector_builder import Value, VectorBuilder
 
-# Google's ViT and timm use 1e-6; the default of Haiku and PyTorch is 1e-5.
+# The only epsilon of the kernels: that of Google's ViT and timm; transformers' ViT has 1e-12.
 EPSILON = 1e-6
 # The loop over a row is fully unrolled, so a wider row would take long to compile.
 MAX_WIDTH = 4096

@@ -56,6 +56,7 @@ class SelfAttention(hk.Module):
     """
 
     num_heads: int
+    norm_eps: float
     qk_norm: bool = False
     name: str | None = None
 
@@ -109,7 +110,8 @@ class SelfAttention(hk.Module):
         )
         if self.qk_norm:
             q, k = (
-                layer_norm(x, name).astype(v.dtype) for x, name in [(q, "q_norm"), (k, "k_norm")]
+                layer_norm(x, self.norm_eps, name).astype(v.dtype)
+                for x, name in [(q, "q_norm"), (k, "k_norm")]
             )
         return [q * size**-0.5, k, v]
 

@@ -15,6 +15,7 @@ from vit_hk.model.attention import SelfAttention
 from vit_hk.model.gelu import gelu
 from vit_hk.model.layer_norm import layer_norm
 from vit_hk.model.linear import Linear
+from vit_hk.params import Gelu
 
 GLOROT_UNIFORM = hk.initializers.VarianceScaling(1.0, "fan_avg", "uniform")
 SMALL_BIAS = hk.initializers.RandomNormal(1e-6)  # as in Google's code for the paper
@@ -53,6 +54,7 @@ class MLP(hk.Module):
     """The MLP of a block: linear, GELU, linear."""
 
     mlp_dim: int
+    gelu: Gelu
     dropout: float = 0.0
     name: str | None = None
 
@@ -60,7 +62,7 @@ class MLP(hk.Module):
         """Map each token of x [rows, D] to a token [rows, D]."""
         width = x.shape[-1]
         init = {"w_init": GLOROT_UNIFORM, "b_init": SMALL_BIAS}
-        x = gelu(Linear(self.mlp_dim, name="in", **init)(x))  # [rows, M]
+        x = gelu(Linear(self.mlp_dim, name="in", **init)(x), self.gelu)  # [rows, M]
         x = dropout(x, self.dropout, is_training)
         return Linear(width, name="out", **init)(x)
 
@@ -71,6 +73,8 @@ class Block(hk.Module):
 
     num_heads: int
     mlp_dim: int
+    gelu: Gelu
+    norm_eps: float
     dropout: float = 0.0
     drop_path: float | jax.Array = 0.0
     qk_norm: bool = False
@@ -93,15 +97,15 @@ class Block(hk.Module):
           attention_offset: [B, H, T, T], added to the attention weights; see `ViT`.
           class_token_only: return only the first new token of each image, [B, D].
         """
-        attention = SelfAttention(self.num_heads, self.qk_norm, name="attention")
+        attention = SelfAttention(self.num_heads, self.norm_eps, self.qk_norm, name="attention")
         branch, weights = attention(
-            layer_norm(x, "norm_1"), num_tokens, attention_offset, class_token_only
+            layer_norm(x, self.norm_eps, "norm_1"), num_tokens, attention_offset, class_token_only
         )
         if class_token_only:
             x, num_tokens = x[::num_tokens], 1
         x = x + self._regularize(branch, num_tokens, is_training)
-        mlp = MLP(self.mlp_dim, self.dropout, name="mlp")
-        branch = mlp(layer_norm(x, "norm_2"), is_training)
+        mlp = MLP(self.mlp_dim, self.gelu, self.dropout, name="mlp")
+        branch = mlp(layer_norm(x, self.norm_eps, "norm_2"), is_training)
         return x + self._regularize(branch, num_tokens, is_training), weights
 
     def _regularize(self, branch: jax.Array, num_tokens: int, is_training: bool) -> jax.Array:

@@ -106,7 +106,7 @@ def _run_block(
     """Apply one block; see `Block`. Its inputs have no axis L."""
     s = settings
     rate = 0.0 if inputs.drop_path is None else inputs.drop_path
-    block = Block(s.num_heads, s.mlp_dim, s.dropout, rate, s.qk_norm, name)
+    block = Block(s.num_heads, s.mlp_dim, s.gelu, s.norm_eps, s.dropout, rate, s.qk_norm, name)
     with contextlib.nullcontext() if inputs.key is None else hk.with_rng(inputs.key):
         return block(x, num_tokens, is_training, inputs.offset, class_token_only)
 

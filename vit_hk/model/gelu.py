@@ -1,13 +1,22 @@
-"""GELU with the error function, as in torch.nn.GELU and its definition (arXiv 1606.08415)."""
+"""GELU (arXiv 1606.08415): with the error function, or its approximation with tanh."""
 
 import jax
 
 from vit_hk.kernels import gelu as kernel
 from vit_hk.kernels.compiler import is_supported
+from vit_hk.params import Gelu
 
 
-def gelu(x: jax.Array) -> jax.Array:
-    """Apply GELU to each element of x [..., M]."""
+def gelu(x: jax.Array, kind: Gelu) -> jax.Array:
+    """Apply GELU to each element of x [..., M].
+
+    Args:
+      x: [..., M].
+      kind: "erf" is the definition, x times the normal distribution function of x, as in
+        torch.nn.GELU; "tanh" is the paper's approximation of it, which no kernel supports.
+    """
+    if kind == "tanh":
+        return jax.nn.gelu(x, approximate=True)
     width = x.shape[-1]
     if is_supported(x, width):
         return kernel.gelu(x.reshape(-1, width)).reshape(x.shape)

@@ -6,6 +6,7 @@ of 1 / D uses all SIMD lanes; with that and a hand-written gradient, a training 
 """
 
 import dataclasses
+import functools
 
 import haiku as hk
 import jax
@@ -20,38 +21,44 @@ from vit_hk.kernels.layer_norm import EPSILON, MAX_WIDTH
 class LayerNorm(hk.Module):
     """LayerNorm over the last axis, with learned scale and offset, as hk.LayerNorm names them."""
 
+    epsilon: float
     name: str | None = None
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalize x [..., D] over its last axis."""
         scale = hk.get_parameter("scale", x.shape[-1:], init=jnp.ones)
         offset = hk.get_parameter("offset", x.shape[-1:], init=jnp.zeros)
-        if len(scale) <= MAX_WIDTH and is_supported(x, len(scale)):
+        has_kernel = self.epsilon == EPSILON and len(scale) <= MAX_WIDTH
+        if has_kernel and is_supported(x, len(scale)):
             return kernel.layer_norm(x.reshape(-1, len(scale)), scale, offset).reshape(x.shape)
-        return _normalize(x, scale, offset)
+        return _normalize(self.epsilon, x, scale, offset)
 
 
-def layer_norm(x: jax.Array, name: str) -> jax.Array:
+def layer_norm(x: jax.Array, epsilon: float, name: str) -> jax.Array:
     """Create a LayerNorm module of this name, and apply it to x [..., D] over its last axis."""
-    return LayerNorm(name)(x)
+    return LayerNorm(epsilon, name)(x)
 
 
-@jax.custom_vjp
-def _normalize(x: jax.Array, scale: jax.Array, offset: jax.Array) -> jax.Array:
-    return _forward(x, scale, offset)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _normalize(epsilon: float, x: jax.Array, scale: jax.Array, offset: jax.Array) -> jax.Array:
+    return _forward(epsilon, x, scale, offset)[0]
 
 
 _Residuals = tuple[jax.Array, jax.Array, jax.Array]  # normalized x [..., D], 1 / std, scale
 
 
-def _forward(x: jax.Array, scale: jax.Array, offset: jax.Array) -> tuple[jax.Array, _Residuals]:
+def _forward(
+    epsilon: float, x: jax.Array, scale: jax.Array, offset: jax.Array
+) -> tuple[jax.Array, _Residuals]:
     centered = x - _mean(x)
-    inverse_std = jax.lax.rsqrt(_mean(centered * centered) + EPSILON)  # [..., 1]
+    inverse_std = jax.lax.rsqrt(_mean(centered * centered) + epsilon)  # [..., 1]
     normalized = centered * inverse_std
     return normalized * scale + offset, (normalized, inverse_std, scale)
 
 
-def _backward(residuals: _Residuals, gradient: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _backward(
+    _epsilon: float, residuals: _Residuals, gradient: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Return the gradients of x [..., D], scale [D] and offset [D] from that of the output."""
     normalized, inverse_std, scale = residuals
     scaled = gradient * scale  # the gradient of `normalized`, [..., D]

@@ -9,6 +9,7 @@ import jax
 
 from vit_hk.model.linear import Linear
 from vit_hk.model.stem import LECUN_NORMAL, convolve, stem_layers
+from vit_hk.params import Gelu
 
 
 def split_patches(images: jax.Array, patch_size: int) -> jax.Array:
@@ -42,7 +43,8 @@ class PatchEmbedding(hk.Module):
 
     patch_size: int
     hidden_size: int
-    stem: Literal["linear", "conv"] = "linear"
+    stem: Literal["linear", "conv"]
+    gelu: Gelu  # of the stem "conv"
     name: str | None = None
 
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -50,7 +52,7 @@ class PatchEmbedding(hk.Module):
         patch_size = self.patch_size
         if self.stem == "conv":
             layers = stem_layers(patch_size, self.hidden_size)
-            images = convolve(images, layers)
+            images = convolve(images, layers, self.gelu)
             patch_size //= math.prod(layer.stride for layer in layers)
         patches = split_patches(images, patch_size)  # [B, N, P * P * channels]
         return Linear(self.hidden_size, w_init=LECUN_NORMAL, name="linear")(patches)

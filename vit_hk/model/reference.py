@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from vit_hk.model.positions import sincos2d_positions
 from vit_hk.model.stem import stem_layers
 from vit_hk.model.vit import ViTOutput
-from vit_hk.params import ModelSettings
+from vit_hk.params import Gelu, ModelSettings
 
 Parameters = dict[str, dict[str, Any]]  # module name -> parameter name -> array
 
@@ -28,13 +28,13 @@ def vit(parameters: Parameters, images: jax.Array, settings: ModelSettings) -> V
     attention = []
     for layer in range(s.num_layers):
         block = f"vit/block_{layer}"
-        normalized = layer_norm(parameters[f"{block}/norm_1"], x)
-        branch, weights = self_attention(parameters, f"{block}/attention", normalized, s.num_heads)
+        normalized = layer_norm(parameters[f"{block}/norm_1"], x, s.norm_eps)
+        branch, weights = self_attention(parameters, f"{block}/attention", normalized, s)
         x = x + branch  # equation 2
-        normalized = layer_norm(parameters[f"{block}/norm_2"], x)
-        x = x + mlp(parameters, f"{block}/mlp", normalized)  # equation 3
+        normalized = layer_norm(parameters[f"{block}/norm_2"], x, s.norm_eps)
+        x = x + mlp(parameters, f"{block}/mlp", normalized, s)  # equation 3
         attention.append(weights)
-    x = layer_norm(parameters["vit/norm"], x)
+    x = layer_norm(parameters["vit/norm"], x, s.norm_eps)
     features = x[:, 0] if s.pool == "cls" else x[:, s.registers :].mean(axis=1)  # equation 4
     logits = linear(parameters["vit/head"], features)  # [B, C]
     return ViTOutput(logits, features, jnp.stack(attention))
@@ -87,30 +87,32 @@ def convolutional_stem(
             images, kernel, (layer.stride, layer.stride), [(1, 1), (1, 1)],
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )  # fmt: skip
-        images = gelu(images + conv["b"])
+        images = gelu(images + conv["b"], settings.gelu)
     return images
 
 
 def self_attention(
-    parameters: Parameters, name: str, x: jax.Array, num_heads: int
+    parameters: Parameters, name: str, x: jax.Array, settings: ModelSettings
 ) -> tuple[jax.Array, jax.Array]:
     """Return new tokens [B, T, D] and attention weights [B, H, query T, key T] (appendix A)."""
     batch, num_tokens, width = x.shape
+    num_heads, epsilon = settings.num_heads, settings.norm_eps
     qkv = linear(parameters[f"{name}/qkv"], x)  # [B, T, 3D]
     qkv = qkv.reshape(batch, num_tokens, 3, num_heads, width // num_heads)
     q, k, v = qkv.transpose(2, 0, 3, 1, 4)  # each [B, H, T, K]
     if f"{name}/q_norm" in parameters:
-        q = layer_norm(parameters[f"{name}/q_norm"], q)
-        k = layer_norm(parameters[f"{name}/k_norm"], k)
+        q = layer_norm(parameters[f"{name}/q_norm"], q, epsilon)
+        k = layer_norm(parameters[f"{name}/k_norm"], k, epsilon)
     scores = q @ k.swapaxes(-1, -2) / jnp.sqrt(q.shape[-1])
     weights = jax.nn.softmax(scores, axis=-1)
     heads = (weights @ v).transpose(0, 2, 1, 3).reshape(batch, num_tokens, width)
     return linear(parameters[f"{name}/out"], heads), weights
 
 
-def mlp(parameters: Parameters, name: str, x: jax.Array) -> jax.Array:
+def mlp(parameters: Parameters, name: str, x: jax.Array, settings: ModelSettings) -> jax.Array:
     """Apply linear, GELU, linear to each token [B, T, D]."""
-    return linear(parameters[f"{name}/out"], gelu(linear(parameters[f"{name}/in"], x)))
+    hidden = gelu(linear(parameters[f"{name}/in"], x), settings.gelu)  # [B, T, M]
+    return linear(parameters[f"{name}/out"], hidden)
 
 
 def linear(parameters: dict[str, Any], x: jax.Array) -> jax.Array:
@@ -118,13 +120,13 @@ def linear(parameters: dict[str, Any], x: jax.Array) -> jax.Array:
     return x @ parameters["w"] + parameters["b"]
 
 
-def layer_norm(parameters: dict[str, Any], x: jax.Array) -> jax.Array:
+def layer_norm(parameters: dict[str, Any], x: jax.Array, epsilon: float) -> jax.Array:
     """Normalize x over its last axis (arXiv 1607.06450)."""
     centered = x - x.mean(axis=-1, keepdims=True)
     variance = (centered**2).mean(axis=-1, keepdims=True)
-    return centered / jnp.sqrt(variance + 1e-6) * parameters["scale"] + parameters["offset"]
+    return centered / jnp.sqrt(variance + epsilon) * parameters["scale"] + parameters["offset"]
 
 
-def gelu(x: jax.Array) -> jax.Array:
+def gelu(x: jax.Array, kind: Gelu) -> jax.Array:
     """Return GELU, x times the normal distribution function of x (arXiv 1606.08415)."""
-    return jax.nn.gelu(x, approximate=False)
+    return jax.nn.gelu(x, approximate=kind == "tanh")

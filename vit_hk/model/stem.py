@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from vit_hk.model.gelu import gelu
 from vit_hk.model.linear import Linear
+from vit_hk.params import Gelu
 
 LECUN_NORMAL = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
 KERNEL_SIZE = 3
@@ -51,12 +52,13 @@ def stem_layers(patch_size: int, hidden_size: int) -> list[StemLayer]:
     ]
 
 
-def convolve(images: jax.Array, layers: list[StemLayer]) -> jax.Array:
+def convolve(images: jax.Array, layers: list[StemLayer], gelu_kind: Gelu) -> jax.Array:
     """Apply each convolution, with zero padding, and GELU after it.
 
     Args:
       images: [B, height, width, channels].
       layers: the convolutions; the product s of their strides divides height and width.
+      gelu_kind: see `gelu`.
 
     Returns:
       [B, height / s, width / s, channels of the last layer].
@@ -64,7 +66,7 @@ def convolve(images: jax.Array, layers: list[StemLayer]) -> jax.Array:
     for index, layer in enumerate(layers):
         neighbourhoods = _im2col(images, layer.stride)
         convolution = Linear(layer.channels, w_init=LECUN_NORMAL, name=f"conv_{index}")
-        images = gelu(convolution(neighbourhoods))
+        images = gelu(convolution(neighbourhoods), gelu_kind)
     return images
 
 

@@ -57,7 +57,7 @@ class ViT(hk.Module):
             self.settings, x, num_tokens, is_training, attention_offset, self.scan_layers,
             self.remat,
         )  # fmt: skip
-        x = layer_norm(x, "norm")
+        x = layer_norm(x, self.settings.norm_eps, "norm")
         is_class_token = self.settings.pool == "cls"
         features = x if is_class_token else self._global_average_pool(x, num_tokens)
         logits = Linear(self.num_classes, w_init=jnp.zeros, name="head")(features)
@@ -70,7 +70,8 @@ class ViT(hk.Module):
         The registers are those of arXiv 2309.16588.
         """
         s, normal = self.settings, hk.initializers.RandomNormal(0.02)
-        x = PatchEmbedding(s.patch_size, s.hidden_size, s.stem, name="patches")(images)  # [B, N, D]
+        embedding = PatchEmbedding(s.patch_size, s.hidden_size, s.stem, s.gelu, name="patches")
+        x = embedding(images)  # [B, N, D]
         if s.position == "sincos2d":
             x = x + sincos2d_positions(*s.grid(images.shape[1:]), s.hidden_size)
         first_patch = 0
