@@ -11,6 +11,7 @@ import pandas as pd
 
 from stages import paths
 from vit_hk.atomic import check_writable, replacing
+from vit_hk.calibration import Calibration
 from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.errors import UserError, one_line_errors
 from vit_hk.model.size import count_parameters
@@ -18,6 +19,7 @@ from vit_hk.params import Params, load_params
 from vit_hk.runtime.devices import configure_jax
 from vit_hk.runtime.memory import report_out_of_memory
 from vit_hk.timing import record_timing
+from vit_hk.training.calibration import calibrate
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, prepare_data
 from vit_hk.training.interruption import StopRequest
@@ -61,7 +63,8 @@ def main() -> None:
         except StoppedError as stopped:
             print(f"{stopped}; go on with: dvc repro", file=sys.stderr)
             raise SystemExit(stop.exit_code) from None
-        write_results(trained, data, info)
+        calibration = calibrate(params, trained.params, data, dataset.num_classes)
+        write_results(trained, calibration, data, info)
         # If DVC was killed, this process has another parent, and DVC does not take its results. The
         # state then stays, so that the next `dvc repro` resumes at the end of the training, as a
         # process that waits does.
@@ -95,9 +98,11 @@ def describe_failure(failure: NotFiniteError, last_finite: Path) -> str:
     )
 
 
-def write_results(trained: Trained, data: TrainingData, info: WeightsInfo) -> None:
-    """Write weights, history, snapshots and timing."""
-    save_weights(paths.WEIGHTS, trained.params, info)
+def write_results(
+    trained: Trained, calibration: Calibration, data: TrainingData, info: WeightsInfo
+) -> None:
+    """Write weights with their calibration, history, snapshots and timing."""
+    save_weights(paths.WEIGHTS, trained.params, info, calibration)
     history = pd.DataFrame([dataclasses.asdict(epoch) for epoch in trained.history])
     with replacing(paths.HISTORY) as temporary:
         history.to_csv(temporary, index=False, float_format="%.6g")

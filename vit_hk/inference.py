@@ -1,6 +1,8 @@
 """Inference with a trained model: predictions, attention, and gradients of the attention."""
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import Any
 
 import haiku as hk
 import jax
@@ -18,17 +20,24 @@ from vit_hk.weights_metadata import WeightsInfo
 
 CHUNK_BYTES = 2**28  # of the attention of all layers, for the images of a chunk
 
-# (parameters, images uint8 [images, height, width, channels]) -> logits float32 [images, C]
-Predictor = Callable[[hk.Params, np.ndarray], np.ndarray]
+# (parameters, images uint8 [images, height, width, channels]) -> logits float32 [images, C], or the
+# arrays that `select` takes from a ViTOutput, each with the images along its first axis
+Predictor = Callable[[hk.Params, np.ndarray], Any]
+Selection = Callable[[ViTOutput], Any]
+LOGITS: Selection = attrgetter("logits")
+LOGITS_AND_FEATURES: Selection = attrgetter("logits", "features")  # a pair
 
 
-def build_predictor(model: hk.Transformed, info: WeightsInfo, batch_size: int) -> Predictor:
+def build_predictor(
+    model: hk.Transformed, info: WeightsInfo, batch_size: int, select: Selection = LOGITS
+) -> Predictor:
     """Build a predictor for trained weights, after a check of the free memory.
 
     Args:
       model: the model of the weights.
       info: metadata of the weights.
       batch_size: number of images of a batch.
+      select: what the predictor returns.
 
     Returns:
       See `make_predictor`.
@@ -38,26 +47,30 @@ def build_predictor(model: hk.Transformed, info: WeightsInfo, batch_size: int) -
     """
     layout = layout_for_inference(batch_size, info.num_tokens)
     check_free_memory(inference_bytes(info.model, info.image_shape, layout.images_per_memory))
-    return make_predictor(model, info.normalization, layout)
+    return make_predictor(model, info.normalization, layout, select)
 
 
 def make_predictor(
-    model: hk.Transformed, normalization: Normalization, layout: BatchLayout
+    model: hk.Transformed,
+    normalization: Normalization,
+    layout: BatchLayout,
+    select: Selection = LOGITS,
 ) -> Predictor:
     """Build a function (parameters, images) -> logits for any number of images.
 
     The images are uint8 [images, height, width, channels], and the logits float32 [images, C]. The
     function processes a batch of `layout` at a time and pads the last one, so that a single shape
-    is compiled for any number of images.
+    is compiled for any number of images. With LOGITS_AND_FEATURES as `select` it returns a pair of
+    them and the features float32 [images, D].
     """
 
-    def predict_share(params: hk.Params, share: jax.Array) -> jax.Array:
-        """Return the logits of one device's share of a batch, in microbatches."""
+    def predict_share(params: hk.Params, share: jax.Array) -> Any:
+        """Return the output for one device's share of a batch, in microbatches."""
         microbatches = share.reshape(-1, layout.microbatch_size, *share.shape[1:])
-        logits = jax.lax.map(
-            lambda images: run_model(model, params, images, normalization).logits, microbatches
+        output = jax.lax.map(
+            lambda images: select(run_model(model, params, images, normalization)), microbatches
         )
-        return logits.reshape(len(share), -1)
+        return jax.tree.map(lambda x: x.reshape(len(share), *x.shape[2:]), output)
 
     sharded = PartitionSpec(AXIS)
     predict_batch = jax.jit(
@@ -69,11 +82,12 @@ def make_predictor(
         )
     )
 
-    def predict(params: hk.Params, images: np.ndarray) -> np.ndarray:
+    def predict(params: hk.Params, images: np.ndarray) -> Any:
         params = jax.device_put(params, layout.replicated)
         padded = np.pad(images, [(0, -len(images) % layout.batch_size), (0, 0), (0, 0), (0, 0)])
         batches = padded.reshape(-1, layout.batch_size, *images.shape[1:])
-        return np.concatenate([predict_batch(params, batch) for batch in batches])[: len(images)]
+        outputs = [predict_batch(params, batch) for batch in batches]
+        return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(images)], *outputs)
 
     return predict
 

@@ -1,7 +1,7 @@
 """Weights on disk: safetensors files with all that is needed to use them in their metadata."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import haiku as hk
 import numpy as np
@@ -9,20 +9,42 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from vit_hk.atomic import replacing
+from vit_hk.calibration import Calibration, calibration_shapes
 from vit_hk.data.dataset import Dataset
 from vit_hk.errors import UserError, check_file_exists, in_one_line, shorten
 from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import ModelSettings
-from vit_hk.weights_metadata import METADATA_KEY, WeightsInfo, check_weights_match, parse_metadata
+from vit_hk.weights_metadata import (
+    CALIBRATION_PREFIX,
+    METADATA_KEY,
+    WeightsInfo,
+    check_weights_match,
+    parse_metadata,
+)
 
 REMEDY = "make it again with: dvc repro --force --single-item train"
 MAX_HEADER = 2**23  # bytes; a thousand layers need 2 million
 DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64"}  # safetensors' names and NumPy's
 
 
-def save_weights(path: str | Path, params: hk.Params, info: WeightsInfo) -> None:
-    """Write float32 parameters and their metadata; the same input gives the same bytes."""
+class Weights(NamedTuple):
+    """The content of a weights file."""
+
+    params: hk.Params
+    info: WeightsInfo
+    calibration: Calibration | None  # None where the file has none
+
+
+def save_weights(
+    path: str | Path, params: hk.Params, info: WeightsInfo, calibration: Calibration | None = None
+) -> None:
+    """Write float32 parameters, their metadata and their calibration, if there is one.
+
+    The same input gives the same bytes.
+    """
     tensors = {name: np.asarray(value) for name, value in _flatten(params).items()}
+    for name, value in calibration._asdict().items() if calibration else ():
+        tensors[CALIBRATION_PREFIX + name] = np.asarray(value)
     # Not save_file: its error on a full disk is no OSError, and only the owner may read the file.
     with replacing(path) as temporary:
         temporary.write_bytes(save(tensors, {METADATA_KEY: info.model_dump_json()}))
@@ -39,11 +61,21 @@ def load_weights(
     """
     path = Path(path)
     check_file_exists(path, stage="train")
+    weights = read_weights(path)
+    check_weights_match(path, weights.info, settings, dataset)
+    return weights.params, weights.info
+
+
+def read_weights(path: Path) -> Weights:
+    """Read a weights file, whatever its settings and its data set, and check all that it holds.
+
+    Raises:
+      UserError: the file cannot be read, or is damaged.
+    """
     try:
         _check_header(path)
         with safe_open(path, "np") as file:
             info = parse_metadata(file.metadata())
-            check_weights_match(path, info, settings, dataset)
             names = sorted(file.keys())
             found = {name: _dtype_and_shape(file.get_slice(name)) for name in names}
             _check_shapes(path, info, found)
@@ -53,7 +85,8 @@ def load_weights(
             f"{path} is not a weights file of this project ({in_one_line(error)}); {REMEDY}"
         ) from None
     _check_finite(path, tensors)
-    return _nest(tensors), info
+    calibration = _take_calibration(path, tensors)
+    return Weights(_nest(tensors), info, calibration)
 
 
 def _check_header(path: Path) -> None:
@@ -73,6 +106,10 @@ def _dtype_and_shape(tensor: Any) -> str:
 def _check_shapes(path: Path, info: WeightsInfo, found: dict[str, str]) -> None:
     shapes = parameter_shapes(make_model(info.model, len(info.class_names)), info.image_shape)
     expected = {name: f"{x.dtype} {list(x.shape)}" for name, x in _flatten(shapes).items()}
+    if any(name.startswith(CALIBRATION_PREFIX) for name in found):
+        statistics = calibration_shapes(len(info.class_names), info.model.hidden_size)
+        for name, shape in statistics.items():
+            expected[CALIBRATION_PREFIX + name] = f"float32 {list(shape)}"
     for name in sorted(expected.keys() | found.keys()):
         if found.get(name) != expected.get(name):
             raise UserError(
@@ -85,6 +122,20 @@ def _check_finite(path: Path, tensors: dict[str, np.ndarray]) -> None:
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise UserError(f"{path}: tensor {name!r} has numbers that are not finite; {REMEDY}")
+
+
+def _take_calibration(path: Path, tensors: dict[str, np.ndarray]) -> Calibration | None:
+    """Remove the calibration from the tensors of a file, and return it."""
+    found = {name for name in tensors if name.startswith(CALIBRATION_PREFIX)}
+    if not found:
+        return None
+    calibration = Calibration(*(tensors.pop(CALIBRATION_PREFIX + f) for f in Calibration._fields))
+    if calibration.temperature <= 0:
+        raise UserError(
+            f"{path}: tensor '{CALIBRATION_PREFIX}temperature' is {calibration.temperature}; "
+            f"allowed: more than 0; {REMEDY}"
+        )
+    return calibration
 
 
 def _flatten(params: hk.Params) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from vit_hk.params import ModelSettings, OpenFraction, Preparation, Seed, Settin
 
 METADATA_KEY = "vit_hk"  # one key that holds JSON, since the order of several keys is not fixed
 VERSION: Final = 1  # of the format of the metadata
+CALIBRATION_PREFIX = "calibration/"  # of the names of tensors that are no parameters
 
 
 class WeightsInfo(Settings):

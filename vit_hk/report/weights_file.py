@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from vit_hk.data.dataset import Dataset
 from vit_hk.params import ModelSettings
 from vit_hk.report.reading import user_error_if_damaged
-from vit_hk.weights_metadata import check_weights_match, parse_metadata
+from vit_hk.weights_metadata import CALIBRATION_PREFIX, check_weights_match, parse_metadata
 
 
 def count_stored_parameters(path: Path, settings: ModelSettings, dataset: Dataset) -> int:
@@ -22,7 +22,8 @@ def count_stored_parameters(path: Path, settings: ModelSettings, dataset: Datase
         try:
             with safe_open(path, "np") as file:
                 info = parse_metadata(file.metadata())
-                shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+                names = [n for n in file.keys() if not n.startswith(CALIBRATION_PREFIX)]  # noqa: SIM118
+                shapes = [file.get_slice(name).get_shape() for name in names]
         except SafetensorError as error:
             raise ValueError(str(error)) from None
     check_weights_match(path, info, settings, dataset)

@@ -1,0 +1,126 @@
+"""The calibration of trained weights: what it takes to read predictions on new images."""
+
+import haiku as hk
+import numpy as np
+
+from vit_hk.calibration import Calibration, class_distances
+from vit_hk.data.borders import border_range
+from vit_hk.inference import LOGITS_AND_FEATURES, make_predictor
+from vit_hk.metrics import softmax
+from vit_hk.model.vit import make_model
+from vit_hk.params import Params
+from vit_hk.runtime.batch_layout import layout_for_inference
+from vit_hk.training.data import TrainingData
+
+# Of the training and of the validation images. More hardly change the statistics, and take longer.
+MAX_IMAGES = 10_000
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.1, 10.0
+QUANTILE = 0.99  # of the validation images, the share that is no further than the threshold
+# Directions of features with less than this share of the largest variance are rounding errors, such
+# as the direction that the last LayerNorm removes.
+MIN_VARIANCE = 1e-6
+
+
+def calibrate(
+    params: Params, weights: hk.Params, data: TrainingData, num_classes: int
+) -> Calibration:
+    """Measure the calibration of trained weights on training and validation images.
+
+    The temperature and the threshold come from validation images, the class means, the covariance
+    and the border from training images, at most 10,000 of each.
+
+    Args:
+      params: all settings.
+      weights: the final weights.
+      data: the images and labels, and their normalization.
+      num_classes: C.
+    """
+    model = make_model(params.model, num_classes, scan_layers=params.train.scan_layers)
+    num_tokens = params.model.num_tokens(data.x_train.shape[1:])
+    layout = layout_for_inference(params.train.batch_size, num_tokens)
+    predict = make_predictor(model, data.normalization, layout, LOGITS_AND_FEATURES)
+    seen = evenly_from_classes(data.y_train, MAX_IMAGES)
+    held_out = evenly_from_classes(data.y_validation, MAX_IMAGES)
+    _, features = predict(weights, data.x_train[seen])
+    class_means, whitening = class_statistics(features, data.y_train[seen], num_classes)
+    logits, features = predict(weights, data.x_validation[held_out])
+    distances = class_distances(features, class_means, whitening)
+    return Calibration(
+        temperature=np.float32(fit_temperature(logits, data.y_validation[held_out])),
+        class_means=class_means,
+        whitening=whitening,
+        threshold=np.float32(np.quantile(distances, QUANTILE)),
+        border_range=border_range(data.x_train[seen]),
+    )
+
+
+def evenly_from_classes(labels: np.ndarray, count: int) -> np.ndarray:
+    """Return the indices of about `count` images, the same share of each class, evenly spaced.
+
+    Args:
+      labels: int [images].
+      count: number of images; of each class at least one is taken.
+
+    Returns:
+      Indices, int [images taken], sorted.
+    """
+    share = min(1.0, count / len(labels))
+    taken = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        number = max(1, round(share * len(members)))
+        taken.append(members[np.arange(number) * len(members) // number])
+    return np.sort(np.concatenate(taken))
+
+
+def class_statistics(
+    features: np.ndarray, labels: np.ndarray, num_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean features of each class, and the whitening of their shared covariance.
+
+    Args:
+      features: float [images, D].
+      labels: int [images]. A class without an image gets the mean of another one, so that it does
+        not change the distance to the nearest class.
+      num_classes: C.
+
+    Returns:
+      The means float32 [C, D], and a matrix W float32 [D, D] with W W^T the pseudo-inverse of the
+      covariance (arXiv 1807.03888, equation 1).
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    sums = np.zeros((num_classes, features.shape[1]))
+    np.add.at(sums, labels, features)
+    means = sums / np.maximum(counts, 1)[:, np.newaxis]
+    means[counts == 0] = means[counts.argmax()]
+    centered = features - means[labels]
+    variances, directions = np.linalg.eigh(centered.T @ centered / len(features))
+    is_kept = variances > MIN_VARIANCE * variances.max()
+    scales = np.where(is_kept, 1 / np.sqrt(np.where(is_kept, variances, 1.0)), 0.0)
+    return means.astype(np.float32), (directions * scales).astype(np.float32)
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Return the temperature in [0.1, 10] that minimizes the cross-entropy (arXiv 1706.04599).
+
+    The cross-entropy is a convex function of the inverse temperature, so bisection of its
+    derivative finds the minimum. Where all images are classified correctly there is none, since
+    ever more confident predictions are better, and the temperature is 1.
+
+    Args:
+      logits: float [images, C].
+      labels: int [images].
+    """
+    logits = logits.astype(np.float64)
+    if (logits.argmax(axis=1) == labels).all():
+        return 1.0
+    true = logits[np.arange(len(labels)), labels]
+    low, high = 1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE  # of the inverse temperature
+    for _ in range(50):  # halves the interval to less than 1e-13
+        middle = (low + high) / 2
+        expected = (softmax(middle * logits) * logits).sum(axis=1)
+        if (expected - true).mean() < 0:  # the derivative of the cross-entropy
+            low = middle
+        else:
+            high = middle
+    return 2 / (low + high)
