@@ -97,13 +97,14 @@ def has_only_a_docstring(path: Path) -> bool:
 def files_of_modules(project: Path, modules: list[str]) -> set[str]:
     """Return the files of modules, without an __init__.py that holds no code.
 
-    stages/__init__.py decides no result: it ends the process where a variable is no number.
+    Two decide no result: stages/__init__.py ends the process where a variable is no number, and
+    vit_hk/__init__.py has a name for people, which no stage uses.
     """
     paths = set()
     for module in modules:
         path = project / module.replace(".", "/")
         file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if file == project / "stages/__init__.py":
+        if file in (project / "stages/__init__.py", project / "vit_hk/__init__.py"):
             continue
         if file.name != "__init__.py" or not has_only_a_docstring(file):
             paths.add(str(file.relative_to(project)))

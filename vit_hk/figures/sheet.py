@@ -18,8 +18,8 @@ def draw_sheet(
     image: np.ndarray,
     maps: np.ndarray,
     *,
-    index: int,
-    actual: str,
+    index: int | None = None,
+    actual: str | None = None,
     predicted: str,
     probability: float,
     query_name: str,
@@ -29,8 +29,8 @@ def draw_sheet(
     Args:
       image: uint8 [height, width, channels].
       maps: [L, H, rows, columns], attention weight of each patch.
-      index: position of the image in the test set.
-      actual: name of the true class.
+      index: position of the image in the test set; None where it is not of the test set.
+      actual: name of the true class; None where it is unknown.
       predicted: name of the predicted class.
       probability: of the predicted class.
       query_name: name of the query token, for example "the class token".
@@ -40,11 +40,7 @@ def draw_sheet(
     tile = float(np.clip(9 / max(layers * aspect, heads), 0.45, 1.15 / aspect**0.5))  # inches
     panel = max(heads * tile, 2.1)  # the minimum is the width of its title
     width = max(2 * (panel + 0.9) + 2.6, 8.0)
-    ending = "" if predicted == actual else ": WRONG"
-    clauses = (
-        (f"Test image {index}: true {{}},", actual),
-        (f"predicted {{}} ({100 * probability:.0f} %){ending}", predicted),
-    )
+    clauses = _title_clauses(index, actual, predicted, probability)
     title = fit_clauses(clauses, width - 0.3, TITLE_SIZE, max_lines=2)
     height = max(layers * tile * (aspect + GAP) + 2.0, 3.6) + extra_height([[title]], 1, TITLE_SIZE)
     figure = Figure(figsize=(width, height))
@@ -69,6 +65,17 @@ def draw_sheet(
     )  # fmt: skip
     bar.set_label(f"attention weight (query: {query_name}; uniform over patches: {uniform:.3f})")
     return figure
+
+
+def _title_clauses(
+    index: int | None, actual: str | None, predicted: str, probability: float
+) -> list[tuple[str, str]]:
+    """Return the clauses of the title, as for `fit_clauses`."""
+    prediction = f"redicted {{}} ({100 * probability:.0f} %)"
+    if actual is None:
+        return [("P" + prediction, predicted)]
+    ending = "" if predicted == actual else ": WRONG"
+    return [(f"Test image {index}: true {{}},", actual), ("p" + prediction + ending, predicted)]
 
 
 def _color_pixels(maps: np.ndarray, mappable: ScalarMappable, image: np.ndarray) -> np.ndarray:

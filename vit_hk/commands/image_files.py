@@ -1,0 +1,106 @@
+"""The image files that the arguments of a command name: files, folders, globs, ZIPs and stdin."""
+
+import functools
+import glob
+import re
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from PIL import Image
+
+from vit_hk.data.preparation import UnreadableImageError, open_image
+from vit_hk.errors import UserError, in_one_line, shorten
+
+STDIN = "-"
+WILDCARDS = "*?["
+# What systems leave in folders, besides files and folders whose names start with a dot.
+IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+
+
+class ImageFile(NamedTuple):
+    """An image that has not been read yet."""
+
+    name: str  # as a person would write it; of a member of a ZIP: "photos.zip/cat.jpg"
+    open: Callable[[], Image.Image]  # raises UnreadableImageError
+
+
+def find_images(arguments: list[str]) -> list[ImageFile]:
+    """Return the image files that arguments name, in their order.
+
+    A folder stands for all files in it and in its folders, and a ZIP file for all of its members,
+    in natural order (2 before 10). Files that are hidden, or that systems leave behind, are left
+    out there. "-" is the standard input. An argument with *, ? or [ that is no path is a pattern,
+    in which ** stands for any folders.
+
+    Raises:
+      UserError: an argument names nothing, or a ZIP file cannot be read.
+    """
+    return [image for argument in arguments for image in _expand(argument)]
+
+
+def _expand(argument: str) -> Iterator[ImageFile]:
+    path = Path(argument)
+    if argument == STDIN:
+        yield ImageFile("stdin", lambda: open_image(sys.stdin.buffer))
+    elif path.exists():
+        found = list(_expand_path(path))
+        if not found:
+            raise UserError(f"{path} holds no file; name images, or a folder or ZIP of them")
+        yield from found
+    else:
+        has_wildcards = bool(set(WILDCARDS) & set(argument))
+        # Path.glob takes no absolute patterns.
+        matches = glob.glob(argument, recursive=True) if has_wildcards else []  # noqa: PTH207
+        if not matches:
+            raise UserError(f"{shorten(argument, 200)} is not there; name images that are")
+        for match in sorted(matches, key=natural_order):
+            yield from _expand_path(Path(match))
+
+
+def _expand_path(path: Path) -> Iterator[ImageFile]:
+    if path.is_dir():
+        inside = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
+        names = [str(name) for name in inside if not is_ignored(name.parts)]
+        for name in sorted(names, key=natural_order):
+            yield ImageFile(str(path / name), functools.partial(open_image, path / name))
+    elif path.suffix.lower() == ".zip":
+        yield from _zip_members(path)
+    else:
+        yield ImageFile(str(path), functools.partial(open_image, path))
+
+
+def _zip_members(path: Path) -> Iterator[ImageFile]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as a ZIP file: {in_one_line(error)}") from None
+    members = {member.filename: member for member in archive.infolist() if not member.is_dir()}
+    names = [name for name in members if not is_ignored(PurePosixPath(name).parts)]
+    for name in sorted(names, key=natural_order):
+        yield ImageFile(f"{path}/{name}", functools.partial(_open_member, archive, members[name]))
+
+
+def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Image.Image:
+    """Read a member of a ZIP file, of which it is never extracted to the disk."""
+    try:
+        with archive.open(member) as file:
+            return open_image(file)
+    # Encryption and rare ways of compression are RuntimeError and NotImplementedError.
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise UnreadableImageError(f"damaged: {in_one_line(error, 100)}") from None
+
+
+def is_ignored(parts: tuple[str, ...]) -> bool:
+    """Return whether a file in a folder is left out, from the parts of its relative path."""
+    return any(part.startswith(".") or part in IGNORED for part in parts)
+
+
+def natural_order(name: str) -> list[str | int]:
+    """Return a sort key that puts numbers in names in their order: "2.png" before "10.png"."""
+    parts: list[str | int] = list(re.split(r"(\d+)", name))
+    parts[1::2] = map(int, parts[1::2])
+    return parts

@@ -1,0 +1,58 @@
+"""Sheets of attention for images of one's own, a PNG for each."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from vit_hk.errors import UserError
+from vit_hk.explain.patch_attention import patch_attention, query_name
+from vit_hk.figures.fonts import prepare_names
+from vit_hk.figures.saving import save_figure
+from vit_hk.figures.sheet import draw_sheet
+from vit_hk.trained_model import Predictions, TrainedModel
+
+MAX_NAME = 50  # characters; a file name may have 255 bytes, and a character up to 4
+
+
+def sheet_paths(folder: Path, files: Sequence[str]) -> list[Path]:
+    """Return the path of each image's sheet, which depends on the names of the images alone.
+
+    The sheet of "digits/7.jpg" is "digits_7.png", and that of another image of the same name
+    "digits_7-2.png".
+
+    Raises:
+      UserError: one of them is there already.
+    """
+    counts: dict[str, int] = {}
+    paths = []
+    for file in files:
+        stem = (
+            re.sub(r"[^\w-]+", "_", re.sub(r"\.\w+$", "", file)).strip("_")[-MAX_NAME:] or "image"
+        )
+        counts[stem] = counts.get(stem, 0) + 1
+        number = f"-{counts[stem]}" if counts[stem] > 1 else ""
+        paths.append(folder / f"{stem}{number}.png")
+    if there := [path for path in paths if path.exists()]:
+        raise UserError(
+            f"{there[0]} is there already, and so are {len(there) - 1} of {len(paths) - 1} other "
+            "sheets; choose another folder, or remove them"
+        )
+    return paths
+
+
+def draw_sheets(model: TrainedModel, predictions: Predictions, paths: Sequence[Path]) -> None:
+    """Draw the attention of each layer and head for each image, and write it to its path."""
+    info = model.info
+    attention = model.attention(predictions.images, invert="no")  # they are inverted already
+    maps = patch_attention(attention, info.num_patches, info.model.pool)
+    maps = maps.reshape(*maps.shape[:-1], *info.grid)  # [L, N, H, rows, columns]
+    names = prepare_names(model.class_names)
+    for number, path in enumerate(paths):
+        sheet = draw_sheet(
+            predictions.images[number],
+            maps[:, number],
+            predicted=names[predictions.classes[number]],
+            probability=predictions.probabilities[number].max(),
+            query_name=query_name(info.model.pool),
+        )
+        save_figure(sheet, path)
