@@ -11,6 +11,7 @@ from vit_hk.data.fit import check_fits, class_warnings, duplicate_warnings
 from vit_hk.errors import one_line_errors
 from vit_hk.explain.selection import check_indices
 from vit_hk.params import load_params
+from vit_hk.training.starting_point import check_starting_point
 
 # The same for all settings that are valid: a change of them must not run every stage again.
 CONTENT = "The settings are valid and fit the data set.\n"
@@ -23,6 +24,7 @@ def main() -> None:
     dataset = load_dataset(paths.DATASET)
     check_fits(params, dataset)
     check_indices(params.attention.images, len(dataset.x_test))
+    check_starting_point(params, dataset)
     for warning in class_warnings(dataset) + duplicate_warnings(dataset):
         print(warning)
     with replacing(paths.CHECKED) as temporary:

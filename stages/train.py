@@ -22,6 +22,7 @@ from vit_hk.timing import record_timing
 from vit_hk.training.calibration import calibrate
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, prepare_data
+from vit_hk.training.initial_weights import load_initial_weights
 from vit_hk.training.interruption import StopRequest
 from vit_hk.training.locking import exclusive_lock, is_awaited
 from vit_hk.training.loop import NotFiniteError, StoppedError, Trained, train
@@ -41,6 +42,7 @@ def main() -> None:
     data = prepare_data(dataset, params)
     device = configure_jax(params.platform)
     info = describe_weights(params, dataset, data)
+    initial_weights = load_initial_weights(params, dataset)
     folder = state_folder(fingerprint(params, paths.DATASET, device))
     parent = os.getppid()
     # The first lock protects the outputs of this folder. The second protects the state, which
@@ -55,7 +57,9 @@ def main() -> None:
             flush=True,
         )
         try:
-            trained = train(params, data, dataset.num_classes, Checkpoints(folder), stop.is_set)
+            trained = train(
+                params, data, dataset.num_classes, Checkpoints(folder), stop.is_set, initial_weights
+            )
         except NotFiniteError as failure:
             last_finite = folder / "last_finite.safetensors"
             save_weights(last_finite, failure.params, info)

@@ -43,6 +43,9 @@ SETTINGS: dict[str, Any] = {
         "norm_eps": 1e-6,
     },
     "train": {
+        "init_from": "models/random",
+        "freeze": [],
+        "layer_decay": 1.0,
         "epochs": 2,
         "batch_size": 10,
         "optimizer": "adamw",

@@ -47,6 +47,7 @@ Precision = Literal["float32", "bfloat16"]
 Platform = Literal["auto", "cpu", "gpu"]
 Gelu = Literal["erf", "tanh"]
 ImageShape = Sequence[int]  # height, width and channels
+RANDOM_WEIGHTS = "models/random"  # a file of the project, since DVC wants each dependency to exist
 
 
 class Settings(BaseModel):
@@ -157,6 +158,19 @@ class ModelSettings(Settings):
             )
         return self
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the model that have parameters, by their names in a weights file."""
+        return (
+            "patches",
+            *(["class_token"] if self.pool == "cls" else []),
+            *(["registers"] if self.registers else []),
+            *(["position"] if self.position == "learned" else []),
+            *(f"block_{index}" for index in range(self.num_layers)),
+            "norm",
+            "head",
+        )
+
     def grid(self, image_shape: ImageShape) -> tuple[int, int]:
         """Return the rows and columns of patches in an image of this shape."""
         height, width, _ = image_shape
@@ -190,6 +204,9 @@ class AugmentSettings(Settings):
 class TrainSettings(Settings):
     """The training recipe; 0 turns an optional part such as grad_clip, sam_rho or ema_decay off."""
 
+    init_from: str
+    freeze: list[str]
+    layer_decay: Annotated[Number, Field(gt=0.0, le=1.0)]
     epochs: Count
     batch_size: Count
     optimizer: Literal["adamw", "muon"]
@@ -208,6 +225,22 @@ class TrainSettings(Settings):
     precision: Precision
     scan_layers: bool
     remat: bool
+
+    @property
+    def starts_from_file(self) -> bool:
+        """Whether the first weights are read from the file `init_from`, instead of drawn."""
+        return self.init_from != RANDOM_WEIGHTS
+
+    @field_validator("init_from")
+    @classmethod
+    def _is_plain_path(cls, init_from: str) -> str:
+        # DVC watches the file, and would look for a folder "~".
+        if not (init_from.strip() and init_from.isprintable()) or init_from.startswith("~"):
+            raise ValueError(
+                f"train.init_from is {shorten(init_from)}; allowed: {RANDOM_WEIGHTS}, or the path "
+                "of a weights file from / or from the project's folder"
+            )
+        return init_from
 
     @model_validator(mode="after")
     def _fit(self) -> "TrainSettings":
@@ -269,6 +302,26 @@ class Params(Settings):
     train: TrainSettings
     evaluate: EvaluateSettings
     attention: AttentionSettings
+
+    @model_validator(mode="after")
+    def _frozen_parts_fit(self) -> "Params":
+        parts, frozen = self.model.parts, self.train.freeze
+        for number, name in enumerate(frozen):
+            if name not in parts or name in frozen[:number]:
+                blocks = f"block_0 to block_{self.model.num_layers - 1}"
+                others = ", ".join(part for part in parts if not part.startswith("block_"))
+                raise ValueError(
+                    f"train.freeze holds {shorten(name)}{' twice' if name in parts else ''}; "
+                    f"allowed, each once: {others}, {blocks}"
+                )
+        if set(frozen) == set(parts):
+            raise ValueError("train.freeze holds all parts of the model; leave one out to train")
+        if "head" in frozen and not self.train.starts_from_file:
+            raise ValueError(
+                "train.freeze holds 'head', whose first weights are zeros, so that nothing would "
+                "be learned; leave it out, or name a weights file in train.init_from"
+            )
+        return self
 
 
 class _Loader(yaml.SafeLoader):

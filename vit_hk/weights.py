@@ -18,12 +18,12 @@ from vit_hk.weights_metadata import (
     CALIBRATION_PREFIX,
     METADATA_KEY,
     WeightsInfo,
+    check_header,
     check_weights_match,
     parse_metadata,
 )
 
 REMEDY = "make it again with: dvc repro --force --single-item train"
-MAX_HEADER = 2**23  # bytes; a thousand layers need 2 million
 DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64"}  # safetensors' names and NumPy's
 
 
@@ -66,35 +66,31 @@ def load_weights(
     return weights.params, weights.info
 
 
-def read_weights(path: Path) -> Weights:
+def read_weights(path: Path, remedy: str = REMEDY) -> Weights:
     """Read a weights file, whatever its settings and its data set, and check all that it holds.
+
+    Args:
+      path: the file.
+      remedy: what to do about a bad file, for the end of the error message.
 
     Raises:
       UserError: the file cannot be read, or is damaged.
     """
     try:
-        _check_header(path)
+        check_header(path)
         with safe_open(path, "np") as file:
             info = parse_metadata(file.metadata())
             names = sorted(file.keys())
             found = {name: _dtype_and_shape(file.get_slice(name)) for name in names}
-            _check_shapes(path, info, found)
+            _check_shapes(path, info, found, remedy)
             tensors = {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} is not a weights file of this project ({in_one_line(error)}); {REMEDY}"
+            f"{path} is not a weights file of this project ({in_one_line(error)}); {remedy}"
         ) from None
-    _check_finite(path, tensors)
-    calibration = _take_calibration(path, tensors)
+    _check_finite(path, tensors, remedy)
+    calibration = _take_calibration(path, tensors, remedy)
     return Weights(_nest(tensors), info, calibration)
-
-
-def _check_header(path: Path) -> None:
-    """Check the length of the header, which is read into memory as a whole."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-    if length > MAX_HEADER:
-        raise OSError(f"its header claims {length:,} bytes")
 
 
 def _dtype_and_shape(tensor: Any) -> str:
@@ -103,7 +99,7 @@ def _dtype_and_shape(tensor: Any) -> str:
     return f"{DTYPES.get(code, code)} {list(tensor.get_shape())}"
 
 
-def _check_shapes(path: Path, info: WeightsInfo, found: dict[str, str]) -> None:
+def _check_shapes(path: Path, info: WeightsInfo, found: dict[str, str], remedy: str) -> None:
     shapes = parameter_shapes(make_model(info.model, len(info.class_names)), info.image_shape)
     expected = {name: f"{x.dtype} {list(x.shape)}" for name, x in _flatten(shapes).items()}
     if any(name.startswith(CALIBRATION_PREFIX) for name in found):
@@ -114,17 +110,19 @@ def _check_shapes(path: Path, info: WeightsInfo, found: dict[str, str]) -> None:
         if found.get(name) != expected.get(name):
             raise UserError(
                 f"{path}: tensor {shorten(name)} is {found.get(name, 'missing')}, its own settings "
-                f"require {expected.get(name, 'none')}; {REMEDY}"
+                f"require {expected.get(name, 'none')}; {remedy}"
             )
 
 
-def _check_finite(path: Path, tensors: dict[str, np.ndarray]) -> None:
+def _check_finite(path: Path, tensors: dict[str, np.ndarray], remedy: str) -> None:
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
-            raise UserError(f"{path}: tensor {name!r} has numbers that are not finite; {REMEDY}")
+            raise UserError(f"{path}: tensor {name!r} has numbers that are not finite; {remedy}")
 
 
-def _take_calibration(path: Path, tensors: dict[str, np.ndarray]) -> Calibration | None:
+def _take_calibration(
+    path: Path, tensors: dict[str, np.ndarray], remedy: str
+) -> Calibration | None:
     """Remove the calibration from the tensors of a file, and return it."""
     found = {name for name in tensors if name.startswith(CALIBRATION_PREFIX)}
     if not found:
@@ -133,7 +131,7 @@ def _take_calibration(path: Path, tensors: dict[str, np.ndarray]) -> Calibration
     if calibration.temperature <= 0:
         raise UserError(
             f"{path}: tensor '{CALIBRATION_PREFIX}temperature' is {calibration.temperature}; "
-            f"allowed: more than 0; {REMEDY}"
+            f"allowed: more than 0; {remedy}"
         )
     return calibration
 

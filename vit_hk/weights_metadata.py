@@ -4,15 +4,17 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
 
 from vit_hk.data.dataset import Dataset
 from vit_hk.data.normalization import Normalization
 from vit_hk.errors import UserError, shorten
-from vit_hk.params import ModelSettings, OpenFraction, Preparation, Seed, Settings
+from vit_hk.params import Count, ModelSettings, OpenFraction, Preparation, Seed, Settings
 
 METADATA_KEY = "vit_hk"  # one key that holds JSON, since the order of several keys is not fixed
 VERSION: Final = 1  # of the format of the metadata
 CALIBRATION_PREFIX = "calibration/"  # of the names of tensors that are no parameters
+MAX_HEADER = 2**23  # bytes; a thousand layers need 2 million
 
 
 class WeightsInfo(Settings):
@@ -36,7 +38,7 @@ class WeightsInfo(Settings):
     data: str
     source: str
     class_names: list[str] = Field(min_length=2)
-    image_shape: list[int] = Field(min_length=3, max_length=3)
+    image_shape: list[Count] = Field(min_length=3, max_length=3)
     preparation: Preparation | None
     mean: list[Annotated[float, Field(ge=0.0, le=1.0)]]
     std: list[Annotated[float, Field(gt=0.0, le=1.0)]]
@@ -74,6 +76,33 @@ class WeightsInfo(Settings):
     def num_tokens(self) -> int:
         """The number of tokens of an image, T."""
         return self.model.num_tokens(self.image_shape)
+
+
+def read_metadata(path: Path) -> WeightsInfo:
+    """Read the metadata of a weights file, and none of its tensors.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: it is no safetensors file, or its metadata are missing or invalid.
+    """
+    check_header(path)
+    try:
+        with safe_open(path, "np") as file:
+            return parse_metadata(file.metadata())
+    except SafetensorError as error:
+        raise ValueError(str(error)) from None
+
+
+def check_header(path: Path) -> None:
+    """Check the length of the header of a safetensors file, which is read as a whole.
+
+    Raises:
+      OSError: the file cannot be read, or claims a header of more than MAX_HEADER bytes.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > MAX_HEADER:
+        raise OSError(f"its header claims {length:,} bytes")
 
 
 def parse_metadata(metadata: dict[str, str] | None) -> WeightsInfo:

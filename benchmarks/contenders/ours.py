@@ -20,7 +20,7 @@ from vit_hk.data.normalization import Normalization
 from vit_hk.inference import make_predictor
 from vit_hk.model.size import count_parameters
 from vit_hk.model.vit import init_params, make_model
-from vit_hk.params import Params, load_params
+from vit_hk.params import RANDOM_WEIGHTS, Params, load_params
 from vit_hk.runtime.batch_layout import layout_for_inference
 from vit_hk.runtime.devices import configure_cpu
 from vit_hk.training.data import TrainingData, epoch_order
@@ -50,6 +50,9 @@ def _settings(work: Workload) -> Params:
         **PLAIN,
     }
     settings["train"] |= {
+        "init_from": RANDOM_WEIGHTS,
+        "freeze": [],
+        "layer_decay": 1.0,
         "batch_size": work.batch_size,
         "optimizer": "adamw",
         "learning_rate": LEARNING_RATE,

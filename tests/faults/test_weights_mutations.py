@@ -20,8 +20,8 @@ from vit_hk.data.dataset import Dataset
 from vit_hk.errors import UserError
 from vit_hk.model.vit import make_model
 from vit_hk.params import ModelSettings
-from vit_hk.weights import MAX_HEADER, load_weights, save_weights
-from vit_hk.weights_metadata import WeightsInfo
+from vit_hk.weights import load_weights, save_weights
+from vit_hk.weights_metadata import MAX_HEADER, WeightsInfo
 
 SHAPE = (4, 4, 2)
 CLASSES = ("a", "b", "c")

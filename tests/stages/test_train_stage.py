@@ -197,7 +197,7 @@ def test_stop_signal_keeps_the_outputs_and_says_how_to_resume(
     before = folder_content(copy)
 
     def stop(*arguments: object) -> None:
-        stop_requested = arguments[-1]
+        stop_requested = arguments[4]
         os.kill(os.getpid(), number)
         while not stop_requested():
             time.sleep(0.01)

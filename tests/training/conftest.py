@@ -26,6 +26,9 @@ MODEL = {
     "norm_eps": 1e-6,
 }
 TRAIN = {
+    "init_from": "models/random",
+    "freeze": [],
+    "layer_decay": 1.0,
     "epochs": 3,
     "batch_size": 16,
     "optimizer": "adamw",

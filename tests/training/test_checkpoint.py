@@ -27,7 +27,10 @@ def progress(step: int) -> Progress:
     optimizer = jax.tree.map(
         lambda leaf: leaf + jnp.asarray(step, leaf.dtype), OPTIMIZER.init(params)
     )
-    state = TrainState(jnp.int32(step), params, params / 7, optimizer, jnp.float32(step / 11))
+    frozen = {"vit": {"position": params.reshape(5, 1) / 9}}
+    state = TrainState(
+        jnp.int32(step), params, params / 7, optimizer, jnp.float32(step / 11), frozen
+    )
     random = np.random.default_rng(step)
     snapshots = [
         Snapshot(n, *(random.random(shape, np.float32) for shape in ((2, 3, 1, 4), (3, 5))))

@@ -75,8 +75,9 @@ def train(
     num_classes: int,
     checkpoints: Checkpoints | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
+    initial_weights: hk.Params | None = None,
 ) -> Trained:
-    """Train for all epochs of `params.train`, from scratch or from the newest checkpoint.
+    """Train for all epochs of `params.train`, from first weights or from the newest checkpoint.
 
     It prints a line per epoch, and on a terminal a progress bar. A training that is interrupted and
     resumed ends with the same bytes of weights and history as one that is not.
@@ -87,6 +88,7 @@ def train(
       num_classes: C.
       checkpoints: the checkpoints to resume from, and to save to after each epoch; None saves none.
       stop_requested: called between calls of the compiled loop; True saves the state and stops.
+      initial_weights: the first weights; None draws them.
 
     Raises:
       MemoryError: a lower bound of the memory that the training takes is more than is free.
@@ -94,7 +96,8 @@ def train(
       StoppedError: `stop_requested` returned True.
       UserError: a checkpoint cannot be written, or all of them are damaged.
     """
-    return _Trainer(params, data, num_classes, checkpoints, stop_requested).run()
+    trainer = _Trainer(params, data, num_classes, checkpoints, stop_requested, initial_weights)
+    return trainer.run()
 
 
 class _Trainer:
@@ -107,6 +110,7 @@ class _Trainer:
         num_classes: int,
         checkpoints: Checkpoints | None,
         stop_requested: Callable[[], bool],
+        initial_weights: hk.Params | None,
     ) -> None:
         self.settings, self.seed, self.data = params.train, params.seed, data
         self.checkpoints, self.stop_requested = checkpoints, stop_requested
@@ -115,8 +119,8 @@ class _Trainer:
         self._build_inference(params, num_classes)
         self.train_step = build_train_step(params, data, num_classes)
         self.steps_per_epoch = self.train_step.steps_per_epoch
-        initial_weights = self._prepare(params, num_classes)
-        self.start = Progress(self.train_step.init_state(initial_weights), [], [], 0.0)
+        weights = self._prepare(params, num_classes, initial_weights)
+        self.start = Progress(self.train_step.init_state(weights), [], [], 0.0)
         self.compile_seconds = time.perf_counter() - started
 
     def _build_inference(self, params: Params, num_classes: int) -> None:
@@ -127,23 +131,27 @@ class _Trainer:
         self.predict = make_predictor(model, self.data.normalization, layout)
         self.snapshot_taker = SnapshotTaker(model, params.model, self.data)
 
-    def _prepare(self, params: Params, num_classes: int) -> hk.Params:
-        """Compile the loop; in another thread, draw the initial weights and compile the predictor.
+    def _prepare(
+        self, params: Params, num_classes: int, initial_weights: hk.Params | None
+    ) -> hk.Params:
+        """Compile the loop; in another thread, draw the first weights and compile the predictor.
 
         Each takes seconds; the loop is compiled from shapes, so it does not wait for the weights.
         """
 
-        def draw_weights() -> hk.Params:
-            image_shape = self.data.x_train.shape[1:]
-            weights = init_params(params.model, image_shape, num_classes, params.seed)
+        def first_weights() -> hk.Params:
+            weights = initial_weights
+            if weights is None:
+                image_shape = self.data.x_train.shape[1:]
+                weights = init_params(params.model, image_shape, num_classes, params.seed)
             self.predict(weights, self.data.x_validation[:1])  # compiles it
             return weights
 
         with ThreadPoolExecutor(1) as executor:
-            initial_weights = executor.submit(draw_weights)
+            weights = executor.submit(first_weights)
             self.device_data = self.train_step.replicate(self.data.x_train, self.data.y_train)
             self.run_steps = self.train_step.compile(self.device_data)
-        return initial_weights.result()
+        return weights.result()
 
     def run(self) -> Trained:
         """Run the remaining epochs."""

@@ -24,7 +24,8 @@ def check_training_fits(
     """
     image_shape = data.x_train.shape[1:]
     num_params = count_parameters(params.model, image_shape, num_classes)
-    num_arrays = ARRAYS_PER_PARAMETER[params.train.optimizer]
+    # Frozen parameters have neither gradient nor moments.
+    num_arrays = 1 if params.train.freeze else ARRAYS_PER_PARAMETER[params.train.optimizer]
     activations = activation_bytes(
         params.model, image_shape, layout.images_per_memory, params.train.remat
     )

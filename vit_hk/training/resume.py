@@ -26,7 +26,8 @@ def fingerprint(params: Params, dataset: Path, device: jax.Device, project: Path
     lists for the stage, the packages that this code needs, and the devices and cores.
 
     Args:
-      params: all settings; the sections seed, model and train are part of the fingerprint.
+      params: all settings; the sections seed, model and train are part of the fingerprint, and so
+        is the content of the weights file that the training starts from.
       dataset: the NPZ file, whose content is part of the fingerprint.
       device: one of the devices; its kind and their number are part of the fingerprint.
       project: the folder with dvc.yaml and the code.
@@ -34,18 +35,24 @@ def fingerprint(params: Params, dataset: Path, device: jax.Device, project: Path
     Returns:
       16 hexadecimal digits.
     """
-    with dataset.open("rb") as file:
-        data = hashlib.file_digest(file, "sha256").hexdigest()
+    settings = params.train
     code = stage_code(project, "train")
     identity = {
         "settings": params.model_dump(include={"seed", "model", "train"}),
-        "data": data,
+        "data": _hash_file(dataset),
+        "init_from": _hash_file(Path(settings.init_from)) if settings.starts_from_file else None,
         "code": hash_code(code),
         "packages": package_versions(code),
         "devices": f"{jax.device_count()} x {device.platform} {device.device_kind}",
         "cores": usable_cores(),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _hash_file(path: Path) -> str:
+    """Return the SHA-256 of the content of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def state_folder(fingerprint: str) -> Path:

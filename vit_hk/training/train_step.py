@@ -22,23 +22,29 @@ from vit_hk.params import Params, TrainSettings
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout, layout_for_training
 from vit_hk.training.class_weights import balanced_class_weights
 from vit_hk.training.data import TrainingData, epoch_order
+from vit_hk.training.freezing import merge_frozen, split_frozen
+from vit_hk.training.layer_decay import scale_by_layer
 from vit_hk.training.memory import check_training_fits
 from vit_hk.training.microbatches import DeviceData, Microbatch, prepare_microbatches
 from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
 
-Unravel = Callable[[jax.Array], hk.Params]  # float32 [num_params] to the model's parameters
+Unravel = Callable[[jax.Array], hk.Params]  # float32 [num_params] to the trained parameters
 LossAndGradientTree = tuple[jax.Array, hk.Params]  # float32 [], and a pytree like the parameters
 LossAndGradient = tuple[jax.Array, jax.Array]  # float32 [] and [num_params]
 
 
 class TrainState(NamedTuple):
-    """Training state: step, parameters, moving average, optimizer state."""
+    """Training state: step, parameters, moving average, optimizer state.
+
+    num_params counts the parameters that are trained, not those that are frozen.
+    """
 
     step: jax.Array  # int32 [], number of updates so far
     params: jax.Array  # float32 [num_params]
     ema: jax.Array | None  # float32 [num_params], moving average of params; None when off
     optimizer: optax.OptState
     epoch_loss: jax.Array  # float32 [], sum of the losses of this epoch's steps
+    frozen: hk.Params  # the parameters of `train.freeze`, which no step changes; often empty
 
 
 RunSteps = Callable[[TrainState, DeviceData, np.ndarray, jax.Array], tuple[TrainState, jax.Array]]
@@ -48,12 +54,12 @@ RunSteps = Callable[[TrainState, DeviceData, np.ndarray, jax.Array], tuple[Train
 class TrainStep:
     """The update of a model's parameters, with all that is fixed during a training.
 
-    The state holds the parameters as one flat vector.
+    The state holds the trained parameters as one flat vector, and the frozen ones beside it.
 
     Attributes:
       model: the model whose logits are trained.
-      param_shapes: its parameters as jax.ShapeDtypeStruct.
-      unravel: maps float32 [num_params] to the parameters.
+      param_shapes: its parameters, trained or frozen, as jax.ShapeDtypeStruct.
+      unravel: maps float32 [num_params] to the trained parameters.
       optimizer: optimizer of flat vectors.
       schedule: step -> learning rate, that of `optimizer`.
       settings: the training settings.
@@ -97,13 +103,14 @@ class TrainStep:
         microbatches = prepare_microbatches(
             key, data, indices, s.augment, self.normalization, self.layout
         )
-        loss, gradient = self.loss_and_gradient(state.params, microbatches)
+        loss, gradient = self.loss_and_gradient(state.params, state.frozen, microbatches)
         if s.sam_rho:
             # Sharpness-aware minimization (arXiv 2010.01412, equations 2 and 3): the gradient of
             # the same batch at the point of the highest loss nearby. It finds a flatter minimum,
             # and costs a second pass.
             ascent = s.sam_rho * gradient / (optax.tree.norm(gradient) + 1e-12)
-            _, gradient = self.loss_and_gradient(state.params + ascent, microbatches)
+            uphill = state.params + ascent
+            _, gradient = self.loss_and_gradient(uphill, state.frozen, microbatches)
         updates, optimizer_state = self.optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = None
@@ -115,20 +122,27 @@ class TrainStep:
         epoch_loss = jnp.where(step_in_epoch == 0, 0.0, state.epoch_loss) + loss
         is_finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
         is_finite &= jnp.isfinite(params).all()  # a huge learning rate can overflow them
-        return TrainState(state.step + 1, params, ema, optimizer_state, epoch_loss), is_finite
+        after = TrainState(state.step + 1, params, ema, optimizer_state, epoch_loss, state.frozen)
+        return after, is_finite
 
-    def loss_and_gradient(self, flat: jax.Array, microbatches: Microbatch) -> LossAndGradient:
+    def loss_and_gradient(
+        self, flat: jax.Array, frozen: hk.Params, microbatches: Microbatch
+    ) -> LossAndGradient:
         """Return the means over the batch of the loss and its gradient.
 
         Args:
-          flat: float32 [num_params], the parameters.
+          flat: float32 [num_params], the trained parameters.
+          frozen: the other parameters, for which no gradient is computed.
           microbatches: this device's microbatches, with a leading axis [num_microbatches].
         """
+
+        def loss_of(trained: hk.Params, microbatch: Microbatch) -> jax.Array:
+            return self.loss(merge_frozen(trained, frozen), microbatch)
 
         def accumulate(
             sums: LossAndGradientTree, microbatch: Microbatch
         ) -> tuple[LossAndGradientTree, None]:
-            terms = jax.value_and_grad(self.loss)(params, microbatch)
+            terms = jax.value_and_grad(loss_of)(params, microbatch)
             return jax.tree.map(jnp.add, sums, terms), None
 
         params = self.unravel(flat)
@@ -183,24 +197,27 @@ class TrainStep:
 
     def compile(self, data: DeviceData) -> RunSteps:
         """Compile the training loop from shapes alone, before there are parameters."""
-        num_params = sum(leaf.size for leaf in jax.tree.leaves(self.param_shapes))
+        trained, frozen = split_frozen(self.param_shapes, self.settings.freeze)
+        num_params = sum(leaf.size for leaf in jax.tree.leaves(trained))
         flat = jax.ShapeDtypeStruct((num_params,), jnp.float32)
-        state = jax.eval_shape(self._first_state, flat)
+        state = jax.eval_shape(self._first_state, flat, frozen)
         order = epoch_order(0, 0, len(data.labels))
         return self.make_loop().lower(state, data, order, jnp.int32(0)).compile()
 
     def init_state(self, params: hk.Params) -> TrainState:
         """Return the state before the first step, replicated on the devices."""
-        state = jax.jit(self._first_state)(ravel_pytree(params)[0])
+        trained, frozen = split_frozen(params, self.settings.freeze)
+        state = jax.jit(self._first_state)(ravel_pytree(trained)[0], frozen)
         return jax.device_put(state, self.layout.replicated)
 
-    def _first_state(self, flat: jax.Array) -> TrainState:
+    def _first_state(self, flat: jax.Array, frozen: hk.Params) -> TrainState:
         return TrainState(
             step=jnp.int32(0),
             params=flat,
             ema=jnp.copy(flat) if self.settings.ema_decay else None,
             optimizer=self.optimizer.init(flat),
             epoch_loss=jnp.float32(0),
+            frozen=frozen,
         )
 
     def model_params(self, state: TrainState) -> hk.Params:
@@ -208,11 +225,13 @@ class TrainStep:
 
         NumPy splits the vector, since `unravel` would be compiled first.
         """
-        leaves, tree = jax.tree.flatten(self.param_shapes)
+        trained, _ = split_frozen(self.param_shapes, self.settings.freeze)
+        leaves, tree = jax.tree.flatten(trained)
         ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
         parts = np.split(np.asarray(state.params if state.ema is None else state.ema), ends)
         arrays = [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
-        return jax.device_put(jax.tree.unflatten(tree, arrays))
+        weights = merge_frozen(jax.tree.unflatten(tree, arrays), state.frozen)
+        return jax.device_put(jax.tree.map(np.asarray, weights))
 
     def replicate(self, images: np.ndarray, labels: np.ndarray) -> DeviceData:
         """Copy all training images and labels to each device."""
@@ -237,16 +256,21 @@ def build_train_step(params: Params, data: TrainingData, num_classes: int) -> Tr
         params.model, num_classes, settings.precision, settings.scan_layers, settings.remat
     )
     shapes = parameter_shapes(model, image_shape)
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    trained, _ = split_frozen(shapes, settings.freeze)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), trained)
     _, unravel = ravel_pytree(zeros)
     # The images that remain after the last full batch are left out of the epoch.
     steps_per_epoch = len(data.x_train) // settings.batch_size
     schedule = learning_rate_schedule(settings, steps_per_epoch)
+    optimizer = make_optimizer(settings, schedule, decay_mask(zeros), unravel)
+    if settings.layer_decay < 1:
+        by_layer = scale_by_layer(zeros, settings.layer_decay, params.model.num_layers)
+        optimizer = optax.chain(optimizer, by_layer)
     return TrainStep(
         model=model,
         param_shapes=shapes,
         unravel=unravel,
-        optimizer=make_optimizer(settings, schedule, decay_mask(zeros), unravel),
+        optimizer=optimizer,
         schedule=schedule,
         settings=settings,
         normalization=data.normalization,
