@@ -95,8 +95,8 @@ def describe_weights(params: Params, dataset: Dataset, data: TrainingData) -> We
 def describe_failure(failure: NotFiniteError, last_finite: Path) -> str:
     """Return a line that describes a training that diverged, and what to do."""
     return (
-        f"the loss or its gradient is not finite at step {failure.step:,} (learning rate "
-        f"{failure.learning_rate:.3g}); training stopped before that update, the weights before it "
+        f"the loss, its gradient or a new weight is not finite at step {failure.step:,} "
+        f"(learning rate {failure.learning_rate:.3g}); training stopped before that update, the weights before it "
         f"are in {last_finite}; lower train.learning_rate, or set train.grad_clip or a longer "
         "train.warmup_epochs"
     )

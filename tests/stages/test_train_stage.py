@@ -159,9 +159,8 @@ def test_diverged_training_saves_the_last_finite_weights(
     ended = here("train", copy)
     assert ended.code == 1
     (line,) = ended.err.splitlines()
-    assert (
-        "error: the loss or its gradient is not finite at step 1,234 (learning rate 0.05)" in line
-    )
+    assert "error: the loss, its gradient or a new weight is not finite at step 1,234 (" in line
+    assert "(learning rate 0.05)" in line
     assert "lower train.learning_rate" in line
     assert [path.read_bytes() for path in outputs] == before
 

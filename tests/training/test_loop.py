@@ -91,8 +91,13 @@ def test_weights_depend_on_the_seed(make_params, quadrants):
 
 
 @pytest.mark.usefixtures("quick_model")
-def test_training_that_diverges_raises_with_step_and_finite_weights(make_params, quadrants):
-    params = make_params(learning_rate=1e30, weight_decay=0.0, warmup_epochs=0.0, epochs=1)
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_training_that_diverges_raises_with_step_and_finite_weights(
+    make_params, quadrants, ema_decay
+):
+    params = make_params(
+        learning_rate=1e30, weight_decay=0.0, warmup_epochs=0.0, epochs=1, ema_decay=ema_decay
+    )
     with pytest.raises(NotFiniteError) as failure:
         train(params, quadrants, num_classes=4)
     # The first update gives weights of 1e30, whose squares are not finite.

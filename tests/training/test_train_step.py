@@ -205,7 +205,7 @@ def test_moving_average_equals_literal_values(make_params, decay, expected):
         training.run_until(last)
         np.testing.assert_allclose(training.state.params, last)
         np.testing.assert_allclose(training.state.ema, value, rtol=1e-5)
-        (weights,) = jax.tree.leaves(training.step.model_params(training.state))
+        (weights,) = jax.tree.leaves(training.step.eval_params(training.state))
         np.testing.assert_array_equal(weights, training.state.ema)
 
 
@@ -214,7 +214,7 @@ def test_without_a_moving_average_the_weights_are_those_of_the_last_step(make_pa
     training = Training(lambda u, images: 0 * u[0] + images[:, 0, 0, 0], settings)
     training.run_until(2)
     assert training.state.ema is None
-    (weights,) = jax.tree.leaves(training.step.model_params(training.state))
+    (weights,) = jax.tree.leaves(training.step.eval_params(training.state))
     np.testing.assert_array_equal(weights, ZEROS + 2)
 
 
@@ -356,7 +356,7 @@ def test_steps_equal_gradient_descent_on_the_reference(make_params, quadrants):
         expected = jax.tree.map(lambda w, g: w - g, expected, gradient)
         losses.append(float(value))
     assert float(state.epoch_loss) == pytest.approx(sum(losses), rel=1e-5)
-    found = step.model_params(state)
+    found = step.eval_params(state)
     assert np.abs(ravel_pytree(found)[0] - ravel_pytree(weights)[0]).max() > 0.1
     for array, expected_array in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
         np.testing.assert_allclose(array, expected_array, rtol=0, atol=1e-5)

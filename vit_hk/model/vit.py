@@ -110,8 +110,8 @@ def make_model(
     Args:
       settings: the architecture.
       num_classes: C.
-      precision: precision of the matrix products in training. Parameters and output are float32 in
-        any case, and inference computes in float32.
+      precision: precision of the matrix products; see `vit_hk.model.precision`. Only training uses
+        another one than float32.
       scan_layers: compile one block and loop over it; parameters are the same, and results are the
         same up to rounding.
       remat: recompute each block for its gradient instead of keeping its activations; implies

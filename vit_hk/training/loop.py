@@ -51,12 +51,12 @@ class NotFiniteError(Exception):
     Attributes:
       step: number of that step, from 1.
       learning_rate: its learning rate.
-      params: the weights before it.
+      params: the weights before it, without a moving average.
     """
 
     def __init__(self, step: int, learning_rate: float, params: hk.Params) -> None:
         """Store the step, its learning rate and the last finite weights."""
-        super().__init__(f"loss or gradient not finite at step {step}")
+        super().__init__(f"loss, gradient or new weights not finite at step {step}")
         self.step, self.learning_rate, self.params = step, learning_rate, params
 
 
@@ -173,39 +173,39 @@ class _Trainer:
                 progress = self.finish_epoch(progress._replace(state=state), epoch)
         rate = self.images_per_second() if self.steps_done else 0.0
         timing = Timing(self.compile_seconds, self.seconds(progress), rate)
-        weights = self.train_step.model_params(progress.state)
+        weights = self.train_step.eval_params(progress.state)
         return Trained(weights, progress.history, progress.snapshots, timing)
 
     def run_epoch(self, progress: Progress) -> TrainState:
         """Take the remaining steps of an epoch."""
-        state, done = progress.state, int(progress.state.step)
-        end = (len(progress.history) + 1) * self.steps_per_epoch
+        state, step = progress.state, int(progress.state.step)
+        end_of_epoch = (len(progress.history) + 1) * self.steps_per_epoch
         order = epoch_order(self.seed, len(progress.history), len(self.data.x_train))
         checkpoint_steps = self.settings.checkpoint_steps
-        for last in _call_ends(done, self.steps_per_epoch, checkpoint_steps):
-            state = self.run_call(state, order, done, last)
-            done = last
-            if last < end:
-                is_due = bool(checkpoint_steps) and last % checkpoint_steps == 0
+        for end in _call_ends(step, self.steps_per_epoch, checkpoint_steps):
+            state = self.run_call(state, order, step, end)
+            step = end
+            if step < end_of_epoch:
+                is_due = bool(checkpoint_steps) and step % checkpoint_steps == 0
                 self.save_or_stop(progress._replace(state=state), is_due)
         return state
 
-    def run_call(self, state: TrainState, order: np.ndarray, done: int, last: int) -> TrainState:
-        """Take the steps from `done` to `last` in one call of the compiled loop."""
+    def run_call(self, state: TrainState, order: np.ndarray, start: int, end: int) -> TrainState:
+        """Take the steps from `start` to `end` (not included) in one call of the compiled loop."""
         began = time.perf_counter()
-        state, is_finite = self.run_steps(state, self.device_data, order, jnp.int32(last))
+        state, is_finite = self.run_steps(state, self.device_data, order, jnp.int32(end))
         if not is_finite:
             step = int(state.step)
-            weights = self.train_step.model_params(state)
+            weights = self.train_step.step_params(state)
             raise NotFiniteError(step + 1, float(self.train_step.schedule(step)), weights)
         self.step_seconds += time.perf_counter() - began
-        self.steps_done += last - done
-        self.bar.update((last - done) * self.settings.batch_size)
+        self.steps_done += end - start
+        self.bar.update((end - start) * self.settings.batch_size)
         return state
 
     def finish_epoch(self, progress: Progress, epoch: int) -> Progress:
         """Validate, add a row to the history, take a snapshot if one is due, and save."""
-        weights = self.train_step.model_params(progress.state)
+        weights = self.train_step.eval_params(progress.state)
         row = self.validate(progress.state, weights, epoch)
         tqdm.write(
             f"epoch {epoch:3d}/{self.epochs}  loss {row.train_loss:.4f}  validation loss "
@@ -251,12 +251,12 @@ class _Trainer:
         return self.steps_done * self.settings.batch_size / self.step_seconds
 
 
-def _call_ends(done: int, steps_per_epoch: int, checkpoint_steps: int) -> list[int]:
-    """Return the numbers of steps after which calls end, from `done` to the end of its epoch."""
-    first = done // steps_per_epoch * steps_per_epoch
+def _call_ends(step: int, steps_per_epoch: int, checkpoint_steps: int) -> list[int]:
+    """Return the steps at which calls of the loop end, from `step` to the end of its epoch."""
+    first = step // steps_per_epoch * steps_per_epoch
     calls = range(1, CALLS_PER_EPOCH + 1)
     ends = {first + steps_per_epoch * call // CALLS_PER_EPOCH for call in calls}
     if checkpoint_steps:
         due = -(-first // checkpoint_steps) * checkpoint_steps
         ends.update(range(due, first + steps_per_epoch, checkpoint_steps))
-    return sorted(end for end in ends if end > done)
+    return sorted(end for end in ends if end > step)

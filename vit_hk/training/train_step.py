@@ -220,17 +220,25 @@ class TrainStep:
             frozen=frozen,
         )
 
-    def model_params(self, state: TrainState) -> hk.Params:
-        """Return the parameters to evaluate: the moving average if there is one, else the weights.
+    def eval_params(self, state: TrainState) -> hk.Params:
+        """Return the parameters to evaluate: the moving average if there is one."""
+        return self._all_params(state.params if state.ema is None else state.ema, state.frozen)
+
+    def step_params(self, state: TrainState) -> hk.Params:
+        """Return the parameters after the last step, without a moving average."""
+        return self._all_params(state.params, state.frozen)
+
+    def _all_params(self, flat: jax.Array, frozen: hk.Params) -> hk.Params:
+        """Return all parameters of the model, from the trained ones, float32 [num_params].
 
         NumPy splits the vector, since `unravel` would be compiled first.
         """
         trained, _ = split_frozen(self.param_shapes, self.settings.freeze)
         leaves, tree = jax.tree.flatten(trained)
         ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
-        parts = np.split(np.asarray(state.params if state.ema is None else state.ema), ends)
+        parts = np.split(np.asarray(flat), ends)
         arrays = [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
-        weights = merge_frozen(jax.tree.unflatten(tree, arrays), state.frozen)
+        weights = merge_frozen(jax.tree.unflatten(tree, arrays), frozen)
         return jax.device_put(jax.tree.map(np.asarray, weights))
 
     def replicate(self, images: np.ndarray, labels: np.ndarray) -> DeviceData:
