@@ -96,9 +96,9 @@ def describe_failure(failure: NotFiniteError, last_finite: Path) -> str:
     """Return a line that describes a training that diverged, and what to do."""
     return (
         f"the loss, its gradient or a new weight is not finite at step {failure.step:,} "
-        f"(learning rate {failure.learning_rate:.3g}); training stopped before that update, the weights before it "
-        f"are in {last_finite}; lower train.learning_rate, or set train.grad_clip or a longer "
-        "train.warmup_epochs"
+        f"(learning rate {failure.learning_rate:.3g}); training stopped before that update, the "
+        f"weights before it are in {last_finite}; lower train.learning_rate, or set "
+        "train.grad_clip or a longer train.warmup_epochs"
     )
 
 
