@@ -65,7 +65,8 @@ def _scale_by_muon(unravel: Callable[[jax.Array], hk.Params]) -> optax.GradientT
 
     Updates of Muon are scaled to a root mean square of 0.2, as Adam's updates have, so that both
     use the same learning rate (arXiv 2502.16982, equation 4). optax combines Muon with NAdam, which
-    is Adam with Nesterov momentum.
+    is Adam with Nesterov momentum. The queries, keys and values of a block count as one matrix
+    [D, 3 * D], as they are stored.
     """
     # A learning rate of -1 keeps the sign: the caller scales by the negative learning rate.
     transform = muon(-1.0, consistent_rms=0.2, muon_weight_dimension_numbers=_matrices_of_blocks)
