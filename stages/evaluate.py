@@ -4,6 +4,7 @@ import functools
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,7 @@ def main() -> None:
     # Adding 0 removes the minus of a rounded -0.0.
     scores = dict(zip(methods, (curves.score.round(4) + 0.0).tolist(), strict=True))
     validation = validate(predict, info, dataset)
-    write_metrics(info, summarize(logits, dataset.y_test), validation, scores)
+    write_metrics(dataset, summarize(logits, dataset.y_test), validation, scores)
     write_tables(dataset, logits)
     write_faithfulness(methods, curves)
     rate = {"seconds": seconds, "images_per_second": len(logits) / seconds}
@@ -104,26 +105,31 @@ def measure_faithfulness(
     return [*METHODS, *references], curves
 
 
-def validate(predict: Predict, info: WeightsInfo, dataset: Dataset) -> dict[str, float | int]:
-    """Return the metrics of the images that were held out from the training of these weights."""
+def validate(
+    predict: Predict, info: WeightsInfo, dataset: Dataset
+) -> dict[str, float | int] | None:
+    """Return the metrics of the images that were held out from the training of these weights.
+
+    For imported weights they are unknown, and the result is None.
+    """
+    if info.validation_fraction is None or info.seed is None:
+        return None
     _, held_out = stratified_split(dataset.y_train, info.validation_fraction, info.seed)
     return summarize(predict(dataset.x_train[held_out]), dataset.y_train[held_out])
 
 
 def write_metrics(
-    info: WeightsInfo,
+    dataset: Dataset,
     test: dict[str, float | int],
-    validation: dict[str, float | int],
+    validation: dict[str, float | int] | None,
     faithfulness_scores: dict[str, float],
 ) -> None:
     """Write the headline metrics as JSON, nested by split."""
-    metrics = {
-        "data": info.data,
-        "source": info.source,
-        "test": test,
-        "validation": {name: validation[name] for name in ("accuracy", "loss", "examples")},
-        "faithfulness": faithfulness_scores,
-    }
+    metrics: dict[str, Any] = {"data": dataset.name, "source": dataset.source, "test": test}
+    if validation is not None:
+        names = ("accuracy", "loss", "examples")
+        metrics["validation"] = {name: validation[name] for name in names}
+    metrics["faithfulness"] = faithfulness_scores
     with replacing(paths.METRICS) as temporary:
         text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", "utf-8")

@@ -23,27 +23,28 @@ class WeightsInfo(Settings):
     Attributes:
       version: version of this format.
       model: the architecture.
-      data: name of the data set.
-      source: where its images come from; distinguishes the full set from a sample.
+      data: name of the data set; None for imported weights.
+      source: where its images come from; distinguishes the full set from a sample. For imported
+        weights it says where they come from.
       class_names: a name for each class.
       image_shape: height, width, channels.
       preparation: how image files became such arrays; None where that is unknown.
       mean, std: of each channel, for pixels in [0, 1].
       seed, validation_fraction: the arguments of `stratified_split` that reproduce the validation
-        images, which training did not use.
+        images, which training did not use; None for imported weights.
     """
 
     version: Literal[1] = VERSION
     model: ModelSettings
-    data: str
+    data: str | None
     source: str
     class_names: list[str] = Field(min_length=2)
     image_shape: list[Count] = Field(min_length=3, max_length=3)
     preparation: Preparation | None
     mean: list[Annotated[float, Field(ge=0.0, le=1.0)]]
     std: list[Annotated[float, Field(gt=0.0, le=1.0)]]
-    seed: Seed
-    validation_fraction: OpenFraction
+    seed: Seed | None
+    validation_fraction: OpenFraction | None
 
     @model_validator(mode="after")
     def _one_for_each_channel(self) -> "WeightsInfo":
@@ -52,10 +53,22 @@ class WeightsInfo(Settings):
         return self
 
     @model_validator(mode="after")
+    def _known_together(self) -> "WeightsInfo":
+        known = {x is not None for x in (self.data, self.seed, self.validation_fraction)}
+        if len(known) > 1:
+            raise ValueError("data, seed and validation_fraction must all be known, or none")
+        return self
+
+    @model_validator(mode="after")
     def _prepares_images_of_this_shape(self) -> "WeightsInfo":
         if self.preparation and list(self.preparation.image_shape) != self.image_shape:
             raise ValueError("preparation must make images of image_shape")
         return self
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the weights come from elsewhere, so that their training data are unknown."""
+        return self.data is None
 
     @property
     def normalization(self) -> Normalization:
@@ -123,6 +136,8 @@ def check_weights_match(
 ) -> None:
     """Check that weights were trained with these settings and this data set.
 
+    Of imported weights neither data nor source is known, so the rest is compared.
+
     Raises:
       UserError: they were not; the message lists the differences.
     """
@@ -130,8 +145,13 @@ def check_weights_match(
     differences = [
         f"{key} {shorten(found[key], 200)} there, {shorten(expected[key], 200)} here"
         for key in expected
-        if found[key] != expected[key]
+        if found[key] != expected[key] and found[key] is not None
     ]
+    if differences and info.is_imported:
+        raise UserError(
+            f"{path} was {info.source}, and params.yaml and the data set name other settings: "
+            f"{'; '.join(differences)}; change params.yaml or the data set"
+        )
     if differences:
         raise UserError(
             f"{path} was trained with other settings or data than params.yaml and the data set "
@@ -144,7 +164,7 @@ def _facts_of_weights(info: WeightsInfo) -> dict[str, Any]:
     return {
         **{f"model.{key}": value for key, value in info.model.model_dump().items()},
         "data": info.data,
-        "source": info.source,
+        "source": None if info.is_imported else info.source,
         "classes": info.class_names,
         "image shape": info.image_shape,
     }

@@ -1,0 +1,18 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def write(tmp_path) -> Callable[[dict[str, bytes]], Path]:
+    """Return a function that writes the files of an export into a folder."""
+
+    def write_files(files):
+        folder = tmp_path / "exported"
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        return folder
+
+    return write_files

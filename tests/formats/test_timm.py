@@ -1,0 +1,148 @@
+"""Weights to timm's VisionTransformer and back, against timm itself."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+import timm
+import torch
+from format_cases import (
+    TOLERANCE,
+    assert_same_params,
+    draw_images,
+    draw_params,
+    make_info,
+    normalized,
+    run_ours,
+)
+from timm.models.vision_transformer import VisionTransformer
+
+from vit_hk.errors import UserError
+from vit_hk.formats.imported import Overrides
+from vit_hk.formats.timm import export_timm, import_timm
+
+VARIANTS = {
+    "S": {},
+    "S, tanh": {"gelu": "tanh"},
+    "qk_norm": {"qk_norm": True},
+    "registers": {"registers": 3},
+    "sincos2d, registers": {"position": "sincos2d", "registers": 2},
+    "gap": {"pool": "gap"},
+    "gap, registers, sincos2d": {"pool": "gap", "registers": 2, "position": "sincos2d"},
+    "three colours, not square": {"image_shape": (28, 14, 3), "mlp_dim": 90},
+}
+
+
+def torch_logits(model, info, images):
+    with torch.no_grad():
+        return model.eval()(torch.tensor(normalized(info, images))).numpy()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_timm_computes_the_same_logits_and_the_way_back_gives_the_same_weights(name, write):
+    info = make_info(**VARIANTS[name])
+    params, images = draw_params(info), draw_images(info, 4)
+    folder = write(export_timm(params, info))
+    expected = run_ours(params, info, images).logits
+
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    np.testing.assert_allclose(torch_logits(model, info, images), expected, atol=TOLERANCE)
+    data = timm.data.resolve_data_config(model.pretrained_cfg)
+    assert data["input_size"] == (info.image_shape[2], *info.image_shape[:2])
+    assert list(data["mean"]) == info.mean
+    assert list(data["std"]) == info.std
+    assert model.pretrained_cfg["label_names"] == info.class_names
+
+    back = import_timm(folder, Overrides())
+    assert back.info.mean == info.mean
+    assert back.info.std == info.std
+    assert back.info.class_names == info.class_names
+    assert back.info.image_shape == info.image_shape
+    assert back.info.is_imported
+    expected_model = info.model.model_copy(update={"position": "learned"})
+    assert back.info.model == expected_model
+    if info.model.position == "learned":
+        assert_same_params(back.params, params)
+    found = run_ours(back.params, back.info, images).logits
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"act_layer": "gelu_tanh", "qk_norm": True},
+        {"reg_tokens": 2},  # with positions of their own
+        {"reg_tokens": 2, "no_embed_class": True},
+        {"class_token": False, "global_pool": "avg", "fc_norm": False, "reg_tokens": 1},
+    ],
+    ids=str,
+)
+def test_a_model_that_timm_made_gives_the_same_logits_here(changes, tmp_path):
+    args = {
+        "img_size": 28, "patch_size": 7, "in_chans": 3, "num_classes": 5, "embed_dim": 32,
+        "depth": 2, "num_heads": 2, "mlp_ratio": 3.0, **changes,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    model = timm.create_model("vit_small_patch16_224", **args)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.2)
+    timm.models.save_for_hf(model, tmp_path / "hub", model_args=args, safe_serialization=True)
+    params, info = import_timm(tmp_path / "hub", Overrides())
+    images = draw_images(info, 3)
+    expected = torch_logits(model, info, images)
+    np.testing.assert_allclose(run_ours(params, info, images).logits, expected, atol=TOLERANCE)
+    assert info.mean == list(model.pretrained_cfg["mean"])
+    assert info.class_names == list("01234")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"stem": "conv"}, "model.stem"), ({"norm_eps": 1e-5}, "model.norm_eps")],
+)
+def test_settings_that_timm_cannot_hold_are_named(changes, named, one_line):
+    info = make_info(**changes)
+    with pytest.raises(UserError, match=named) as error:
+        export_timm(draw_params(info), info)
+    one_line(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": "resnet50"}, "architecture is 'resnet50'"),
+        ({"architecture": "vit_base_patch16_clip_quickgelu_224"}, "architecture is"),
+        ({"model_args": {"init_values": 1e-5}}, "model_args.init_values"),
+        ({"model_args": {"act_layer": "quick_gelu"}}, "model_args.act_layer"),
+        ({"model_args": {"img_size": 10**9, "num_heads": 4}}, "images have 1000000000"),
+        ({"model_args": {"img_size": 30, "num_heads": 4}}, "do not fill"),
+        ({"pretrained_cfg": {"input_size": [1, 28]}}, "pretrained_cfg.input_size"),
+        ({"global_pool": "avg", "model_args": {"img_size": 28, "num_heads": 4}}, "cls_token"),
+        ({"model_args": {"img_size": 28, "num_heads": 5}}, "num_heads = 5"),
+    ],
+    ids=str,
+)
+def test_other_models_and_damaged_configurations_are_refused(change, message, write, one_line):
+    info = make_info()
+    files = export_timm(draw_params(info), info)
+    config = json.loads(files["config.json"]) | change
+    files["config.json"] = json.dumps(config).encode()
+    with pytest.raises(UserError, match=message) as error:
+        import_timm(write(files), Overrides())
+    one_line(error.value)
+
+
+def test_a_layer_scale_is_refused_by_name(tmp_path):
+    args = {"img_size": 28, "patch_size": 7, "embed_dim": 12, "depth": 1, "num_heads": 3}
+    model = VisionTransformer(**args, init_values=1e-5, norm_layer=partial(torch.nn.LayerNorm))
+    info = make_info(hidden_size=12, num_heads=3)
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    (folder / "config.json").write_bytes(export_timm(draw_params(info), info)["config.json"])
+    from safetensors.torch import save_file
+
+    save_file(model.state_dict(), folder / "model.safetensors")
+    with pytest.raises(UserError, match=r"blocks\.0\.ls1\.gamma' \(and 1 more\) has no place"):
+        import_timm(folder, Overrides())

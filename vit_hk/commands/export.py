@@ -1,0 +1,80 @@
+"""python -m vit_hk export: weights of this project in the formats of other libraries."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from vit_hk.commands.folder import check_new_folder, write_folder
+from vit_hk.errors import UserError
+from vit_hk.formats.google import export_google
+from vit_hk.formats.model_card import CARD, model_card
+from vit_hk.formats.onnx import export_onnx
+from vit_hk.formats.run_metrics import find_metrics
+from vit_hk.formats.timm import export_timm
+from vit_hk.formats.transformers import export_transformers
+from vit_hk.runtime.devices import configure_jax
+from vit_hk.weights import read_weights
+
+FORMATS = ("timm", "transformers", "google", "onnx")
+DESCRIPTION = """Write trained weights as a folder in the format of another library, with a model
+card (README.md). What the format cannot hold is an error that names it."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command and its options to a parser of commands."""
+    parser = subparsers.add_parser(
+        "export", help="write weights in other libraries' formats", description=DESCRIPTION
+    )
+    parser.add_argument("format", choices=FORMATS, help="the library to write for")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write")
+    parser.add_argument(
+        "--weights", type=Path, default=Path("models/vit.safetensors"), metavar="FILE",
+        help="weights of this project (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--uint8", action="store_true",
+        help="onnx: the input is uint8 [N, height, width, channels], normalized in the graph",
+    )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="replace files of an OUT that exists")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Export the weights that the arguments name.
+
+    Raises:
+      UserError: an argument or a file is wrong, or the format cannot hold the model; nothing has
+        been written then.
+    """
+    if arguments.uint8 and arguments.format != "onnx":
+        raise UserError(f"--uint8 is an option of onnx, not of {arguments.format}; leave it out")
+    check_new_folder(arguments.out, arguments.force)
+    path: Path = arguments.weights
+    if not path.is_file():
+        found = "no file" if path.exists() else "not there"
+        raise UserError(
+            f"{path} is {found}; name a weights file with --weights, or make it with: dvc repro "
+            "train"
+        )
+    configure_jax("cpu")
+    weights = read_weights(path)
+    params, info = weights.params, weights.info
+    match arguments.format:
+        case "timm":
+            files = export_timm(params, info)
+        case "transformers":
+            files = export_transformers(params, info)
+        case "google":
+            files = export_google(params, info)
+        case _:
+            files = export_onnx(params, info, arguments.uint8)
+    metrics = find_metrics(path)
+    card = model_card(arguments.format, info, metrics, arguments.uint8)
+    write_folder(arguments.out, {**files, CARD: card.encode()})
+    names = ", ".join(f"{name} ({len(content):,} bytes)" for name, content in files.items())
+    print(f"{arguments.out}: {names}, {CARD}")
+    if metrics is None:
+        print(
+            "README.md has no figures: no results/metrics.json beside the weights that dvc.lock "
+            "says is of these weights"
+        )

@@ -1,0 +1,49 @@
+"""A folder of files that appears complete or not at all."""
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from vit_hk.atomic import check_writable
+from vit_hk.errors import UserError, in_one_line
+
+
+def check_new_folder(folder: Path, force: bool) -> None:
+    """Make sure that files may be written into a folder, before any work is done.
+
+    Raises:
+      UserError: it is a file, or it exists and `force` is False, or it cannot be written.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise UserError(f"{folder} is no folder; choose another name")
+    if folder.exists() and not force:
+        raise UserError(f"{folder} exists; choose another name, or replace its files with --force")
+    check_writable(folder / "file")
+
+
+def write_folder(folder: Path, files: dict[str, bytes]) -> None:
+    """Write files into a folder; those of other names that it holds already stay as they are.
+
+    All are written beside it first, and moved into it at the end.
+
+    Raises:
+      UserError: the file system refuses; the folder is as it was then.
+    """
+    temporary = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial", dir=folder.parent))
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
+        folder.mkdir(exist_ok=True)
+        for name in files:
+            (temporary / name).replace(folder / name)
+    except OSError as error:
+        raise UserError(
+            f"{folder} could not be written: {in_one_line(error)}; make room or rights there"
+        ) from error
+    finally:
+        if temporary:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(temporary)

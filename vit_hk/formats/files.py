@@ -1,0 +1,174 @@
+"""Files of other libraries, read without their code and without pickle, within limits."""
+
+import json
+import math
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from vit_hk.errors import UserError, in_one_line, shorten
+
+MAX_JSON = 10_000_000  # bytes; the names of 21,843 classes need a tenth
+MAX_HEADER = 2**23  # bytes of the header of a safetensors file
+MAX_BYTES = 16 * 2**30  # of all tensors together
+MAX_DEFLATE_RATIO = 1032  # the highest compression that zlib can reach
+PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
+DTYPES = {"F16": 2, "F32": 4}  # of safetensors, which float32 holds exactly; bytes of an element
+CONFIG, TENSORS = "config.json", "model.safetensors"
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+class TensorFile(NamedTuple):
+    """A file of named tensors, of which none is read yet."""
+
+    path: Path
+    shapes: dict[str, tuple[int, ...]]
+    load: Callable[[str], np.ndarray]  # name -> float32 tensor
+
+
+def check_is_no_pickle(path: Path) -> None:
+    """Refuse a file that PyTorch wrote as a pickle, which could run any code when it is read.
+
+    Raises:
+      UserError: the name ends as such files' names do.
+    """
+    if path.suffix in PICKLES:
+        raise UserError(
+            f"{path} is a pickle, which is never loaded, since it can run any code; where you "
+            "trust it, write its tensors with safetensors.torch.save_file("
+            f"torch.load({path.name!r}, weights_only=True), {TENSORS!r})"
+        )
+
+
+def find_in_folder(folder: Path, name: str) -> Path:
+    """Return a file of an exported model's folder.
+
+    Raises:
+      UserError: it is not there.
+    """
+    if not folder.is_dir():
+        check_is_no_pickle(folder)
+        found = "a file" if folder.exists() else "not there"
+        raise UserError(f"{folder} is {found}; name the folder with {CONFIG} and {TENSORS}")
+    path = folder / name
+    if path.is_file():
+        return path
+    for other in sorted(folder.iterdir()):
+        check_is_no_pickle(other)
+    raise UserError(f"{path} is not there; the folder must hold {CONFIG} and {TENSORS}")
+
+
+def read_config(path: Path, kind: type[Config]) -> Config:
+    """Read a JSON file and check the keys that are used.
+
+    Raises:
+      UserError: it cannot be read, is too large, or has a wrong or a missing key.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_JSON + 1)
+        if len(raw) > MAX_JSON:
+            raise UserError(f"{path} has more than {MAX_JSON:,} bytes; a configuration needs less")
+        return kind.model_validate(json.loads(raw))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise UserError(
+            f"{path}: {shorten(key).strip(chr(39))} is {shorten(problem['input'])}; "
+            f"{in_one_line(problem['msg'])}"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not a configuration ({in_one_line(error)})") from None
+
+
+def open_safetensors(path: Path) -> TensorFile:
+    """Open a safetensors file.
+
+    Raises:
+      UserError: it is damaged, or holds numbers that are not float32 or float16.
+    """
+
+    def load(name: str) -> np.ndarray:
+        with safe_open(path, "np") as file:
+            return file.get_tensor(name).astype(np.float32)
+
+    shapes = {}
+    try:
+        with path.open("rb") as raw:
+            if int.from_bytes(raw.read(8), "little") > MAX_HEADER:
+                raise OSError("its header claims too many bytes")
+        with safe_open(path, "np") as file:
+            for name in sorted(file.keys()):
+                tensor = file.get_slice(name)
+                _check_dtype(path, name, tensor.get_dtype(), tuple(DTYPES))
+                shapes[name] = tuple(tensor.get_shape())
+    except (OSError, SafetensorError, ValueError) as error:
+        raise UserError(f"{path} is not a safetensors file ({in_one_line(error)})") from None
+    return TensorFile(path, shapes, load)
+
+
+def open_npz(path: Path) -> TensorFile:
+    """Open an NPZ file; sizes are checked against what the file can hold.
+
+    Raises:
+      UserError: it is damaged, or holds arrays that are not float32 or float16.
+    """
+
+    def load(name: str) -> np.ndarray:
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return arrays[name].astype(np.float32)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(f"{path}: array {name!r} is damaged ({in_one_line(error)})") from None
+
+    shapes = {}
+    check_is_no_pickle(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_sizes(path, archive.infolist())
+            for info in archive.infolist():
+                name = info.filename.removesuffix(".npy")
+                with archive.open(info) as file:
+                    shape, dtype = _npy_header(file)
+                _check_dtype(path, name, str(dtype), ("float16", "float32"))
+                if math.prod(shape) * dtype.itemsize > info.file_size:
+                    raise ValueError(f"{shorten(name)} claims more than its part of the file")
+                shapes[name] = shape
+    except UserError:
+        raise
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is not an NPZ file of arrays ({in_one_line(error)})") from None
+    except (NotImplementedError, RuntimeError) as error:  # encryption, other compressions
+        raise UserError(f"{path} is not an NPZ that NumPy writes ({in_one_line(error)})") from None
+    return TensorFile(path, shapes, load)
+
+
+def _check_sizes(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    total = sum(info.file_size for info in members)
+    limit = min(MAX_BYTES, MAX_DEFLATE_RATIO * path.stat().st_size)
+    if total > limit:
+        raise UserError(f"{path} unpacks to {total:,} bytes; at most {limit:,} are allowed")
+
+
+def _npy_header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("another .npy version than 1.0")
+    try:
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    except Exception:  # NumPy evaluates the header, and garbage raises a dozen kinds of error
+        raise ValueError("the header of an array cannot be read") from None
+    return shape, dtype
+
+
+def _check_dtype(path: Path, name: str, dtype: str, allowed: tuple[str, ...]) -> None:
+    if dtype not in allowed:
+        raise UserError(
+            f"{path}: {shorten(name)} is {dtype}; allowed: {', '.join(allowed)}; convert it first"
+        )

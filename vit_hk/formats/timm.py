@@ -1,0 +1,288 @@
+"""timm's VisionTransformer: a folder with config.json and model.safetensors, as on its hub.
+
+`timm.create_model("local-dir:FOLDER", pretrained=True)` loads it.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import haiku as hk
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.numpy import save
+
+from vit_hk.errors import UserError, shorten
+from vit_hk.formats.fields import (
+    LEADING_AXIS,
+    TRANSPOSED,
+    read_params,
+    write_tensors,
+)
+from vit_hk.formats.fields import Field as TensorField
+from vit_hk.formats.files import (
+    CONFIG,
+    TENSORS,
+    TensorFile,
+    find_in_folder,
+    open_safetensors,
+    read_config,
+)
+from vit_hk.formats.imported import Imported, Overrides, describe, model_settings
+from vit_hk.formats.positions import with_learned_positions
+from vit_hk.formats.torch_layouts import linear, norm, patch_kernel
+from vit_hk.params import ModelSettings
+from vit_hk.weights_metadata import WeightsInfo
+
+NORM_EPS = 1e-6  # of timm's LayerNorm, the only one that its configuration can name
+ACTIVATIONS = {"erf": "gelu", "tanh": "gelu_tanh"}
+BASE_ARCHITECTURE = "vit_base_patch16_224"  # plain; model_args state all that differs from it
+# Architectures of timm that are plain; the number of heads is in no tensor.
+PLAIN_ARCHITECTURE = re.compile(
+    r"(?:vit|deit)_(tiny|small|base|large|huge|giant|gigantic)_patch\d+_\d+"
+)
+HEADS = {"tiny": 3, "small": 6, "base": 12, "large": 16, "huge": 16, "giant": 16, "gigantic": 16}
+
+
+class ModelArgs(BaseModel):
+    """The arguments of timm's VisionTransformer that this model knows; others are refused.
+
+    Sizes that tensors show are read from these; the arguments may repeat them.
+    """
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    img_size: int | tuple[int, int] | None = None
+    patch_size: int | tuple[int, int] | None = None
+    in_chans: int | None = None
+    num_classes: int | None = None
+    global_pool: Literal["token", "avg"] | None = None
+    embed_dim: int | None = None
+    depth: int | None = None
+    num_heads: int | None = Field(default=None, ge=1)
+    mlp_ratio: float | None = None
+    qk_norm: bool | None = None
+    class_token: bool | None = None
+    reg_tokens: int | None = None
+    no_embed_class: bool | None = None
+    fc_norm: bool | None = None
+    act_layer: Literal["gelu", "gelu_tanh"] = "gelu"
+    norm_layer: Literal["layernorm"] = "layernorm"
+
+
+class PretrainedConfig(BaseModel):
+    """What timm's configuration says about images and classes."""
+
+    input_size: tuple[int, int, int]  # channels, height, width
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    label_names: list[str] | None = None
+
+
+class TimmConfig(BaseModel):
+    """timm's config.json."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    architecture: str
+    global_pool: Literal["token", "avg"] = "token"
+    label_names: list[str] | None = None
+    model_args: ModelArgs = ModelArgs()
+    pretrained_cfg: PretrainedConfig
+
+
+def fields(settings: ModelSettings) -> list[TensorField]:
+    """Return the tensors of a model with learned positions, without those of its registers."""
+    found = [
+        *linear("vit/patches/linear", "patch_embed.proj", patch_kernel(settings.patch_size)),
+        TensorField("vit", "position", ("pos_embed",), LEADING_AXIS),
+    ]
+    if settings.pool == "cls":
+        found.append(TensorField("vit", "class_token", ("cls_token",), LEADING_AXIS))
+    if settings.registers:
+        found.append(TensorField("vit", "registers", ("reg_token",), LEADING_AXIS))
+    for layer in range(settings.num_layers):
+        ours, theirs = f"vit/block_{layer}", f"blocks.{layer}"
+        found += norm(f"{ours}/norm_1", f"{theirs}.norm1")
+        found += linear(f"{ours}/attention/qkv", f"{theirs}.attn.qkv", TRANSPOSED)
+        if settings.qk_norm:
+            found += norm(f"{ours}/attention/q_norm", f"{theirs}.attn.q_norm")
+            found += norm(f"{ours}/attention/k_norm", f"{theirs}.attn.k_norm")
+        found += linear(f"{ours}/attention/out", f"{theirs}.attn.proj", TRANSPOSED)
+        found += norm(f"{ours}/norm_2", f"{theirs}.norm2")
+        found += linear(f"{ours}/mlp/in", f"{theirs}.mlp.fc1", TRANSPOSED)
+        found += linear(f"{ours}/mlp/out", f"{theirs}.mlp.fc2", TRANSPOSED)
+    return [*found, *norm("vit/norm", "norm"), *linear("vit/head", "head", TRANSPOSED)]
+
+
+def export_timm(params: hk.Params, info: WeightsInfo) -> dict[str, bytes]:
+    """Return the files of a timm model: config.json and model.safetensors.
+
+    Raises:
+      UserError: timm's model or its configuration has no place for a setting.
+    """
+    _check_can_hold(info.model)
+    params, info = with_learned_positions(params, info)
+    settings = info.model
+    tensors = write_tensors(fields(settings), params)
+    if settings.registers:  # timm adds positions to registers too; here they have none
+        first = settings.pool == "cls"
+        position = tensors["pos_embed"]
+        zeros = np.zeros((1, settings.registers, settings.hidden_size), np.float32)
+        parts = [position[:, :first], zeros, position[:, first:]]
+        tensors["pos_embed"] = np.concatenate(parts, axis=1)
+    config = json.dumps(_config(info), indent=2, ensure_ascii=False) + "\n"
+    return {CONFIG: config.encode(), TENSORS: save(tensors, {"format": "pt"})}
+
+
+def import_timm(folder: Path, overrides: Overrides) -> Imported:
+    """Read a folder that timm wrote, or that its hub offers.
+
+    Raises:
+      UserError: a file is missing or damaged, or the model is no plain Vision Transformer.
+    """
+    path = find_in_folder(folder, CONFIG)
+    config = read_config(path, TimmConfig)
+    file = open_safetensors(find_in_folder(folder, TENSORS))
+    channels, height, width = config.pretrained_cfg.input_size
+    if isinstance(config.model_args.img_size, int):
+        height = width = config.model_args.img_size
+    elif config.model_args.img_size:
+        height, width = config.model_args.img_size
+    settings = _settings(path, config, file)
+    image_shape = height, width, channels
+    num_classes = file.shapes.get("head.bias", (0,))[0]
+    file = _without_register_positions(file, settings, settings.num_patches(image_shape))
+    cfg = config.pretrained_cfg
+    names = cfg.label_names or config.label_names or [str(n) for n in range(num_classes)]
+    if len(names) != num_classes:
+        names = [str(n) for n in range(num_classes)]
+    info = describe(
+        path, "timm", settings, image_shape, names, cfg.mean, cfg.std, "crop", overrides
+    )
+    params = read_params(fields(settings), settings, image_shape, num_classes, file)
+    return Imported(params, info)
+
+
+def _check_can_hold(settings: ModelSettings) -> None:
+    if settings.stem == "conv":
+        raise UserError("model.stem is conv, for which timm's VisionTransformer has no place")
+    if settings.norm_eps != NORM_EPS:
+        raise UserError(
+            f"model.norm_eps is {settings.norm_eps:g}, and timm's configuration can name no other "
+            f"than {NORM_EPS:g}; export to transformers or onnx instead"
+        )
+    if int(settings.hidden_size * _mlp_ratio(settings)) != settings.mlp_dim:
+        raise UserError(
+            f"model.mlp_dim is {settings.mlp_dim}, which no mlp_ratio of timm gives exactly"
+        )
+
+
+def _mlp_ratio(settings: ModelSettings) -> float:
+    """Return the ratio of which timm computes int(D * ratio), which rounds down."""
+    ratio = settings.mlp_dim / settings.hidden_size
+    return (
+        ratio if int(settings.hidden_size * ratio) == settings.mlp_dim else np.nextafter(ratio, 1e9)
+    )
+
+
+def _config(info: WeightsInfo) -> dict[str, Any]:
+    s, (height, width, channels) = info.model, info.image_shape
+    pool = {"cls": "token", "gap": "avg"}[s.pool]
+    model_args = {
+        "img_size": [height, width],
+        "patch_size": s.patch_size,
+        "in_chans": channels,
+        "num_classes": len(info.class_names),
+        "global_pool": pool,
+        "embed_dim": s.hidden_size,
+        "depth": s.num_layers,
+        "num_heads": s.num_heads,
+        "mlp_ratio": float(_mlp_ratio(s)),
+        "qk_norm": s.qk_norm,
+        "class_token": s.pool == "cls",
+        "reg_tokens": s.registers,
+        "fc_norm": False,  # the LayerNorm comes before the mean over the patches
+        "act_layer": ACTIVATIONS[s.gelu],
+        "norm_layer": "layernorm",
+    }
+    return {
+        "architecture": BASE_ARCHITECTURE,
+        "num_classes": len(info.class_names),
+        "num_features": s.hidden_size,
+        "global_pool": pool,
+        "model_args": model_args,
+        "pretrained_cfg": {
+            "custom_load": False,
+            "input_size": [channels, height, width],
+            "fixed_input_size": True,
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "mean": info.mean,
+            "std": info.std,
+            "num_classes": len(info.class_names),
+            "pool_size": None,
+            "first_conv": "patch_embed.proj",
+            "classifier": "head",
+            "label_names": info.class_names,
+        },
+    }
+
+
+def _settings(path: Path, config: TimmConfig, file: TensorFile) -> ModelSettings:
+    """Return the architecture, sizes from the tensors and the rest from the configuration."""
+    args = config.model_args
+    plain = PLAIN_ARCHITECTURE.fullmatch(config.architecture)
+    if not plain:
+        raise UserError(
+            f"{path}: architecture is {shorten(config.architecture)}; allowed: a plain Vision "
+            f"Transformer, such as {BASE_ARCHITECTURE}"
+        )
+    kernel = file.shapes.get("patch_embed.proj.weight", ())
+    hidden = file.shapes.get("blocks.0.mlp.fc1.bias", ())
+    if len(kernel) != 4 or len(hidden) != 1:
+        raise UserError(f"{file.path} does not hold the tensors of timm's VisionTransformer")
+    blocks = {key.split(".")[1] for key in file.shapes if key.startswith("blocks.")}
+    return model_settings(
+        path,
+        patch_size=kernel[2],
+        hidden_size=kernel[0],
+        num_layers=len(blocks),
+        num_heads=args.num_heads or HEADS[plain[1]],
+        mlp_dim=hidden[0],
+        pool={"token": "cls", "avg": "gap"}[args.global_pool or config.global_pool],
+        qk_norm="blocks.0.attn.q_norm.weight" in file.shapes,
+        registers=file.shapes.get("reg_token", (1, 0))[1],
+        gelu={name: kind for kind, name in ACTIVATIONS.items()}[args.act_layer],
+        norm_eps=NORM_EPS,
+    )
+
+
+def _without_register_positions(
+    file: TensorFile, settings: ModelSettings, num_patches: int
+) -> TensorFile:
+    """Return the file with the positions that this model has: of the class token and patches.
+
+    timm's positions may be those of the patches alone, or include registers, to which they are
+    added here.
+    """
+    shape = file.shapes.get("pos_embed", ())
+    num_class, num_registers = int(settings.pool == "cls"), settings.registers
+    prefix = num_class + num_registers
+    if len(shape) != 3 or not prefix or shape[1] not in (num_patches, prefix + num_patches):
+        return file  # as it is, or wrong, which is found later
+    has_prefix = shape[1] > num_patches
+
+    def load(name: str) -> np.ndarray:
+        tensor = file.load(name)
+        if name == "pos_embed" and has_prefix:
+            return np.concatenate([tensor[:, :num_class], tensor[:, prefix:]], axis=1)
+        if name == "pos_embed":
+            return np.pad(tensor, [(0, 0), (num_class, 0), (0, 0)])
+        if name == "reg_token" and has_prefix:
+            return tensor + file.load("pos_embed")[:, num_class:prefix]
+        return tensor
+
+    shapes = {**file.shapes, "pos_embed": (shape[0], num_class + num_patches, shape[2])}
+    return TensorFile(file.path, shapes, load)
