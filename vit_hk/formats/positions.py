@@ -3,7 +3,7 @@
 import haiku as hk
 import numpy as np
 
-from vit_hk.model.patches import sincos2d_positions
+from vit_hk.model.positions import sincos2d_positions
 from vit_hk.weights_metadata import WeightsInfo
 
 
