@@ -18,13 +18,13 @@ from vit_hk.report.gallery import read_gallery
 from vit_hk.report.history import make_charts, read_history
 from vit_hk.report.metrics import read_metrics
 from vit_hk.report.mistakes import collect_mistakes
-from vit_hk.report.page import render_page
+from vit_hk.report.page import render_page_with_model
 from vit_hk.report.per_class import read_per_class
 from vit_hk.report.predictions import read_predictions
 from vit_hk.report.settings import compare_with_defaults
 from vit_hk.report.snapshots import read_snapshots
 from vit_hk.report.versions import installed_versions
-from vit_hk.report.weights_file import count_stored_parameters
+from vit_hk.report.weights_file import read_weights_file
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     params = load_params()
     check_writable(paths.REPORT, paths.FIGURES / "curves.png")
     dataset = load_dataset(paths.DATASET)
-    num_parameters = count_stored_parameters(paths.WEIGHTS, params.model, dataset)
+    weights = read_weights_file(paths.WEIGHTS, params.model, dataset)
     history = read_history(paths.HISTORY)
     snapshots = read_snapshots(paths.SNAPSHOTS, params.model, dataset)
     metrics = read_metrics(paths.METRICS)
@@ -52,7 +52,9 @@ def main() -> None:
         per_class=per_class,
         faithfulness=faithfulness,
     )
-    page = render_page(
+    page = render_page_with_model(
+        weights,
+        params.attention,
         data=dataset.name,
         source=dataset.source,
         is_sample=dataset.source == SAMPLE_SOURCE,
@@ -62,7 +64,7 @@ def main() -> None:
         num_training_images=len(dataset.x_train) - metrics.validation.examples,
         settings=compare_with_defaults(params, load_params(paths.DEFAULT_PARAMS)),
         versions=installed_versions(),
-        num_parameters=num_parameters,
+        num_parameters=weights.num_parameters,
         metrics=metrics,
         history=history,
         charts=make_charts(history),

@@ -6,24 +6,26 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import haiku as hk
+import jax
 import numpy as np
 import pandas as pd
 import yaml
 from PIL import Image
-from safetensors.numpy import save_file
 
 from stages import paths
 from vit_hk.data.dataset import Dataset, save_dataset
 from vit_hk.explain.methods import METHODS
 from vit_hk.figures.faithfulness import STYLES
 from vit_hk.metrics import per_class_table
+from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import ModelSettings
 from vit_hk.report.gallery import GALLERY
-from vit_hk.weights_metadata import METADATA_KEY, WeightsInfo
+from vit_hk.weights import save_weights
+from vit_hk.weights_metadata import WeightsInfo
 
 PROJECT = Path(__file__).parents[2]
 NUM_TEST = 60
-NUM_PARAMETERS = 1234
 NUM_SNAPSHOTS = 2  # epochs, and images
 
 
@@ -112,8 +114,32 @@ def write_weights(folder: Path, model: ModelSettings, dataset: Dataset) -> None:
         seed=0,
         validation_fraction=0.25,
     )
-    tensors = {"a/w": np.zeros((NUM_PARAMETERS - 4, 1), np.float32), "a/b": np.zeros(4, np.float32)}
-    save_file(tensors, folder / paths.WEIGHTS, {METADATA_KEY: info.model_dump_json()})
+    save_weights(
+        folder / paths.WEIGHTS, random_params(model, dataset.image_shape, dataset.num_classes), info
+    )
+
+
+def random_params(
+    settings: ModelSettings, image_shape: tuple[int, int, int], num_classes: int
+) -> hk.Params:
+    """Return parameters of which none is zero, with logits and scores of the size of trained ones.
+
+    Initial parameters would hide mistakes: all of their biases and the head are zero.
+    """
+    random = np.random.default_rng(5)
+
+    def draw(path: tuple, shape: jax.ShapeDtypeStruct) -> np.ndarray:
+        noise = random.standard_normal(shape.shape).astype(np.float32)
+        match path[-1].key:
+            case "w":
+                return 0.8 * noise / np.sqrt(shape.shape[0], dtype=np.float32)
+            case "scale":
+                return 1 + 0.2 * noise
+            case _:
+                return 0.3 * noise
+
+    shapes = parameter_shapes(make_model(settings, num_classes), image_shape)
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def write_training(folder: Path, model: ModelSettings, dataset: Dataset) -> None:

@@ -223,30 +223,11 @@
     draw();
   }
 
-  function moveFocus(patch, key) {
-    const column = patch % data.columns;
-    const target = {
-      ArrowLeft: column > 0 ? patch - 1 : patch,
-      ArrowRight: column < data.columns - 1 ? patch + 1 : patch,
-      ArrowUp: patch - data.columns,
-      ArrowDown: patch + data.columns,
-      Home: patch - column,
-      End: patch - column + data.columns - 1,
-    }[key];
-    if (target === undefined) return false;
-    if (target >= 0 && target < patchCount) {
-      cells[patch].tabIndex = -1;
-      cells[target].tabIndex = 0;
-      cells[target].focus();
-    }
-    return true;
-  }
-
   function handleKey(event, patch) {
     if (event.key === "PageUp") changeLayer(-1);
     else if (event.key === "PageDown") changeLayer(1);
     else if (event.key === "Escape") { selectQuery(POOLED, false); draw(); }
-    else if (!moveFocus(patch, event.key)) return;
+    else if (!moveInGrid(cells, data.columns, patch, event.key)) return;
     event.preventDefault();
   }
 

@@ -1,18 +1,58 @@
-"""The number of parameters in the weights file, read without JAX."""
+"""The trained weights, read as NumPy arrays without JAX."""
 
+import dataclasses
 import math
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from vit_hk.data.dataset import Dataset
 from vit_hk.params import ModelSettings
 from vit_hk.report.reading import user_error_if_damaged
-from vit_hk.weights_metadata import CALIBRATION_PREFIX, check_weights_match, parse_metadata
+from vit_hk.weights_metadata import (
+    CALIBRATION_PREFIX,
+    WeightsInfo,
+    check_weights_match,
+    parse_metadata,
+)
 
 
-def count_stored_parameters(path: Path, settings: ModelSettings, dataset: Dataset) -> int:
-    """Return the number of parameters in the weights file.
+@dataclasses.dataclass(frozen=True)
+class WeightsFile:
+    """A weights file of which only the header has been read.
+
+    Attributes:
+      path: the file.
+      info: its metadata.
+      shapes: shape of each parameter, by name, in alphabetical order.
+    """
+
+    path: Path
+    info: WeightsInfo
+    shapes: dict[str, list[int]]
+
+    @property
+    def num_parameters(self) -> int:
+        """The number of parameters of the model."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def read_tensors(self) -> list[np.ndarray]:
+        """Return the tensors, float32, in the order of `shapes`.
+
+        Raises:
+          UserError: the file is damaged.
+        """
+        with user_error_if_damaged(self.path, "train"):
+            try:
+                with safe_open(self.path, "np") as file:
+                    return [file.get_tensor(name) for name in self.shapes]
+            except SafetensorError as error:
+                raise ValueError(str(error)) from None
+
+
+def read_weights_file(path: Path, settings: ModelSettings, dataset: Dataset) -> WeightsFile:
+    """Read the header of the weights file, and check that it belongs to this run.
 
     Raises:
       UserError: the file is missing or damaged, or the weights were trained with other settings
@@ -22,9 +62,9 @@ def count_stored_parameters(path: Path, settings: ModelSettings, dataset: Datase
         try:
             with safe_open(path, "np") as file:
                 info = parse_metadata(file.metadata())
-                names = [n for n in file.keys() if not n.startswith(CALIBRATION_PREFIX)]  # noqa: SIM118
-                shapes = [file.get_slice(name).get_shape() for name in names]
+                names = sorted(n for n in file.keys() if not n.startswith(CALIBRATION_PREFIX))  # noqa: SIM118
+                shapes = {name: file.get_slice(name).get_shape() for name in names}
         except SafetensorError as error:
             raise ValueError(str(error)) from None
     check_weights_match(path, info, settings, dataset)
-    return sum(math.prod(shape) for shape in shapes)
+    return WeightsFile(path, info, shapes)

@@ -1,0 +1,294 @@
+"use strict";
+// The forward pass of the Vision Transformer, step by step as in vit_hk/model/reference.py.
+// Letters in shapes are those of vit_hk/model/__init__.py. A matrix [rows, columns] is a
+// Float32Array, row after row.
+const makeModel = (() => {
+  const NO_CHANGE = { heads: new Set(), layers: new Set(), patches: new Set() };
+
+  function decodeFloat16(base64) {
+    const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+    const view = new DataView(bytes.buffer);
+    return Float32Array.from({ length: bytes.length / 2 }, (_, index) => {
+      const bits = view.getUint16(2 * index, true); // sign, 5 bits of exponent, 10 of fraction
+      const exponent = (bits >> 10) & 31;
+      const fraction = (bits & 1023) / 1024;
+      const size = exponent ? 2 ** (exponent - 15) * (1 + fraction) : 2 ** -14 * fraction;
+      return bits >> 15 ? -size : size;
+    });
+  }
+
+  function readParameters(tensors, weights) {
+    const numbers = decodeFloat16(weights);
+    const parameters = {};
+    let start = 0;
+    for (const { name, size } of tensors) {
+      parameters[name] = numbers.subarray(start, start + size);
+      start += size;
+    }
+    return parameters;
+  }
+
+  // x w + b: x is [rows, inputs], w is [inputs, outputs]. Four inputs at a time, so that a sum is
+  // loaded and stored a quarter as often.
+  function linear(x, w, b) {
+    const outputs = b.length;
+    const inputs = w.length / outputs;
+    const rows = x.length / inputs;
+    const result = new Float32Array(rows * outputs);
+    for (let row = 0; row < rows; row++) {
+      const from = row * inputs;
+      const to = row * outputs;
+      for (let n = 0; n < outputs; n++) result[to + n] = b[n];
+      let input = 0;
+      for (; input + 4 <= inputs; input += 4) {
+        const [x0, x1, x2, x3] = [x[from + input], x[from + input + 1], x[from + input + 2], x[from + input + 3]];
+        const w0 = input * outputs;
+        const [w1, w2, w3] = [w0 + outputs, w0 + 2 * outputs, w0 + 3 * outputs];
+        for (let n = 0; n < outputs; n++) {
+          result[to + n] += x0 * w[w0 + n] + x1 * w[w1 + n] + x2 * w[w2 + n] + x3 * w[w3 + n];
+        }
+      }
+      for (; input < inputs; input++) {
+        for (let n = 0; n < outputs; n++) result[to + n] += x[from + input] * w[input * outputs + n];
+      }
+    }
+    return result;
+  }
+
+  function layerNorm(x, scale, offset, epsilon) {
+    const width = scale.length;
+    const result = new Float32Array(x.length);
+    for (let start = 0; start < x.length; start += width) {
+      let mean = 0;
+      for (let n = start; n < start + width; n++) mean += x[n] / width;
+      let variance = 0;
+      for (let n = start; n < start + width; n++) variance += (x[n] - mean) ** 2 / width;
+      const inverse = 1 / Math.sqrt(variance + epsilon);
+      for (let n = 0; n < width; n++) result[start + n] = (x[start + n] - mean) * inverse * scale[n] + offset[n];
+    }
+    return result;
+  }
+
+  // The error function to 1.5e-7: Abramowitz and Stegun, formula 7.1.26.
+  function erf(x) {
+    const t = 1 / (1 + 0.3275911 * Math.abs(x));
+    const polynomial = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+    const size = 1 - polynomial * Math.exp(-x * x);
+    return x < 0 ? -size : size;
+  }
+
+  const GELU = {
+    erf: (x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2)),
+    tanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+  };
+
+  function softmax(values) {
+    const max = values.reduce((a, b) => Math.max(a, b), -Infinity);
+    const exponentials = values.map((value) => Math.exp(value - max));
+    const sum = exponentials.reduce((a, b) => a + b, 0);
+    return exponentials.map((value) => value / sum);
+  }
+
+  // Patches [N, P * P * channels] of an image [height, width, channels], row by row.
+  function cutPatches({ pixels, height, width, channels }, size) {
+    const columns = width / size;
+    const length = size * size * channels;
+    const result = new Float32Array(pixels.length);
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < width; x++) {
+        const patch = Math.floor(y / size) * columns + Math.floor(x / size);
+        const place = ((y % size) * size + (x % size)) * channels;
+        for (let channel = 0; channel < channels; channel++) {
+          result[patch * length + place + channel] = pixels[(y * width + x) * channels + channel];
+        }
+      }
+    }
+    return result;
+  }
+
+  // The pixels under the 3 x 3 kernel at each position, with zeros outside of the image.
+  function cutNeighbourhoods({ pixels, height, width, channels }, stride) {
+    const result = new Float32Array((height / stride) * (width / stride) * 9 * channels);
+    let to = 0;
+    for (let top = -1; top < height - 1; top += stride) {
+      for (let left = -1; left < width - 1; left += stride) {
+        for (let n = 0; n < 9; n++) {
+          const [y, x] = [top + Math.floor(n / 3), left + (n % 3)];
+          const isInside = y >= 0 && y < height && x >= 0 && x < width;
+          for (let channel = 0; channel < channels; channel++, to++) {
+            if (isInside) result[to] = pixels[(y * width + x) * channels + channel];
+          }
+        }
+      }
+    }
+    return result;
+  }
+
+  // Sines and cosines of column and row, [N, D], as `sincos2d_positions` of vit_hk/model/patches.py.
+  function sincosPositions(rows, columns, width) {
+    const quarter = width / 4;
+    const result = new Float32Array(rows * columns * width);
+    for (let patch = 0; patch < rows * columns; patch++) {
+      for (let n = 0; n < quarter; n++) {
+        const frequency = 10000 ** (-n / quarter);
+        const [row, column] = [Math.floor(patch / columns) * frequency, (patch % columns) * frequency];
+        [Math.sin(column), Math.cos(column), Math.sin(row), Math.cos(row)].forEach((value, part) => {
+          result[patch * width + part * quarter + n] = value;
+        });
+      }
+    }
+    return result;
+  }
+
+  function concatenate(...arrays) {
+    const result = new Float32Array(arrays.reduce((sum, array) => sum + array.length, 0));
+    let start = 0;
+    for (const array of arrays) {
+      result.set(array, start);
+      start += array.length;
+    }
+    return result;
+  }
+
+  const add = (x, y) => x.map((value, index) => value + y[index]);
+
+  /**
+   * Build a model from what `make_page_model` of vit_hk/report/page_model.py wrote.
+   *
+   * `forward(pixels, off)` takes Float32Array or Uint8Array [height * width * channels] from 0 to
+   * 255, and optionally what is switched off: sets `heads` of layer * H + head, `layers`, `patches`.
+   * It returns `logits` [C], `probabilities` [C] and `attention` [L, H, query T, key T].
+   */
+  return function makeModel({ settings, image_shape: [height, width, channels], mean, std, tensors, weights }) {
+    const { hidden_size: D, num_heads: H, num_layers: L, patch_size: P, registers } = settings;
+    const parameters = readParameters(tensors, weights);
+    const gelu = GELU[settings.gelu];
+    const [rows, columns] = [height / P, width / P];
+    const patchCount = rows * columns;
+    const isClassToken = settings.pool === "cls";
+    const firstPatch = registers + (isClassToken ? 1 : 0); // index of its token
+    const T = firstPatch + patchCount;
+    const headSize = D / H;
+    const positions = settings.position === "learned"
+      ? parameters["vit/position"] : sincosPositions(rows, columns, D);
+
+    const applyLinear = (name, x) => linear(x, parameters[`${name}/w`], parameters[`${name}/b`]);
+    const applyNorm = (name, x) =>
+      layerNorm(x, parameters[`${name}/scale`], parameters[`${name}/offset`], settings.norm_eps);
+
+    function normalize(pixels) {
+      const normalized = Float32Array.from(pixels, (value, index) => {
+        const channel = index % channels;
+        return (value / 255 - mean[channel]) / std[channel];
+      });
+      return { pixels: normalized, height, width, channels };
+    }
+
+    // Convolutions with a stride of 2 for each factor 2 of the patch size, or one with stride 1.
+    function applyStem(image) {
+      for (let index = 0, side = P; index === 0 || side % 2 === 0; index++) {
+        const stride = side % 2 === 0 ? 2 : 1;
+        const output = applyLinear(`vit/patches/conv_${index}`, cutNeighbourhoods(image, stride));
+        image = {
+          pixels: output.map(gelu),
+          height: image.height / stride,
+          width: image.width / stride,
+          channels: parameters[`vit/patches/conv_${index}/b`].length,
+        };
+        side /= stride;
+      }
+      return image;
+    }
+
+    // Equation 1 of the paper: patches, positions, class token, registers -> tokens [T, D].
+    function embed(pixels) {
+      let image = normalize(pixels);
+      if (settings.stem === "conv") image = applyStem(image);
+      let x = applyLinear("vit/patches/linear", cutPatches(image, image.height / rows));
+      if (settings.position === "sincos2d") x = add(x, positions);
+      if (isClassToken) x = concatenate(parameters["vit/class_token"], x);
+      if (settings.position === "learned") x = add(x, positions);
+      if (!registers) return x;
+      const before = isClassToken ? D : 0;
+      return concatenate(x.subarray(0, before), parameters["vit/registers"], x.subarray(before));
+    }
+
+    // Queries, keys or values (part 0, 1 or 2) of one head, [T, K], from qkv [T, 3D].
+    function takePart(qkv, part, head, normName) {
+      const result = new Float32Array(T * headSize);
+      for (let token = 0; token < T; token++) {
+        const from = token * 3 * D + part * D + head * headSize;
+        result.set(qkv.subarray(from, from + headSize), token * headSize);
+      }
+      return normName && settings.qk_norm ? applyNorm(normName, result) : result;
+    }
+
+    // Write softmax(q k^T / sqrt(K)) into `weights` [T, T]; the key of a patch that is off has the
+    // score minus infinity, so that no token attends to it.
+    function attend(q, k, isKeyOff, weights) {
+      const scale = 1 / Math.sqrt(headSize);
+      const scores = new Float32Array(T);
+      for (let query = 0; query < T; query++) {
+        for (let key = 0; key < T; key++) {
+          let sum = 0;
+          for (let n = 0; n < headSize; n++) sum += q[query * headSize + n] * k[key * headSize + n];
+          scores[key] = isKeyOff[key] ? -Infinity : sum * scale;
+        }
+        weights.set(softmax(scores), query * T);
+      }
+    }
+
+    // The sum of the values, each times its weight, into the columns of a head in `result` [T, D].
+    function addValues(weights, v, head, result) {
+      for (let query = 0; query < T; query++) {
+        const to = query * D + head * headSize;
+        for (let key = 0; key < T; key++) {
+          const weight = weights[query * T + key];
+          for (let n = 0; n < headSize; n++) result[to + n] += weight * v[key * headSize + n];
+        }
+      }
+    }
+
+    // Self-attention of one layer, [T, D]. The output of a head that is off stays zero.
+    function selfAttention(name, x, layer, off, isKeyOff, attention) {
+      const qkv = applyLinear(`${name}/qkv`, x);
+      const heads = new Float32Array(T * D);
+      for (let head = 0; head < H; head++) {
+        const index = layer * H + head;
+        const weights = attention.subarray(index * T * T, (index + 1) * T * T);
+        attend(takePart(qkv, 0, head, `${name}/q_norm`), takePart(qkv, 1, head, `${name}/k_norm`), isKeyOff, weights);
+        if (!off.heads.has(index)) addValues(weights, takePart(qkv, 2, head), head, heads);
+      }
+      return applyLinear(`${name}/out`, heads);
+    }
+
+    function pool(x, off) {
+      if (isClassToken) return x.subarray(0, D);
+      const result = new Float32Array(D);
+      const count = patchCount - off.patches.size;
+      for (let patch = 0; patch < patchCount; patch++) {
+        if (off.patches.has(patch)) continue;
+        for (let n = 0; n < D; n++) result[n] += x[(firstPatch + patch) * D + n] / count;
+      }
+      return result;
+    }
+
+    function forward(pixels, off = NO_CHANGE) {
+      const attention = new Float32Array(L * H * T * T);
+      const isKeyOff = Array.from({ length: T }, (_, token) => off.patches.has(token - firstPatch));
+      let x = embed(pixels);
+      for (let layer = 0; layer < L; layer++) {
+        const block = `vit/block_${layer}`;
+        const branch = selfAttention(`${block}/attention`, applyNorm(`${block}/norm_1`, x), layer, off, isKeyOff, attention);
+        if (!off.layers.has(layer)) x = add(x, branch); // equation 2
+        const hidden = applyLinear(`${block}/mlp/in`, applyNorm(`${block}/norm_2`, x)).map(gelu);
+        x = add(x, applyLinear(`${block}/mlp/out`, hidden)); // equation 3
+      }
+      const features = pool(applyNorm("vit/norm", x), off); // equation 4
+      const logits = applyLinear("vit/head", features);
+      return { logits, probabilities: softmax(logits), attention };
+    }
+
+    return { forward, rows, columns, patchCount, firstPatch, tokenCount: T, layers: L, heads: H, isClassToken };
+  };
+})();

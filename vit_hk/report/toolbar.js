@@ -1,0 +1,36 @@
+"use strict";
+// Keys of a grid of buttons of which the Tab key reaches one: arrow keys, Home and End move.
+function moveInGrid(buttons, columns, index, key) {
+  const column = index % columns;
+  const target = {
+    ArrowLeft: column > 0 ? index - 1 : index,
+    ArrowRight: column < columns - 1 ? index + 1 : index,
+    ArrowUp: index - columns,
+    ArrowDown: index + columns,
+    Home: index - column,
+    End: index - column + columns - 1,
+  }[key];
+  if (target === undefined) return false;
+  if (target >= 0 && target < buttons.length) {
+    buttons[index].tabIndex = -1;
+    buttons[target].tabIndex = 0;
+    buttons[target].focus();
+  }
+  return true;
+}
+
+// Make a grid of buttons: `names` of what each switches off, and a function for clicks.
+function makeSwitches(names, columns, onClick) {
+  const buttons = names.map((name, index) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", tabIndex: index ? -1 : 0 });
+    button.setAttribute("aria-label", `Switch off ${name}`);
+    button.setAttribute("aria-pressed", "false");
+    button.title = `Switch off ${name}`;
+    button.addEventListener("click", () => onClick(index));
+    button.addEventListener("keydown", (event) => {
+      if (moveInGrid(buttons, columns, index, event.key)) event.preventDefault();
+    });
+    return button;
+  });
+  return buttons;
+}

@@ -1,0 +1,126 @@
+"use strict";
+// What the section "Try the model" shows: probabilities, attention, rollout, ranking of heads.
+function makeTryViews({ class_names: classNames, palette, alpha }, model, [height, width, channels]) {
+  const MAX_CLASSES = 50; // rows of the table; with more classes, those of the highest probability
+  const element = (id) => document.getElementById(id);
+  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const colors = palette.map((color) => [1, 3, 5].map((start) => parseInt(color.slice(start, start + 2), 16)));
+
+  /** Return a class name as an element that keeps its spaces and its direction of writing. */
+  function nameElement(number) {
+    return Object.assign(document.createElement("bdi"), { textContent: classNames[number] });
+  }
+
+  function describeChange(change) {
+    const points = (100 * change).toFixed(1);
+    if (Number(points) === 0) return "0.0";
+    return change > 0 ? `+${points}` : points.replace("-", "−");
+  }
+
+  function setSize(canvas, columns, rows) {
+    canvas.width = columns;
+    canvas.height = rows;
+    canvas.style.aspectRatio = `${columns} / ${rows}`;
+  }
+
+  function paint(canvas, count, colorOf) {
+    const image = new ImageData(canvas.width, canvas.height);
+    for (let n = 0; n < count; n++) image.data.set(colorOf(n), 4 * n);
+    canvas.getContext("2d").putImageData(image, 0, 0);
+  }
+
+  function paintWeights(canvas, weights, max, opacity) {
+    paint(canvas, weights.length, (n) => {
+      const share = max > 0 ? Math.min(1, weights[n] / max) : 0;
+      return [...colors[Math.round(share * (colors.length - 1))], Math.round(255 * opacity)];
+    });
+  }
+
+  const maxOf = (weights) => weights.reduce((a, b) => Math.max(a, b), 0);
+  const patchName = (patch) => `row ${Math.floor(patch / model.columns) + 1}, column ${(patch % model.columns) + 1}`;
+
+  for (const id of ["try-seen", "try-seen-below"]) setSize(element(id), width, height);
+  setSize(element("try-rollout"), model.columns, model.rows);
+
+  function makeRow() {
+    const row = element("try-probabilities").tBodies[0].insertRow();
+    const name = Object.assign(document.createElement("th"), { scope: "row" });
+    const bar = Object.assign(document.createElement("td"), { className: "try-bar" });
+    bar.append(document.createElement("span"), document.createElement("i"));
+    row.append(name, bar, document.createElement("td"), document.createElement("td"));
+    row.cells[3].className = "try-change";
+    return row;
+  }
+  const rows = Array.from({ length: Math.min(MAX_CLASSES, classNames.length) }, makeRow);
+  element("try-probabilities").caption.textContent = rows.length < classNames.length
+    ? `The ${rows.length} most probable of ${classNames.length} classes` : `All ${rows.length} classes`;
+
+  // The classes in their order, or where they are too many for that, in the order of probability.
+  function chooseClasses(probabilities) {
+    const classes = [...classNames.keys()];
+    if (rows.length === classes.length) return classes;
+    return classes.sort((a, b) => probabilities[b] - probabilities[a]).slice(0, rows.length);
+  }
+
+  return {
+    percent, nameElement, patchName,
+
+    /** Draw the pixels that the model sees, [height * width * channels]. */
+    drawSeen(pixels) {
+      for (const id of ["try-seen", "try-seen-below"]) {
+        paint(element(id), height * width, (n) => {
+          const color = [0, 1, 2].map((part) => pixels[n * channels + (channels === 1 ? 0 : part)]);
+          return [...color, 255];
+        });
+      }
+    },
+
+    /** Show probabilities, beside those with everything on. */
+    drawProbabilities(probabilities, before) {
+      const best = probabilities.indexOf(maxOf(probabilities));
+      chooseClasses(probabilities).forEach((number, n) => {
+        const row = rows[n];
+        const [name, bar, share, change] = row.cells;
+        if (row.dataset.number !== String(number)) name.replaceChildren(nameElement(number));
+        row.dataset.number = number;
+        row.classList.toggle("is-predicted", number === best);
+        bar.children[0].style.width = `${100 * probabilities[number]}%`;
+        bar.children[1].style.width = `${100 * before[number]}%`;
+        share.textContent = percent(probabilities[number]);
+        change.textContent = describeChange(probabilities[number] - before[number]);
+      });
+    },
+
+    /** Draw the attention of all heads, each weights [N], on one colour scale. */
+    drawHeads(canvases, weightsOfHeads) {
+      const max = Math.max(...weightsOfHeads.map(maxOf));
+      canvases.forEach((canvas, index) => paintWeights(canvas, weightsOfHeads[index], max, 1));
+      element("try-max").textContent = percent(max);
+    },
+
+    drawRollout(weights) {
+      const max = maxOf(weights);
+      paintWeights(element("try-rollout"), weights, max, alpha);
+      element("try-rollout-text").textContent = "How much of each patch can reach the token that is classified, " +
+        `through all layers; most from ${patchName(weights.indexOf(max))}: ${percent(max)}.`;
+    },
+
+    makeTile() {
+      const canvas = document.createElement("canvas");
+      setSize(canvas, model.columns, model.rows);
+      return canvas;
+    },
+
+    /** Fill the ranking with entries `{ name, moved, best, probability }`. */
+    fillRanking(entries) {
+      const lines = entries.map(({ name, moved, best, probability }) => {
+        const line = document.createElement("tr");
+        line.append(Object.assign(document.createElement("th"), { scope: "row", textContent: name }));
+        line.insertCell().textContent = percent(moved);
+        line.insertCell().append(nameElement(best), `, ${percent(probability)}`);
+        return line;
+      });
+      element("try-ranking").tBodies[0].replaceChildren(...lines);
+    },
+  };
+}
