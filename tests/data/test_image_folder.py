@@ -161,6 +161,12 @@ def test_files_that_cannot_be_used_are_named_all_at_once(photos):
     assert last == "mend them or take them out, and start again"
 
 
+def test_reason_why_classes_are_missing_is_named_first(photos, tmp_path):
+    (tmp_path / "own" / "猫").mkdir(parents=True)
+    (tmp_path / "own" / "link").symlink_to(photos / "class 2")
+    assert "  'link': a link to a folder, which is not followed\n" in refuse(tmp_path / "own")
+
+
 def test_of_many_such_files_some_are_named_and_all_counted(photos):
     for number in range(MAX_LISTED + 5):
         (photos / "猫" / f"{number}.txt").write_text("no image")

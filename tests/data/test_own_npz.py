@@ -37,6 +37,21 @@ def test_relative_path_starts_from_the_current_folder(own, tmp_path, monkeypatch
     assert dataset.name == "leaves"
 
 
+@pytest.mark.parametrize("name", ["npz", "folder"])
+@pytest.mark.parametrize("root", ["data/raw", "data/raw/own", "data/other/../raw/own.npz"])
+def test_own_images_must_not_lie_where_dvc_sees_no_changes(
+    tmp_path, monkeypatch, one_line, name, root
+):
+    monkeypatch.chdir(tmp_path)
+    for path in (root, str(tmp_path / root)):
+        own = DataSettings(
+            name=name, root=path, offline="fail", **{**AS_THEY_ARE, "image_size": [8, 8]}
+        )
+        with pytest.raises(UserError) as caught:
+            load_source(own, tmp_path)
+        assert "must not lie in data/raw, where DVC does not notice" in one_line(caught.value)
+
+
 def test_longest_source_still_fits(own, tmp_path, tiny_dataset):
     save_dataset(dataclasses.replace(tiny_dataset, source="x" * 200), own)
     save_dataset(load_source(settings(own), tmp_path), tmp_path / "dataset.npz")

@@ -1,23 +1,28 @@
 """A folder of images of one's own: it is a dependency, so a changed image runs the stages again."""
 
 import json
-import shutil
 
 import numpy as np
 from image_files import write_folder
 from PIL import Image
-from project_clone import Clone
+from project_clone import copy_project
 
+DATA = {"data__name": "folder", "data__image_size": [28, 28], "data__channels": 1}
+MODEL = {
+    "model__patch_size": 14, "model__hidden_size": 8, "model__num_layers": 1,
+    "model__num_heads": 2, "model__mlp_dim": 8,
+    "train__epochs": 1, "train__warmup_epochs": 0.0, "train__batch_size": 10,
+}  # fmt: skip
 CLASSES = {"$x, <b>y": 30, "class 10": 12, "猫": 12}
 
 
-def test_folder_of_images_is_watched(reproduced, tmp_path):
-    clone = Clone(shutil.copytree(reproduced.folder, tmp_path / "project", symlinks=True))
+def test_folder_of_images_is_watched(tmp_path):
+    clone = copy_project(tmp_path / "project")
     folder = tmp_path / "my photos"
     write_folder(folder, CLASSES, size=(20, 30))
     clone.set(
-        data__name="folder", data__root=str(folder), data__image_size=[28, 28], data__channels=1,
-        train__batch_size=10, train__class_weights="balanced",
+        platform="cpu", evaluate__batch_size=10, **DATA, data__root=str(folder), **MODEL,
+        train__class_weights="balanced",
     )  # fmt: skip
     assert clone.repro("evaluate") == ["download", "check", "train", "evaluate"]
     metrics = json.loads(clone.read("results/metrics.json"))
@@ -34,9 +39,9 @@ def test_folder_of_images_is_watched(reproduced, tmp_path):
     image = Image.open(path)
     image.load()
     image.save(path, compress_level=1)
-    assert clone.repro("evaluate") == ["download"]
+    assert clone.repro("train") == ["download"]
     Image.fromarray(255 - np.asarray(image)).save(path)
-    assert clone.repro("evaluate") == ["download", "check", "train", "evaluate"]
+    assert clone.repro("train") == ["download", "check", "train"]
 
     path.write_text("no image")
     weights = clone.read("models/vit.safetensors")

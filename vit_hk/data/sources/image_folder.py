@@ -56,7 +56,12 @@ def load_image_folder(settings: DataSettings) -> Dataset:
     listing = _list_members(root)
     if listing.num_hidden:
         print(f"{root}: hidden files and files of the system, ignored: {listing.num_hidden:,}")
-    layout = find_layout(root, listing.files, listing.folders, settings.test_fraction)
+    try:
+        layout = find_layout(root, listing.files, listing.folders, settings.test_fraction)
+    except UserError:
+        if listing.problems:  # the reason why classes or splits are missing, perhaps
+            raise UserError(_describe(root, listing.problems)) from None
+        raise
     preparation = _make_preparation(settings)
     check_total_size(sum(map(len, layout.files)), preparation)
     images = [np.empty((len(files), *preparation.image_shape), np.uint8) for files in layout.files]

@@ -16,6 +16,7 @@ from vit_hk.data.sources.torchvision_sets import Source, find_source
 from vit_hk.errors import UserError, in_one_line, shorten
 from vit_hk.params import DataSettings
 
+DOWNLOADS = Path("data/raw")  # in the project's folder; the default of data.root
 TORCHVISION_SOURCE = "torchvision"  # Dataset.source of raw files
 
 
@@ -33,6 +34,8 @@ def load_source(settings: DataSettings, project: Path) -> Dataset:
       UserError: the hosts cannot be reached and no sample may stand in, a host sends files
         with a wrong checksum, or data.root cannot be read or written.
     """
+    if settings.name in ("npz", "folder"):
+        _check_watched(settings.root)
     if settings.name == "npz":
         return load_own_npz(Path(settings.root))
     if settings.name == "folder":
@@ -58,6 +61,15 @@ def load_source(settings: DataSettings, project: Path) -> Dataset:
     return Dataset(
         x_train, y_train, x_test, y_test, settings.name, TORCHVISION_SOURCE, source.class_names
     )
+
+
+def _check_watched(root: str) -> None:
+    """Make sure that DVC notices a change of one's own images: .dvcignore hides downloads."""
+    if Path(root).resolve().is_relative_to(DOWNLOADS.resolve()):
+        raise UserError(
+            f"params.yaml: data.root is {root}; images of your own must not lie in {DOWNLOADS}, "
+            "where DVC does not notice changes (.dvcignore); move them, for example into data/own"
+        )
 
 
 def check_replaceable(path: Path) -> None:
