@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from vit_hk.calibration import Calibration
 from vit_hk.data.dataset import Dataset
 from vit_hk.errors import UserError
 from vit_hk.model.vit import make_model
 from vit_hk.params import ModelSettings
-from vit_hk.weights import load_weights, save_weights
+from vit_hk.weights import load_weights, read_weights, save_weights
 from vit_hk.weights_metadata import WeightsInfo
 
 SHAPE = (4, 4, 2)
@@ -56,6 +57,15 @@ def params(model) -> dict[str, dict[str, np.ndarray]]:
     drawn = jax.tree.map(lambda x: random.normal(size=x.shape).astype(np.float32), shapes)
     drawn["vit/head"]["b"][:] = [np.float32(1e-45), -0.0, np.finfo(np.float32).max]
     return drawn
+
+
+CALIBRATION = Calibration(
+    temperature=np.float32(1.5),
+    class_means=np.arange(12, dtype=np.float32).reshape(3, 4),
+    whitening=np.eye(4, dtype=np.float32),
+    threshold=np.float32(3.0),
+    border_range=np.float32([0.1, 0.2]),
+)
 
 
 @pytest.fixture
@@ -294,3 +304,57 @@ def test_tensor_that_is_not_finite_is_named(path, params, info, refuse, value):
     changed = {**params, "vit/head": {**params["vit/head"], "b": np.float32([0, value, 0])}}
     save_weights(path, changed, info)
     assert "tensor 'vit/head/b' has numbers that are not finite" in refuse()
+
+
+def test_calibration_is_read_bit_by_bit_and_apart_from_the_parameters(
+    path, params, info, model, data
+):
+    save_weights(path, params, info, CALIBRATION)
+    weights = read_weights(path)
+    assert weights.info == info
+    for found, saved in zip(weights.calibration, CALIBRATION, strict=True):
+        assert (found.dtype, found.shape) == (np.float32, saved.shape)
+        assert found.tobytes() == saved.tobytes()
+    for loaded in (weights.params, load_weights(path, model, data)[0]):
+        assert jax.tree.map(np.shape, loaded) == jax.tree.map(np.shape, params)
+
+
+def test_calibration_changes_no_parameter(tmp_path, params, info):
+    save_weights(tmp_path / "a", params, info)
+    save_weights(tmp_path / "b", params, info, CALIBRATION)
+    with safe_open(tmp_path / "a", "np") as a, safe_open(tmp_path / "b", "np") as b:
+        assert a.metadata() == b.metadata()
+        assert {n for n in b.keys() if not n.startswith("calibration/")} == set(a.keys())  # noqa: SIM118
+        for name in a.keys():  # noqa: SIM118
+            assert a.get_tensor(name).tobytes() == b.get_tensor(name).tobytes()
+
+
+def test_file_without_calibration_has_none(path, params, info):
+    save_weights(path, params, info)
+    assert read_weights(path).calibration is None
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"whitening": np.eye(3)}, "whitening' is float64 [3, 3], its own settings require"),
+        ({"class_means": np.zeros((3, 4))}, "class_means' is float64 [3, 4], its own settings"),
+        ({"threshold": np.float32([3.0])}, "threshold' is float32 [1], its own settings require"),
+        ({"threshold": np.float32("nan")}, "threshold' has numbers that are not finite"),
+        ({"border_range": np.float32([0, "inf"])}, "border_range' has numbers that are not finite"),
+        ({"temperature": np.float32(0.0)}, "temperature' is 0.0; allowed: more than 0"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_wrong_calibration_is_named(path, params, info, refuse, change, problem):
+    save_weights(path, params, info, CALIBRATION._replace(**change))
+    message = refuse()
+    assert f"tensor 'calibration/{problem}" in message
+    assert message.endswith("dvc repro --force --single-item train")
+
+
+@pytest.mark.parametrize("name", Calibration._fields)
+def test_missing_tensor_of_the_calibration_is_named(path, params, info, refuse, name):
+    leaves = {key: np.asarray(value) for key, value in CALIBRATION._asdict().items() if key != name}
+    save_weights(path, {**params, "calibration": leaves}, info)
+    assert f"tensor 'calibration/{name}' is missing" in refuse()

@@ -178,7 +178,6 @@ def load(path: str | Path = "models/vit.safetensors") -> TrainedModel:
             f"{path} is {found}; name a weights file, or make models/vit.safetensors with: dvc "
             "repro train"
         )
-    weights = read_weights(path)
     with contextlib.suppress(RuntimeError):  # JAX has started, as its user has configured it
         configure_cpu()
-    return TrainedModel(weights)
+    return TrainedModel(read_weights(path))

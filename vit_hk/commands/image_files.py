@@ -20,6 +20,8 @@ WILDCARDS = "*?["
 # What systems leave in folders, besides files and folders whose names start with a dot.
 IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
+ENCRYPTED = 1  # bit of ZipInfo.flag_bits
+
 
 class ImageFile(NamedTuple):
     """An image that has not been read yet."""
@@ -86,10 +88,12 @@ def _zip_members(path: Path) -> Iterator[ImageFile]:
 
 def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Image.Image:
     """Read a member of a ZIP file, of which it is never extracted to the disk."""
+    if member.flag_bits & ENCRYPTED:
+        raise UnreadableImageError("encrypted")
     try:
         with archive.open(member) as file:
             return open_image(file)
-    # Encryption and rare ways of compression are RuntimeError and NotImplementedError.
+    # NotImplementedError, a RuntimeError, comes with rare ways of compression.
     except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UnreadableImageError(f"damaged: {in_one_line(error, 100)}") from None
 

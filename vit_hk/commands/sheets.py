@@ -1,5 +1,6 @@
 """Sheets of attention for images of one's own, a PNG for each."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,21 +24,20 @@ def sheet_paths(folder: Path, files: Sequence[str]) -> list[Path]:
     Raises:
       UserError: one of them is there already.
     """
-    counts: dict[str, int] = {}
-    paths = []
+    paths: dict[Path, None] = {}  # a set that keeps its order
     for file in files:
         stem = (
             re.sub(r"[^\w-]+", "_", re.sub(r"\.\w+$", "", file)).strip("_")[-MAX_NAME:] or "image"
         )
-        counts[stem] = counts.get(stem, 0) + 1
-        number = f"-{counts[stem]}" if counts[stem] > 1 else ""
-        paths.append(folder / f"{stem}{number}.png")
+        numbered = (f"{stem}-{number}" for number in itertools.count(2))
+        free = (folder / f"{name}.png" for name in itertools.chain([stem], numbered))
+        paths[next(path for path in free if path not in paths)] = None
     if there := [path for path in paths if path.exists()]:
         raise UserError(
             f"{there[0]} is there already, and so are {len(there) - 1} of {len(paths) - 1} other "
             "sheets; choose another folder, or remove them"
         )
-    return paths
+    return list(paths)
 
 
 def draw_sheets(model: TrainedModel, predictions: Predictions, paths: Sequence[Path]) -> None:

@@ -6,8 +6,9 @@ PERCENTILES = (1, 99)  # of the training images; the rest are exceptions
 # Scans and screens are not quite white or black: a border that is so much brighter or darker than
 # those of the training images still resembles them.
 TOLERANCE = 0.2
-# The largest standard deviation of the pixels of an even border. Paper has less, photos have more.
-MAX_SPREAD = 0.1
+# Paper has nearly one brightness on this share of the border, which strokes may touch ...
+EVEN_SHARE, NEARLY = 0.9, 0.1
+MIN_INK = 0.4  # ... and ink differs from it by so much: a bare wall or sky is no drawing
 
 
 def border_range(images: np.ndarray) -> np.ndarray:
@@ -26,9 +27,10 @@ def border_range(images: np.ndarray) -> np.ndarray:
 def looks_inverted(images: np.ndarray, usual: np.ndarray) -> np.ndarray:
     """Return which images look like inverted training images, such as digits on white paper.
 
-    Such an image is grey, its border is even, the brightness of the border is not usual, and that
-    of the inverted image is. Where training images have borders of all kinds, as photos do, no
-    image looks inverted; nor do photos among digits, whose border is not even, nor colour images.
+    Such an image has one channel and an even border, whose brightness is not usual, would be usual
+    if it were inverted, and differs much from another pixel of the image. Where training images
+    have borders of all kinds, as photos do, no image looks inverted. Among digits, photos do not
+    either, unless they show something dark on white.
 
     Args:
       images: uint8 [images, height, width, channels].
@@ -39,17 +41,22 @@ def looks_inverted(images: np.ndarray, usual: np.ndarray) -> np.ndarray:
     """
     if images.shape[-1] != 1:
         return np.zeros(len(images), bool)
-    pixels = _border_pixels(images)
-    brightness, is_even = pixels.mean(axis=1), pixels.std(axis=1) <= MAX_SPREAD
+    border = _border_pixels(images)
+    brightness = border.mean(axis=1, keepdims=True)  # [images, 1]
     low, high = usual[0] - TOLERANCE, usual[1] + TOLERANCE
     is_usual = (low <= brightness) & (brightness <= high)
     is_usual_inverted = (low <= 1 - brightness) & (1 - brightness <= high)
-    return is_even & ~is_usual & is_usual_inverted
+    looks = (~is_usual & is_usual_inverted)[:, 0]
+    if looks.any():  # the rest takes longer
+        is_near = np.abs(border[looks] - brightness[looks]) <= NEARLY
+        pixels = images[looks].reshape(looks.sum(), -1) / 255
+        has_ink = (np.abs(pixels - brightness[looks]) >= MIN_INK).any(axis=1)
+        looks[looks] = has_ink & (is_near.mean(axis=1) >= EVEN_SHARE)
+    return looks
 
 
 def _border_pixels(images: np.ndarray) -> np.ndarray:
-    """Return the outermost pixels of images, float32 [images, pixels], from 0 to 1."""
+    """Return the outermost pixels of images, float32 [images, values], from 0 to 1."""
     is_border = np.ones(images.shape[1:3], bool)
     is_border[1:-1, 1:-1] = False
-    pixels = images[:, is_border]  # [images, pixels, channels]
-    return pixels.reshape(len(images), -1).astype(np.float32) / 255
+    return images[:, is_border].reshape(len(images), -1).astype(np.float32) / 255

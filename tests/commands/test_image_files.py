@@ -1,0 +1,126 @@
+import io
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vit_hk.commands.image_files import find_images
+from vit_hk.data.preparation import UnreadableImageError
+from vit_hk.errors import UserError
+
+
+def png(level: int = 0) -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (3, 2), level).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """Return the current folder, with images, a text and files that are ignored."""
+    for level, name in enumerate(
+        ["b/10.png", "b/2.png", "a.png", "note.txt", ".hidden.png", ".git/c.png", "Thumbs.db",
+         "__MACOSX/a.png", "b/[x].png"]
+    ):  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(png(level))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make_zip(path: Path, names: list[str]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for level, name in enumerate(names):
+            archive.writestr(name, "" if name.endswith("/") else png(level))
+
+
+def names(*arguments: str) -> list[str]:
+    return [image.name for image in find_images(list(arguments))]
+
+
+def test_folder_stands_for_its_visible_files_in_natural_order(folder):
+    assert names(".") == ["a.png", "b/2.png", "b/10.png", "b/[x].png", "note.txt"]
+    assert names("b") == ["b/2.png", "b/10.png", "b/[x].png"]
+    assert names(str(folder / "b"))[0] == str(folder / "b/2.png")
+
+
+@pytest.mark.usefixtures("folder")
+def test_files_are_taken_in_the_order_of_the_arguments_hidden_or_not():
+    assert names("b/10.png", ".hidden.png", "a.png") == ["b/10.png", ".hidden.png", "a.png"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("b/*0.png", ["b/10.png"]),
+        ("**/*.png", ["a.png", "b/2.png", "b/10.png", "b/[x].png", "__MACOSX/a.png"]),
+        ("?.png", ["a.png"]),
+        ("[ab]", ["b/2.png", "b/10.png", "b/[x].png"]),
+        ("b/[x].png", ["b/[x].png"]),  # the file of this name comes first
+    ],
+)
+def test_patterns(folder, pattern, found):
+    assert sorted(names(pattern)) == sorted(found)
+    absolute = names(str(folder / pattern))
+    assert sorted(absolute) == sorted(str(folder / name) for name in found)
+
+
+def test_members_of_a_zip_are_read_in_place(folder):
+    make_zip(folder / "c.ZIP", ["10.png", "d/", "d/2.png", "d/1.png", "__MACOSX/._1.png", ".x/3"])
+    images = find_images(["c.ZIP"])
+    assert [image.name for image in images] == ["c.ZIP/10.png", "c.ZIP/d/1.png", "c.ZIP/d/2.png"]
+    assert [image.open().getpixel((0, 0)) for image in images] == [0, 3, 2]
+    assert {path.name for path in folder.iterdir()} >= {"a.png", "c.ZIP"}
+    assert not (folder / "d").exists()
+
+
+def test_damaged_member_is_unreadable_and_others_are_not(folder):
+    make_zip(folder / "c.zip", ["1.png", "2.png"])
+    raw = bytearray((folder / "c.zip").read_bytes())
+    start = raw.index(b"1.png") + len("1.png")
+    raw[start : start + 20] = bytes(20)
+    (folder / "c.zip").write_bytes(raw)
+    first, second = find_images(["c.zip"])
+    with pytest.raises(UnreadableImageError, match="damaged"):
+        first.open()
+    assert second.open().getpixel((0, 0)) == 1
+
+
+def test_encrypted_member_is_unreadable(folder):
+    make_zip(folder / "c.zip", ["1.png"])
+    raw = bytearray((folder / "c.zip").read_bytes())
+    raw[raw.index(b"PK\1\2") + 8] |= 1  # the flag of encryption, in both headers
+    raw[6] |= 1
+    (folder / "c.zip").write_bytes(raw)
+    (image,) = find_images(["c.zip"])
+    with pytest.raises(UnreadableImageError, match="encrypted"):
+        image.open()
+
+
+def test_stdin(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(png(7))))
+    (image,) = find_images(["-"])
+    assert image.name == "stdin"
+    assert image.open().getpixel((0, 0)) == 7
+
+
+@pytest.mark.parametrize(
+    ("argument", "problem"),
+    [
+        ("none.png", "'none.png' is not there"),
+        ("*.jpg", "'*.jpg' is not there"),
+        ("empty", "empty holds no file"),
+        ("bad.zip", "bad.zip cannot be read as a ZIP file"),
+        ("empty.zip", "empty.zip holds no file"),
+        ("line\nbreak\0", "'line\\nbreak\\x00' is not there"),
+    ],
+)
+def test_arguments_that_name_nothing_are_refused(folder, one_line, argument, problem):
+    (folder / "empty").mkdir()
+    (folder / "bad.zip").write_bytes(b"PK no zip")
+    make_zip(folder / "empty.zip", ["__MACOSX/x"])
+    with pytest.raises(UserError) as caught:
+        find_images(["a.png", argument])
+    assert problem in one_line(caught.value)

@@ -1,0 +1,204 @@
+"""python -m vit_hk predict, in this process and twice as a program."""
+
+import functools
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_model import INFO, random_images, save_small_model
+
+import vit_hk
+from vit_hk.__main__ import main
+from vit_hk.commands import predict
+from vit_hk.errors import one_line_errors
+
+IMAGES = random_images(4)
+load_once = functools.cache(vit_hk.load)
+
+
+class Ended(NamedTuple):
+    """The exit code of a command and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    return save_small_model(tmp_path_factory.mktemp("models") / "vit.safetensors")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """Return the current folder, with four images."""
+    (tmp_path / "images").mkdir()
+    for number, image in enumerate(IMAGES):
+        Image.fromarray(image).save(tmp_path / "images" / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(weights, capfd, monkeypatch) -> Callable[..., Ended]:
+    """Return a function that runs the command in this process with the small weights.
+
+    A model is loaded and compiled once.
+    """
+    monkeypatch.setattr(predict, "load", load_once)
+
+    def call(*arguments: str) -> Ended:
+        capfd.readouterr()
+        code = 0
+        try:
+            with one_line_errors():
+                main(["predict", "--weights", str(weights), *arguments])
+        except SystemExit as exit_:
+            code = exit_.code
+        return Ended(code, *capfd.readouterr())
+
+    return call
+
+
+@pytest.mark.usefixtures("folder")
+def test_predictions_are_those_of_python(run, weights):
+    ended = run("images", "--json", "--top", "9")
+    assert (ended.code, ended.out.count("\n")) == (0, 4), ended.err
+    expected = vit_hk.load(weights).predict(IMAGES)
+    for number, line in enumerate(ended.out.splitlines()):
+        record = json.loads(line)
+        assert record["file"] == f"images/{number}.png"
+        found = {top["class"]: top["probability"] for top in record["predictions"]}
+        assert next(iter(found)) == expected.names[number]
+        in_order = [found[name] for name in INFO.class_names]
+        np.testing.assert_allclose(in_order, expected.probabilities[number], atol=2e-6)
+        assert record["distance"] == pytest.approx(expected.distances[number], abs=1e-3)
+        assert record["unfamiliar"] == expected.is_unfamiliar[number]
+        warning = f"warning: images/{number}.png: unlike the training images (distance "
+        assert (warning in ended.err) == record["unfamiliar"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_batches_change_nothing(run, monkeypatch):
+    whole = run("images", "--csv")
+    monkeypatch.setattr(predict, "MAX_BATCH", 3)
+    assert run("images", "--csv") == whole
+
+
+def test_unreadable_images_are_named_and_the_others_predicted(run, folder):
+    (folder / "images/1.png").write_text("no image")
+    Image.fromarray(np.full((8, 12), 7.0, np.float32)).save(folder / "images/2.tif")
+    ended = run("images", "--csv", "--top", "1")
+    assert ended.code == 1
+    assert [line.split(",")[0] for line in ended.out.splitlines()] == [
+        "file", "images/0.png", "images/2.png", "images/3.png",
+    ]  # fmt: skip
+    errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    assert errors[0].startswith("error: images/1.png: no image")
+    assert errors[1].startswith("error: images/2.tif: pixels from 7 to 7; allowed: 0 to 1")
+    assert len(errors) == 2
+
+
+def test_nothing_but_unreadable_images(run, folder):
+    for path in (folder / "images").iterdir():
+        path.write_text("no image")
+    ended = run("images")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 4)
+
+
+@pytest.mark.usefixtures("folder")
+def test_inversion_is_said(run):
+    Image.fromarray(255 - IMAGES[0]).save("white.png")
+    ended = run("white.png", "images/0.png", "--json")
+    white, black = (json.loads(line) for line in ended.out.splitlines())
+    assert (white["inverted"], black["inverted"]) == (True, False)
+    assert white["predictions"] == black["predictions"]
+    assert "note: white.png: brightness inverted\n" in ended.err
+    assert "note: images/0.png" not in ended.err
+    as_is = json.loads(run("white.png", "--json", "--invert", "no").out)
+    assert not as_is["inverted"]
+    assert as_is["predictions"] != black["predictions"]
+    assert json.loads(run("white.png", "--json", "--invert", "yes").out) == white
+
+
+def test_sheets_are_drawn_and_not_replaced(run, folder):
+    (folder / "images/1.png").write_text("no image")
+    ended = run("images", "--attention", "sheets")
+    assert ended.code == 1
+    names = ["images_0.png", "images_2.png", "images_3.png"]
+    assert sorted(path.name for path in (folder / "sheets").iterdir()) == names
+    before = (folder / "sheets/images_0.png").read_bytes()
+    ended = run("images/0.png", "--attention", "sheets")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert "error: sheets/images_0.png is there already" in ended.err
+    assert (folder / "sheets/images_0.png").read_bytes() == before
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["none.png"], "error: 'none.png' is not there"),
+        (["images", "--top", "0"], "error: --top is 0; allowed: 1 or more"),
+        (["images", "--top", "x"], "error: argument --top: invalid int value: 'x'; see "),
+        (["images", "--json", "--csv"], "error: argument --csv: not allowed with argument --json"),
+        (["images", "--invert", "maybe"], "error: argument --invert: invalid choice: 'maybe'"),
+        (["images", "--weights", "none"], "error: none is not there; name a weights file"),
+        (["images", "--weights", "images/0.png"], "is not a weights file of this project"),
+        ([], "error: the following arguments are required: PATH; see "),
+    ],
+)
+def test_mistakes_end_in_one_line(run, arguments, problem):
+    ended = run(*arguments)
+    assert (ended.code, ended.out) == (1, "")
+    (line,) = ended.err.splitlines()
+    assert problem in line
+
+
+def test_model_of_two_channels_is_refused(run, folder):
+    info = INFO.model_copy(
+        update={
+            "image_shape": [8, 12, 2],
+            "preparation": None,
+            "mean": [0.1, 0.2],
+            "std": [1.0] * 2,
+        }
+    )
+    save_small_model(folder / "two.safetensors", info)
+    ended = run("images", "--weights", "two.safetensors")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "a model for images of 2 channels" in ended.err
+
+
+def program(*arguments: str, folder: Path, project: Path, stdin: bytes = b"") -> Ended:
+    run = subprocess.run(
+        [sys.executable, "-m", "vit_hk", "predict", *arguments],
+        cwd=folder, input=stdin, capture_output=True, check=False,
+        env={"PYTHONPATH": str(project), "PATH": "", "JAX_NUM_CPU_DEVICES": "2"},
+    )  # fmt: skip
+    return Ended(run.returncode, run.stdout.decode(), run.stderr.decode())
+
+
+def test_program_reads_stdin(run, folder, project, weights):
+    image = (folder / "images/0.png").read_bytes()
+    ended = program(
+        "-", "--weights", str(weights), "--csv", folder=folder, project=project, stdin=image
+    )
+    assert ended.code == 0, ended.err
+    header, row = ended.out.splitlines()
+    assert row.startswith("stdin,")
+    in_process = run("images/0.png", "--csv").out.splitlines()
+    assert [header, row.partition(",")[2]] == [in_process[0], in_process[1].partition(",")[2]]
+
+
+def test_program_ends_with_code_1(folder, project):
+    ended = program("images", folder=folder, project=project)
+    assert (ended.code, ended.out) == (1, "")
+    (line,) = ended.err.splitlines()
+    assert line.startswith("error: models/vit.safetensors is not there; ")

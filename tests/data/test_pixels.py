@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from vit_hk.data.pixels import to_pixels
+from vit_hk.errors import UserError
+from vit_hk.params import Preparation
+
+GREY = (2, 3, 1)
+GREY_PREPARATION = Preparation(height=2, width=3, channels=1, resize="stretch", background=0)
+COLOUR = (2, 3, 3)
+COLOUR_PREPARATION = Preparation(height=2, width=3, channels=3, resize="stretch", background=0)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 1), (1, 2, 3), (1, 2, 3, 1)])
+def test_one_grey_image_in_any_shape(shape):
+    pixels = np.arange(6, dtype=np.uint8)
+    found = to_pixels(pixels.reshape(shape), GREY, GREY_PREPARATION)
+    np.testing.assert_array_equal(found, pixels.reshape(1, 2, 3, 1))
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 3), (4, 2, 3, 1)])
+def test_grey_images(shape):
+    pixels = np.arange(24, dtype=np.uint8)
+    found = to_pixels(pixels.reshape(shape), GREY, GREY_PREPARATION)
+    np.testing.assert_array_equal(found, pixels.reshape(4, 2, 3, 1))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 3), (1, 2, 3, 3)])
+def test_one_colour_image(shape):
+    pixels = np.arange(18, dtype=np.uint8)
+    found = to_pixels(pixels.reshape(shape), COLOUR, COLOUR_PREPARATION)
+    np.testing.assert_array_equal(found, pixels.reshape(1, 2, 3, 3))
+
+
+def test_arrays_are_not_copied():
+    pixels = np.zeros((5, 2, 3, 1), np.uint8)
+    assert np.shares_memory(to_pixels(pixels, GREY, None), pixels)
+
+
+def test_pillow_images_are_prepared():
+    found = to_pixels([Image.new("RGB", (30, 20), "white")] * 2, GREY, GREY_PREPARATION)
+    np.testing.assert_array_equal(found, np.full((2, 2, 3, 1), 255))
+
+
+def test_images_of_an_iterator_are_taken_in_order(tmp_path):
+    for level in (1, 2):
+        Image.new("L", (3, 2), level).save(tmp_path / f"{level}.png")
+    paths = (tmp_path / f"{level}.png" for level in (1, 2))
+    assert to_pixels(paths, GREY, GREY_PREPARATION)[:, 0, 0, 0].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [
+        (np.zeros((2, 3)), "float64 [2, 3]"),
+        (np.zeros((3, 2), np.uint8), "uint8 [3, 2]"),
+        (np.zeros((1, 1, 2, 3, 1), np.uint8), "uint8 [1, 1, 2, 3, 1]"),
+        (np.zeros((4, 1, 2, 3), np.uint8), "uint8 [4, 1, 2, 3]"),
+        (np.uint8(3), "uint8 []"),
+        (np.zeros((2, 3, 3), np.uint8), "uint8 [2, 3, 3]"),
+    ],
+)
+def test_other_arrays_are_refused(one_line, array, found):
+    with pytest.raises(UserError) as caught:
+        to_pixels(array, GREY, GREY_PREPARATION)
+    line = one_line(caught.value)
+    assert f"images are {found}; allowed: uint8 [N, 2, 3]" in line
+
+
+def test_unreadable_file_is_named_with_the_reason(tmp_path, one_line):
+    (tmp_path / "a.png").write_text("text")
+    with pytest.raises(UserError) as caught:
+        to_pixels([tmp_path / "a.png"], GREY, GREY_PREPARATION)
+    assert f"{tmp_path / 'a.png'} cannot be read: no image" in one_line(caught.value)
+
+
+def test_files_for_a_model_of_two_channels_are_refused(one_line):
+    with pytest.raises(UserError) as caught:
+        to_pixels("a.png", (2, 3, 2), None)
+    assert "takes images of 2 channels" in one_line(caught.value)
+    assert "uint8 [N, 2, 3, 2]" in one_line(caught.value)
+
+
+@pytest.mark.parametrize("images", [[], np.zeros((0, 2, 3), np.uint8)])
+def test_no_image_is_refused(images):
+    with pytest.raises(UserError, match="give at least one"):
+        to_pixels(images, GREY, GREY_PREPARATION)

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from sklearn.covariance import EmpiricalCovariance
+
+from vit_hk.training.calibration import class_statistics, evenly_from_classes, fit_temperature
+
+
+def random_logits(scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits whose softmax at temperature `scale` is the distribution of the labels."""
+    random = np.random.default_rng(0)
+    honest = 2 * random.normal(size=(4000, 5))
+    labels = np.array([random.choice(5, p=p) for p in np.exp(log_softmax(honest, axis=1))])
+    return (scale * honest).astype(np.float32), labels
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+    scaled = log_softmax(logits.astype(np.float64) / temperature, axis=1)
+    return -scaled[np.arange(len(labels)), labels].mean()
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
+def test_temperature_is_the_minimum_that_scipy_finds(scale):
+    logits, labels = random_logits(scale)
+    found = minimize_scalar(
+        lambda t: cross_entropy(logits, labels, t), bounds=(0.1, 10), options={"xatol": 1e-9}
+    )
+    fitted = fit_temperature(logits, labels)
+    assert fitted == pytest.approx(found.x, abs=1e-6)
+    assert fitted == pytest.approx(scale, rel=0.1)  # and undoes what made the logits dishonest
+
+
+def test_temperature_stays_in_its_interval():
+    # Confident, and wrong in two of three: no temperature is high enough.
+    assert fit_temperature(1000 * np.eye(3), np.array([0, 0, 0])) == pytest.approx(10.0)
+    # Right by a hair in all but one of many, which a tie decides.
+    logits = np.tile([0.01, 0.0], (1000, 1))
+    logits[0] = [0.0, 1e-12]
+    assert fit_temperature(logits, np.zeros(1000, int)) == pytest.approx(0.1)
+
+
+def test_temperature_is_1_where_no_image_is_wrong():
+    assert fit_temperature(np.eye(3), np.arange(3)) == 1.0
+
+
+def test_class_statistics_equal_those_of_sklearn():
+    random = np.random.default_rng(0)
+    labels = np.arange(300) % 3
+    features = random.normal(size=(300, 4)) @ random.normal(size=(4, 4)) + 5 * labels[:, None]
+    means, whitening = class_statistics(features, labels, 3)
+    expected_means = np.stack([features[labels == c].mean(axis=0) for c in range(3)])
+    np.testing.assert_allclose(means, expected_means, rtol=1e-6)
+    shared = EmpiricalCovariance(assume_centered=True).fit(features - expected_means[labels])
+    np.testing.assert_allclose(whitening @ whitening.T, shared.precision_, rtol=1e-4, atol=1e-6)
+
+
+def test_direction_that_features_do_not_have_does_not_count():
+    random = np.random.default_rng(0)
+    features = random.normal(size=(50, 3)).astype(np.float32)
+    features -= features.mean(axis=1, keepdims=True)  # as LayerNorm does
+    _, whitening = class_statistics(features, np.zeros(50, int), 1)
+    assert np.abs(np.ones(3) @ whitening).max() < 1e-2
+    assert np.linalg.matrix_rank(whitening) == 2
+
+
+def test_equal_features_have_no_distance():
+    means, whitening = class_statistics(np.ones((4, 2)), np.array([0, 0, 1, 1]), 2)
+    assert (means == 1).all()
+    assert (whitening == 0).all()
+
+
+def test_class_without_images_gets_the_mean_of_another():
+    features = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 9.0]])
+    means, _ = class_statistics(features, np.array([0, 0, 2]), 3)
+    np.testing.assert_array_equal(means, [[1, 2], [1, 2], [4, 9]])
+
+
+def test_images_are_taken_evenly_from_each_class():
+    labels = np.array([0] * 100 + [1] * 50 + [2])
+    taken = evenly_from_classes(labels, 30)
+    assert np.bincount(labels[taken]).tolist() == [20, 10, 1]
+    assert (np.diff(taken) > 0).all()
+    assert taken[:3].tolist() == [0, 5, 10]
+
+
+def test_all_images_are_taken_where_there_are_few():
+    assert evenly_from_classes(np.array([1, 0, 1]), 10).tolist() == [0, 1, 2]
