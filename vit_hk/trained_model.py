@@ -91,12 +91,13 @@ class TrainedModel:
         It is that of the training images. Where the weights do not say it, images are cropped to
         their proportions and resized.
         """
-        height, width, channels = self.info.image_shape
-        if self.info.preparation or channels not in (1, 3):
+        if self.info.preparation:
             return self.info.preparation
-        return Preparation(
-            height=height, width=width, channels=channels, resize="crop", background=0
-        )
+        height, width, channels = self.info.image_shape
+        if channels not in (1, 3):
+            return None
+        shape = {"height": height, "width": width, "channels": channels}
+        return Preparation.model_validate({**shape, "resize": "crop", "background": 0})
 
     def predict(self, images: Images, invert: Invert = "auto") -> Predictions:
         """Return the predictions for images.

@@ -35,7 +35,7 @@ def to_pixels(
     if isinstance(images, str | Path | Image.Image) or hasattr(images, "__array__"):
         pixels = _pixels_of(images, image_shape, preparation)  # type: ignore[arg-type]
     else:
-        parts = [_pixels_of(image, image_shape, preparation) for image in images]  # type: ignore
+        parts = [_pixels_of(image, image_shape, preparation) for image in images]
         pixels = np.concatenate([np.empty((0, *image_shape), np.uint8), *parts])
     if not len(pixels):
         raise UserError("no images were given; give at least one")

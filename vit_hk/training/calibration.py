@@ -46,10 +46,10 @@ def calibrate(
     logits, features = predict(weights, data.x_validation[held_out])
     distances = class_distances(features, class_means, whitening)
     return Calibration(
-        temperature=np.float32(fit_temperature(logits, data.y_validation[held_out])),
+        temperature=np.array(fit_temperature(logits, data.y_validation[held_out]), np.float32),
         class_means=class_means,
         whitening=whitening,
-        threshold=np.float32(np.quantile(distances, QUANTILE)),
+        threshold=np.array(np.quantile(distances, QUANTILE), np.float32),
         border_range=border_range(data.x_train[seen]),
     )
 
