@@ -358,3 +358,14 @@ def test_missing_tensor_of_the_calibration_is_named(path, params, info, refuse, 
     leaves = {key: np.asarray(value) for key, value in CALIBRATION._asdict().items() if key != name}
     save_weights(path, {**params, "calibration": leaves}, info)
     assert f"tensor 'calibration/{name}' is missing" in refuse()
+
+
+def test_jax_shares_the_memory_of_loaded_weights_between_devices(info, params, tmp_path):
+    path = tmp_path / "vit.safetensors"
+    save_weights(path, params, info)
+    mesh = jax.sharding.Mesh(jax.devices(), ("data",))
+    replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    assert mesh.size == 2
+    for array in jax.tree.leaves(read_weights(path).params):
+        shards = jax.device_put(array, replicated).addressable_shards
+        assert {s.data.unsafe_buffer_pointer() for s in shards} == {array.ctypes.data}

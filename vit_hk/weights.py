@@ -1,5 +1,7 @@
 """Weights on disk: safetensors files with all that is needed to use them in their metadata."""
 
+import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +26,7 @@ from vit_hk.weights_metadata import (
 )
 
 REMEDY = "make it again with: dvc repro --force --single-item train"
+ALIGNMENT = 64  # bytes, that of JAX's buffers on a CPU
 DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64"}  # safetensors' names and NumPy's
 
 
@@ -83,7 +86,8 @@ def read_weights(path: Path, remedy: str = REMEDY) -> Weights:
             names = sorted(file.keys())
             found = {name: _dtype_and_shape(file.get_slice(name)) for name in names}
             _check_shapes(path, info, found, remedy)
-            tensors = {name: file.get_tensor(name) for name in names}
+            shapes = {name: file.get_slice(name).get_shape() for name in names}
+        tensors = _read_tensors(path, shapes)
     except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} is not a weights file of this project ({in_one_line(error)}); {remedy}"
@@ -112,6 +116,32 @@ def _check_shapes(path: Path, info: WeightsInfo, found: dict[str, str], remedy: 
                 f"{path}: tensor {shorten(name)} is {found.get(name, 'missing')}, its own settings "
                 f"require {expected.get(name, 'none')}; {remedy}"
             )
+
+
+def _read_tensors(path: Path, shapes: dict[str, list[int]]) -> dict[str, np.ndarray]:
+    """Read float32 tensors of a file whose header has been checked.
+
+    JAX uses aligned arrays as they are, on all cores, and copies others once for each core. Not
+    get_tensor: it maps the file into memory, which then holds it twice, and aligns nothing.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        tensors = {}
+        for name, shape in shapes.items():
+            tensors[name] = _aligned_empty(shape)
+            file.seek(8 + length + header[name]["data_offsets"][0])
+            if file.readinto(tensors[name].reshape(-1).data) != tensors[name].nbytes:
+                raise OSError(f"tensor {name!r} is cut off")
+    return tensors
+
+
+def _aligned_empty(shape: list[int]) -> np.ndarray:
+    """Return a float32 array whose memory starts at a multiple of ALIGNMENT, not initialized."""
+    size = 4 * math.prod(shape)
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(np.float32).reshape(shape)
 
 
 def _check_finite(path: Path, tensors: dict[str, np.ndarray], remedy: str) -> None:

@@ -1,0 +1,183 @@
+"""The commands export and import, in this process and as programs."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+
+from vit_hk.__main__ import main
+from vit_hk.errors import UserError
+from vit_hk.formats.model_card import CARD
+from vit_hk.model.vit import init_params
+from vit_hk.params import ModelSettings
+from vit_hk.weights import load_weights, read_weights, save_weights
+from vit_hk.weights_metadata import WeightsInfo
+
+FILES = {
+    "timm": {"config.json", "model.safetensors"},
+    "transformers": {"config.json", "model.safetensors", "preprocessor_config.json"},
+    "google": {"model.npz"},
+    "onnx": {"model.onnx"},
+}
+
+
+@pytest.fixture(scope="module")
+def info():
+    model = ModelSettings(
+        patch_size=4, stem="linear", hidden_size=8, num_layers=1, num_heads=2, mlp_dim=4,
+        pool="cls", position="learned", dropout=0.0, drop_path=0.0, qk_norm=False, registers=0,
+        gelu="tanh", norm_eps=1e-6,
+    )  # fmt: skip
+    return WeightsInfo(
+        model=model, data="mnist", source="NPZ file: made for a test", preparation=None,
+        class_names=["left", "middle", "right"], image_shape=[8, 12, 2],
+        mean=[0.5, 0.5], std=[0.5, 0.5], seed=0, validation_fraction=0.1,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def project_folder(info, tmp_path, monkeypatch):
+    """Change to a folder with models/vit.safetensors."""
+    params = init_params(info.model, info.image_shape, 3, seed=0)
+    save_weights(tmp_path / "models/vit.safetensors", params, info)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def front_matter(card: str) -> dict:
+    _, front, _ = card.split("---\n", 2)
+    return yaml.safe_load(front)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_export_writes_a_folder_with_a_model_card(project_folder, name, capsys):
+    main(["export", name, "out/exported"])
+    folder = project_folder / "out/exported"
+    assert {path.name for path in folder.iterdir()} == FILES[name] | {CARD}
+    assert [path.name for path in folder.parent.iterdir()] == ["exported"]
+    front = front_matter((folder / CARD).read_text("utf-8"))
+    assert front["license"] == "apache-2.0"
+    assert front["datasets"] == ["mnist"]
+    assert front["pipeline_tag"] == "image-classification"
+    assert "README.md has no figures" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["timm", "transformers"])
+def test_import_writes_weights_that_the_stages_accept(project_folder, info, name, tiny_dataset):
+    main(["export", name, "exported"])
+    main(["import", name, "exported", "models/back.safetensors"])
+    path = project_folder / "models/back.safetensors"
+    params, found = load_weights(path, info.model, tiny_dataset)
+    assert (found.data, found.seed, found.validation_fraction) == (None, None, None)
+    assert found.source == f"imported from {name}"
+    original = read_weights(project_folder / "models/vit.safetensors").params
+    for module, arrays in original.items():
+        for array, expected in arrays.items():
+            np.testing.assert_array_equal(params[module][array], expected)
+    main(["export", name, "again", "--weights", "models/back.safetensors"])
+    front = front_matter((project_folder / "again" / CARD).read_text("utf-8"))
+    assert front["license"] == "unknown"
+    assert "datasets" not in front
+
+
+def test_imported_weights_for_other_settings_are_refused(project_folder, info, tiny_dataset):
+    main(["export", "timm", "exported"])
+    main(["import", "timm", "exported", "models/back.safetensors"])
+    other = info.model.model_copy(update={"norm_eps": 1e-5, "registers": 1})
+    with pytest.raises(UserError, match=r"imported from timm.*registers 0 there, 1 here.*norm_eps"):
+        load_weights(project_folder / "models/back.safetensors", other, tiny_dataset)
+
+
+def test_options_state_normalization_and_class_names(project_folder):
+    main(["export", "timm", "exported"])
+    (project_folder / "names.txt").write_text("un\ndos\ndos\n", "utf-8")
+    options = ["--mean", "0.1", "--std", "0.2", "0.3", "--class-names", "names.txt"]
+    main(["import", "timm", "exported", "new.safetensors", *options])
+    info = read_weights(project_folder / "new.safetensors").info
+    assert (info.mean, info.std) == ([0.1, 0.1], [0.2, 0.3])
+    assert info.class_names == ["un", "dos (1)", "dos (2)"]
+
+
+def test_the_card_has_the_figures_that_dvc_recorded_for_these_weights(project_folder):
+    metrics = project_folder / "results/metrics.json"
+    metrics.parent.mkdir()
+    metrics.write_text(json.dumps({"test": {"accuracy": 0.9876}, "validation": {"loss": 0.5}}))
+
+    def entry(path):
+        return {"path": path, "md5": hashlib.md5((project_folder / path).read_bytes()).hexdigest()}
+
+    stage = {"deps": [entry("models/vit.safetensors")], "outs": [entry("results/metrics.json")]}
+    (project_folder / "dvc.lock").write_text(yaml.safe_dump({"stages": {"evaluate": stage}}))
+    main(["export", "timm", "exported"])
+    assert "| test | accuracy | 0.9876 |" in (project_folder / "exported" / CARD).read_text("utf-8")
+
+    metrics.write_text(json.dumps({"test": {"accuracy": 0.1}}))  # of other weights
+    main(["export", "timm", "exported", "--force"])
+    assert "No figures" in (project_folder / "exported" / CARD).read_text("utf-8")
+
+
+def test_what_exists_is_replaced_only_with_force(project_folder, one_line):
+    folder, weights = project_folder / "exported", project_folder / "new.safetensors"
+    folder.mkdir()
+    (folder / "config.json").write_text("mine")
+    (folder / "notes.txt").write_text("mine")
+    weights.write_text("mine")
+    with pytest.raises(UserError, match="exported exists.*--force") as error:
+        main(["export", "timm", "exported"])
+    one_line(error.value)
+    assert (folder / "config.json").read_text() == "mine"
+    main(["export", "timm", "exported", "--force"])
+    assert (folder / "config.json").read_text() != "mine"
+    assert (folder / "notes.txt").read_text() == "mine"
+    with pytest.raises(UserError, match=r"new\.safetensors exists.*--force"):
+        main(["import", "timm", "exported", "new.safetensors"])
+    assert weights.read_text() == "mine"
+    main(["import", "timm", "exported", "new.safetensors", "--force"])
+    assert read_weights(weights).info.is_imported
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "timm", "out", "--uint8"], "--uint8 is an option of onnx"),
+        (["export", "timm", "out", "--weights", "none.safetensors"], "none.safetensors is not"),
+        (["export", "caffe", "out"], "invalid choice: 'caffe'"),
+        (["export", "timm", "models/vit.safetensors"], "is no folder"),
+        (["import", "timm", "nowhere", "out"], "nowhere is not there"),
+        (["import", "timm", "pickled", "out"], "is a pickle"),
+        (["import", "timm", "pickled/pytorch_model.bin", "out"], "is a pickle"),
+        (["import", "google", "pickled/pytorch_model.bin", "out"], "is a pickle"),
+        (["import", "google", "nowhere.npz", "out"], r"nowhere.npz is not there"),
+        (["import", "timm", "good", "out", "--std", "0"], "std.* is 0.0"),
+        (["import", "timm", "good", "out", "--mean", "0.1", "0.2", "0.3"], "for each channel"),
+        (["import", "timm", "good", "out", "--class-names", "none"], "none could not be read"),
+        (["import", "timm", "good", "out", "--class-names", "two"], "has 2 names.* 3 classes"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_are_one_line_and_write_nothing(project_folder, arguments, message, one_line):
+    main(["export", "timm", "good"])
+    (project_folder / "two").write_text("a\nb\n")
+    (project_folder / "pickled").mkdir()
+    (project_folder / "pickled/config.json").write_text("{}")
+    (project_folder / "pickled/pytorch_model.bin").write_bytes(b"\x80\x02.")
+    before = sorted(project_folder.rglob("*"))
+    with pytest.raises(UserError, match=message) as error:
+        main(arguments)
+    one_line(error.value)
+    assert sorted(project_folder.rglob("*")) == before
+
+
+def test_the_program_ends_a_mistake_with_one_line_and_code_1(project_folder, project):
+    run = subprocess.run(
+        [sys.executable, "-m", "vit_hk", "import", "timm", "nowhere", "out"],
+        cwd=project, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert run.stderr.splitlines() == [
+        "error: nowhere is not there; name the folder with config.json and model.safetensors"
+    ]
