@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,6 +47,10 @@ def project_folder(info, tmp_path, monkeypatch):
     save_weights(tmp_path / "models/vit.safetensors", params, info)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def front_matter(card: str) -> dict:
@@ -108,7 +113,7 @@ def test_the_card_has_the_figures_that_dvc_recorded_for_these_weights(project_fo
     metrics.write_text(json.dumps({"test": {"accuracy": 0.9876}, "validation": {"loss": 0.5}}))
 
     def entry(path):
-        return {"path": path, "md5": hashlib.md5((project_folder / path).read_bytes()).hexdigest()}
+        return {"path": path, "md5": md5(project_folder / path)}
 
     stage = {"deps": [entry("models/vit.safetensors")], "outs": [entry("results/metrics.json")]}
     (project_folder / "dvc.lock").write_text(yaml.safe_dump({"stages": {"evaluate": stage}}))
@@ -126,7 +131,7 @@ def test_what_exists_is_replaced_only_with_force(project_folder, one_line):
     (folder / "config.json").write_text("mine")
     (folder / "notes.txt").write_text("mine")
     weights.write_text("mine")
-    with pytest.raises(UserError, match="exported exists.*--force") as error:
+    with pytest.raises(UserError, match=r"exported exists.*--force") as error:
         main(["export", "timm", "exported"])
     one_line(error.value)
     assert (folder / "config.json").read_text() == "mine"
@@ -172,7 +177,7 @@ def test_mistakes_are_one_line_and_write_nothing(project_folder, arguments, mess
     assert sorted(project_folder.rglob("*")) == before
 
 
-def test_the_program_ends_a_mistake_with_one_line_and_code_1(project_folder, project):
+def test_the_program_ends_a_mistake_with_one_line_and_code_1(project):
     run = subprocess.run(
         [sys.executable, "-m", "vit_hk", "import", "timm", "nowhere", "out"],
         cwd=project, capture_output=True, text=True,

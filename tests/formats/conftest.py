@@ -3,6 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from vit_hk.data.sources.torchvision_sets import import_torchvision_datasets
+
+import_torchvision_datasets()  # timm and transformers import torchvision
+
 
 @pytest.fixture
 def write(tmp_path) -> Callable[[dict[str, bytes]], Path]:

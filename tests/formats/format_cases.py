@@ -6,13 +6,11 @@ import haiku as hk
 import jax
 import numpy as np
 
-from vit_hk.data.sources.torchvision_sets import import_torchvision_datasets
 from vit_hk.inference import run_model
 from vit_hk.model.vit import ViTOutput, make_model, parameter_shapes
 from vit_hk.params import ModelSettings
 from vit_hk.weights_metadata import WeightsInfo
 
-import_torchvision_datasets()  # timm and transformers import torchvision
 TOLERANCE = 1e-5
 
 # The size S of the benchmarks: images of 28 pixels and 10 classes.

@@ -38,7 +38,7 @@ class Graph:
 
     def constant(self, name: str, value: Any, dtype: type[np.generic] = np.float32) -> str:
         """Add a constant, and return its name."""
-        self.constants[name] = np.ascontiguousarray(value, dtype)
+        self.constants[name] = np.array(value, dtype, order="C")
         return name
 
     def integers(self, *values: int) -> str:

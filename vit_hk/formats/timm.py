@@ -142,9 +142,10 @@ def import_timm(folder: Path, overrides: Overrides) -> Imported:
     Raises:
       UserError: a file is missing or damaged, or the model is no plain Vision Transformer.
     """
+    tensors = find_in_folder(folder, TENSORS)
     path = find_in_folder(folder, CONFIG)
     config = read_config(path, TimmConfig)
-    file = open_safetensors(find_in_folder(folder, TENSORS))
+    file = open_safetensors(tensors)
     channels, height, width = config.pretrained_cfg.input_size
     if isinstance(config.model_args.img_size, int):
         height = width = config.model_args.img_size

@@ -122,9 +122,10 @@ def import_transformers(folder: Path, overrides: Overrides) -> Imported:
     Raises:
       UserError: a file is missing or damaged, or the model is no plain Vision Transformer.
     """
+    tensors = find_in_folder(folder, TENSORS)
     path = find_in_folder(folder, CONFIG)
     config = read_config(path, ViTConfig)
-    file = open_safetensors(find_in_folder(folder, TENSORS))
+    file = open_safetensors(tensors)
     size = config.image_size
     height, width = (size, size) if isinstance(size, int) else size
     settings = model_settings(
