@@ -211,6 +211,12 @@ def test_number_that_is_not_finite_is_refused(refuse, tree, key, value):
         ("model.drop_path", 1.0),
         ("model.pool", "mean"),
         ("model.position", "Learned"),
+        ("train.init_from", ""),
+        ("train.init_from", "~/digits.safetensors"),
+        ("train.init_from", None),
+        ("train.layer_decay", 0.0),
+        ("train.layer_decay", 1.01),
+        ("train.freeze", "head"),
         ("train.epochs", 0),
         ("train.epochs", -3),
         ("train.batch_size", 0),
@@ -329,6 +335,43 @@ def test_snapshot_epochs_may_be_none_or_many(accept, tree, epochs):
 def test_snapshot_epochs_count_from_1(refuse, tree):
     put(tree, "train.snapshot_epochs", [0, 1])
     assert ": train.snapshot_epochs.0 is 0; allowed: " in refuse(tree)
+
+
+@pytest.mark.parametrize(
+    ("frozen", "found"),
+    [
+        (["head", "bodies"], "'bodies'"),
+        (["block_2"], "'block_2'"),
+        (["position"], "'position'"),  # there is none with sincos2d
+        (["norm", "patches", "norm"], "'norm' twice"),
+    ],
+)
+def test_frozen_parts_are_those_of_the_model_each_once(refuse, tree, frozen, found):
+    put(tree, "train.freeze", frozen)
+    put(tree, "train.init_from", "models/digits.safetensors")
+    assert refuse(tree).endswith(
+        f"train.freeze holds {found}; allowed, each once: patches, registers, norm, head, block_0 "
+        "to block_1"
+    )
+
+
+def test_frozen_parts_depend_on_the_model(accept, tree):
+    tree["model"] |= {"pool": "cls", "position": "learned", "registers": 0, "num_layers": 3}
+    put(tree, "train.freeze", ["class_token", "position", "block_2"])
+    assert accept(tree).train.freeze == ["class_token", "position", "block_2"]
+
+
+def test_something_must_be_trained(refuse, tree):
+    put(tree, "train.init_from", "models/digits.safetensors")
+    put(tree, "train.freeze", ["patches", "registers", "block_0", "block_1", "norm", "head"])
+    assert "train.freeze holds all parts of the model; leave one out" in refuse(tree)
+
+
+def test_frozen_head_needs_weights_to_start_from(refuse, accept, tree):
+    put(tree, "train.freeze", ["head"])
+    assert "train.freeze holds 'head', whose first weights are zeros" in refuse(tree)
+    put(tree, "train.init_from", "models/digits.safetensors")
+    assert accept(tree).train.starts_from_file
 
 
 def test_more_mistakes_than_images_are_refused(refuse, tree):

@@ -25,6 +25,12 @@ def test_settings_that_are_valid_and_fit(here, copy):
         ({"model__patch_size": 3}, "model.patch_size is 3, images of mnist are 8 x 12 pixels"),
         ({"train__batch_size": 37}, "train.batch_size is 37, the training split has 36 images"),
         ({"attention__images": [18]}, "attention.images holds 18, the test set has 18 images"),
+        ({"train__init_from": "digits"}, "train.init_from is digits, which is not there"),
+        (
+            {"train__init_from": "models/vit.safetensors", "model__num_layers": 3},
+            "models/vit.safetensors holds another model than params.yaml describes: "
+            "model.num_layers 2 there, 3 here",
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

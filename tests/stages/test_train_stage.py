@@ -57,6 +57,18 @@ def test_weights_file_describes_model_data_and_classes(finished, tiny_dataset, s
     assert any(module.endswith("head") for module in params)
 
 
+def test_training_goes_on_from_the_weights_of_a_file(here, copy, edit):
+    (copy / "models" / "vit.safetensors").rename(copy / "models" / "first.safetensors")
+    rate = 1e-30  # leaves each weight as it is, by rounding
+    edit(train__init_from="models/first.safetensors", train__epochs=1, train__learning_rate=rate)
+    ended = here("train", copy)
+    assert ended.code == 0, ended.err
+    start = "starting from models/first.safetensors, trained on mnist: head kept"
+    assert ended.out.splitlines()[0] == start
+    first, second = (copy / "models" / f"{name}.safetensors" for name in ("first", "vit"))
+    assert second.read_bytes() == first.read_bytes()
+
+
 def test_timing_is_recorded(finished):
     timing = json.loads((finished[0] / "results" / "timing.json").read_text())
     assert set(timing) == {"train", "evaluate"}

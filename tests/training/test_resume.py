@@ -80,6 +80,15 @@ def test_data_change_the_fingerprint(make_params, dataset):
     assert fingerprint(make_params(), dataset, CPU) != before
 
 
+def test_weights_to_start_from_change_the_fingerprint(make_params, dataset, tmp_path):
+    path = tmp_path / "digits.safetensors"
+    fingerprints = {fingerprint(make_params(), dataset, CPU)}
+    for content in (b"weights", b"other weights"):
+        path.write_bytes(content)
+        fingerprints.add(fingerprint(make_params(init_from=str(path)), dataset, CPU))
+    assert len(fingerprints) == 3
+
+
 def test_devices_and_cores_change_the_fingerprint(make_params, dataset, monkeypatch):
     fingerprints = {fingerprint(make_params(), dataset, device) for device in (CPU, GPU)}
     with monkeypatch.context() as patch:

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+from weights_files import dataset_of, random_weights
+
+from vit_hk.model.vit import make_model, parameter_shapes
+from vit_hk.training.checkpoint import Checkpoints
+from vit_hk.training.freezing import merge_frozen, part_of, split_frozen
+from vit_hk.training.loop import StoppedError, train
+from vit_hk.training.train_step import build_train_step
+
+MODEL = {"num_layers": 3, "position": "learned", "registers": 1, "qk_norm": True}
+DATASET = dataset_of((8, 8, 1), ("a", "b", "c", "d"))
+FROZEN = ["patches", "position", "block_0", "block_2"]
+
+
+def by_part(params):
+    """Return the bytes of the parameters of each part."""
+    parts = {}
+    for module, leaves in params.items():
+        for name, leaf in leaves.items():
+            parts.setdefault(part_of(module, name), {})[module, name] = np.asarray(leaf).tobytes()
+    return parts
+
+
+@pytest.mark.parametrize("model", [MODEL, {"pool": "gap", "stem": "conv"}], ids=["full", "plain"])
+def test_parts_that_settings_name_are_those_of_the_model(make_params, model):
+    settings = make_params(model=model).model
+    shapes = parameter_shapes(make_model(settings, 4), (8, 8, 1))
+    assert {part_of(m, name) for m, leaves in shapes.items() for name in leaves} == {
+        *settings.parts
+    }
+
+
+def test_split_parameters_are_disjoint_and_make_up_the_model(make_params):
+    weights = random_weights(make_params(model=MODEL), DATASET)
+    trained, frozen = split_frozen(weights, FROZEN)
+    assert by_part(frozen).keys() == set(FROZEN)
+    assert not by_part(trained).keys() & set(FROZEN)
+    assert by_part(merge_frozen(trained, frozen)) == by_part(weights)
+
+
+def test_nothing_is_frozen_by_default(make_params):
+    weights = random_weights(make_params(model=MODEL), DATASET)
+    trained, frozen = split_frozen(weights, [])
+    assert frozen == {}
+    assert by_part(trained) == by_part(weights)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ema_decay": 0.5, "sam_rho": 0.1, "layer_decay": 0.7},
+        {"optimizer": "muon", "ema_decay": 0.5, "scan_layers": True},
+    ],
+    ids=["adamw", "muon"],
+)
+def test_frozen_parts_keep_their_bits_and_all_others_change(make_params, quadrants, settings):
+    params = make_params(
+        model={**MODEL, "dropout": 0.1}, freeze=FROZEN, epochs=1, warmup_epochs=0.0,
+        weight_decay=0.3, augment={"shift": 1}, **settings,
+    )  # fmt: skip
+    weights = random_weights(params, DATASET)
+    trained = train(params, quadrants, 4, initial_weights=weights)
+    before, after = by_part(weights), by_part(trained.params)
+    assert before.keys() == after.keys() == set(params.model.parts)
+    for part, arrays in before.items():
+        for key, array in arrays.items():
+            assert (after[part][key] == array) == (part in FROZEN), key
+
+
+def test_interrupted_training_with_frozen_parts_ends_with_the_same_bytes(
+    make_params, quadrants, tmp_path
+):
+    params = make_params(model=MODEL, freeze=FROZEN, epochs=1, warmup_epochs=0.0)
+    weights = random_weights(params, DATASET)
+    expected = train(params, quadrants, 4, initial_weights=weights)
+    calls = iter([False, True])
+    with pytest.raises(StoppedError):
+        train(params, quadrants, 4, Checkpoints(tmp_path), lambda: next(calls), weights)
+    resumed = train(params, quadrants, 4, Checkpoints(tmp_path), initial_weights=weights)
+    assert by_part(resumed.params) == by_part(expected.params)
+    assert by_part(resumed.params) != by_part(weights)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_layer_decay_scales_the_updates_and_weight_decay_of_each_trained_part(
+    make_params, quadrants, optimizer
+):
+    settings = {"model": MODEL, "freeze": ["block_1"], "warmup_epochs": 0.0, "optimizer": optimizer}
+    weights, _ = split_frozen(random_weights(make_params(model=MODEL), DATASET), ["block_1"])
+    flat = ravel_pytree(weights)[0]
+    gradient = np.random.default_rng(5).normal(size=flat.shape).astype(np.float32)
+
+    def updates(layer_decay):
+        step = build_train_step(make_params(**settings, layer_decay=layer_decay), quadrants, 4)
+        changes, _ = step.optimizer.update(gradient, step.optimizer.init(flat), flat)
+        return step.unravel(changes)
+
+    plain, decayed = updates(1.0), updates(0.5)
+    factors = {"block_0": 0.125, "block_2": 0.5, "norm": 0.5, "head": 1.0}
+    for module, leaves in plain.items():
+        for name, leaf in leaves.items():
+            factor = factors.get(part_of(module, name), 0.0625)
+            assert np.abs(leaf).max() > 0
+            np.testing.assert_allclose(decayed[module][name], factor * leaf, rtol=1e-6)
