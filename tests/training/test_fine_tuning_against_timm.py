@@ -9,7 +9,10 @@ from vit_hk.training.initial_weights import resample_positions
 from vit_hk.training.layer_decay import layer_factor
 
 import_torchvision_datasets()  # declares operators without which timm cannot be imported
-timm = pytest.importorskip("timm", reason="timm is in requirements-bench.txt")
+layers, models, optim = (
+    pytest.importorskip(f"timm.{name}", reason="timm is in requirements-bench.txt")
+    for name in ("layers", "models", "optim")
+)
 
 
 @pytest.mark.parametrize("prefix", [0, 1])
@@ -29,7 +32,7 @@ timm = pytest.importorskip("timm", reason="timm is in requirements-bench.txt")
 def test_resampled_positions_equal_timm(old, new, prefix):
     position = np.random.default_rng(0).normal(size=(prefix + old[0] * old[1], 6))
     position = position.astype(np.float32)
-    expected = timm.layers.resample_abs_pos_embed(
+    expected = layers.resample_abs_pos_embed(
         torch.tensor(position)[None], list(new), old_size=list(old), num_prefix_tokens=prefix,
         interpolation="bilinear", antialias=True,
     )[0]  # fmt: skip
@@ -45,13 +48,13 @@ PARTS = {"patch_embed": "patches", "cls_token": "class_token", "reg_token": "reg
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_learning_rates_of_layers_equal_timm(depth):
-    model = timm.models.VisionTransformer(
+    model = models.VisionTransformer(
         img_size=8, patch_size=4, in_chans=1, num_classes=3, embed_dim=8, depth=depth, num_heads=2,
         reg_tokens=2,
     )  # fmt: skip
     names = {parameter: name for name, parameter in model.named_parameters()}
     compared = set()
-    for group in timm.optim.param_groups_layer_decay(model, layer_decay=0.7):
+    for group in optim.param_groups_layer_decay(model, layer_decay=0.7):
         for parameter in group["params"]:
             first, *rest = names[parameter].split(".")
             part = f"block_{rest[0]}" if first == "blocks" else PARTS[first]

@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
@@ -9,9 +10,9 @@ from vit_hk.training.freezing import merge_frozen, part_of, split_frozen
 from vit_hk.training.loop import StoppedError, train
 from vit_hk.training.train_step import build_train_step
 
-MODEL = {"num_layers": 3, "position": "learned", "registers": 1, "qk_norm": True}
+MODEL = {"num_layers": 2, "position": "learned", "registers": 1}
 DATASET = dataset_of((8, 8, 1), ("a", "b", "c", "d"))
-FROZEN = ["patches", "position", "block_0", "block_2"]
+FROZEN = ["patches", "position", "block_1"]
 
 
 def by_part(params):
@@ -72,7 +73,8 @@ def test_frozen_parts_keep_their_bits_and_all_others_change(make_params, quadran
 def test_interrupted_training_with_frozen_parts_ends_with_the_same_bytes(
     make_params, quadrants, tmp_path
 ):
-    params = make_params(model=MODEL, freeze=FROZEN, epochs=1, warmup_epochs=0.0)
+    freeze = ["patches", "position"]
+    params = make_params({"position": "learned"}, freeze=freeze, epochs=1, warmup_epochs=0.0)
     weights = random_weights(params, DATASET)
     expected = train(params, quadrants, 4, initial_weights=weights)
     calls = iter([False, True])
@@ -87,20 +89,20 @@ def test_interrupted_training_with_frozen_parts_ends_with_the_same_bytes(
 def test_layer_decay_scales_the_updates_and_weight_decay_of_each_trained_part(
     make_params, quadrants, optimizer
 ):
-    settings = {"model": MODEL, "freeze": ["block_1"], "warmup_epochs": 0.0, "optimizer": optimizer}
-    weights, _ = split_frozen(random_weights(make_params(model=MODEL), DATASET), ["block_1"])
+    settings = {"model": MODEL, "freeze": ["block_0"], "warmup_epochs": 0.0, "optimizer": optimizer}
+    weights, _ = split_frozen(random_weights(make_params(model=MODEL), DATASET), ["block_0"])
     flat = ravel_pytree(weights)[0]
     gradient = np.random.default_rng(5).normal(size=flat.shape).astype(np.float32)
 
     def updates(layer_decay):
         step = build_train_step(make_params(**settings, layer_decay=layer_decay), quadrants, 4)
-        changes, _ = step.optimizer.update(gradient, step.optimizer.init(flat), flat)
-        return step.unravel(changes)
+        update = jax.jit(lambda: step.optimizer.update(gradient, step.optimizer.init(flat), flat))
+        return step.unravel(update()[0])
 
     plain, decayed = updates(1.0), updates(0.5)
-    factors = {"block_0": 0.125, "block_2": 0.5, "norm": 0.5, "head": 1.0}
+    factors = {"block_1": 0.5, "norm": 0.5, "head": 1.0}
     for module, leaves in plain.items():
         for name, leaf in leaves.items():
-            factor = factors.get(part_of(module, name), 0.0625)
+            factor = factors.get(part_of(module, name), 0.125)
             assert np.abs(leaf).max() > 0
-            np.testing.assert_allclose(decayed[module][name], factor * leaf, rtol=1e-6)
+            np.testing.assert_allclose(decayed[module][name], factor * leaf, rtol=1e-5)

@@ -101,7 +101,9 @@ def test_head_that_is_made_anew_cannot_be_frozen(start, refuse, classes):
     assert message.endswith("so its head is made anew; leave head out")
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff" * 100, b"PK\x03\x04" + bytes(200)], ids=repr)
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff" * 100, b"PK\x03\x04" + bytes(200)], ids=["empty", "bytes", "zip"]
+)
 def test_file_of_another_kind_is_refused(start, refuse, content):
     start[1].write_bytes(content)
     message = refuse(dataset_of(SHAPE))

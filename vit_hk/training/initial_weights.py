@@ -48,7 +48,7 @@ def adapt_weights(weights: hk.Params, info: WeightsInfo, dataset: Dataset) -> hk
       dataset: the new data set.
     """
     adapted = {module: dict(leaves) for module, leaves in weights.items()}
-    if "position" in adapted["vit"]:
+    if info.model.position == "learned":
         adapted["vit"]["position"] = resample_positions(
             adapted["vit"]["position"], info.grid, info.model.grid(dataset.image_shape)
         )
