@@ -1,14 +1,21 @@
 "use strict";
 // A canvas on which a person draws, with mouse, finger or pen.
 const makeDrawing = (() => {
+  // Paint a stroke from one of its points on, segment by segment: a stroke looks the same while it is
+  // drawn and when it is painted again.
   function paintStroke(context, { color, width, points }, from = 0) {
-    Object.assign(context, { strokeStyle: color, lineWidth: width, lineCap: "round", lineJoin: "round" });
-    context.beginPath();
-    const [x, y] = points[Math.max(0, from - 1)];
-    context.moveTo(x, y);
-    context.lineTo(x, y); // a single point is a dot
-    for (const point of points.slice(from)) context.lineTo(...point);
-    context.stroke();
+    Object.assign(context, { fillStyle: color, strokeStyle: color, lineWidth: width, lineCap: "round" });
+    points.slice(from).forEach((point, n) => {
+      context.beginPath();
+      if (from + n === 0) {
+        context.arc(...point, width / 2, 0, 2 * Math.PI);
+        context.fill();
+      } else {
+        context.moveTo(...points[from + n - 1]);
+        context.lineTo(...point);
+        context.stroke();
+      }
+    });
   }
 
   /**

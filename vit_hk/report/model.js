@@ -5,16 +5,19 @@
 const makeModel = (() => {
   const NO_CHANGE = { heads: new Set(), layers: new Set(), patches: new Set() };
 
+  // Numbers of 16 bits: a sign, 5 bits of exponent, 10 of fraction, little-endian. Float16Array is
+  // too new for many browsers.
   function decodeFloat16(base64) {
-    const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-    const view = new DataView(bytes.buffer);
-    return Float32Array.from({ length: bytes.length / 2 }, (_, index) => {
-      const bits = view.getUint16(2 * index, true); // sign, 5 bits of exponent, 10 of fraction
+    const bytes = atob(base64);
+    const numbers = new Float32Array(bytes.length / 2);
+    for (let n = 0; n < numbers.length; n++) {
+      const bits = bytes.charCodeAt(2 * n) | (bytes.charCodeAt(2 * n + 1) << 8);
       const exponent = (bits >> 10) & 31;
       const fraction = (bits & 1023) / 1024;
       const size = exponent ? 2 ** (exponent - 15) * (1 + fraction) : 2 ** -14 * fraction;
-      return bits >> 15 ? -size : size;
-    });
+      numbers[n] = bits >> 15 ? -size : size;
+    }
+    return numbers;
   }
 
   function readParameters(tensors, weights) {

@@ -45,8 +45,8 @@
   function brush() {
     const isErasing = document.querySelector("input[name=try-tool]:checked").value === "erase";
     const ink = element("try-color")?.value ?? imageInput.grey(255 - settings.background);
-    const unit = (scale * Math.min(height, width)) / 28; // strokes are as wide in any image as in MNIST
-    return { color: isErasing ? imageInput.grey(settings.background) : ink, width: Number(element("try-width").value) * unit };
+    const width = (Number(element("try-width").value) / 100) * Math.min(canvas.width, canvas.height);
+    return { color: isErasing ? imageInput.grey(settings.background) : ink, width };
   }
 
   const canvas = element("try-canvas");
@@ -116,7 +116,7 @@
     element("try-invert-line").hidden = base.kind !== "file";
     element("try-invert").checked = base.kind === "file" && base.isInverted;
     element("try-invert-reason").textContent = base.reason ?? "";
-    element("try-width-text").textContent = `${Number(element("try-width").value)} of ${28} pixels`;
+    element("try-width-text").textContent = `${element("try-width").value} % of the image`;
     if (element("try-centred")) {
       element("try-centred").disabled = base.kind === "example";
       element("try-centred-note").hidden = base.kind !== "example";

@@ -26,7 +26,7 @@ function makeTryViews({ class_names: classNames, palette, alpha }, model, [heigh
   function paint(canvas, count, colorOf) {
     const image = new ImageData(canvas.width, canvas.height);
     for (let n = 0; n < count; n++) image.data.set(colorOf(n), 4 * n);
-    canvas.getContext("2d").putImageData(image, 0, 0);
+    canvas.getContext("2d", { willReadFrequently: true }).putImageData(image, 0, 0);
   }
 
   function paintWeights(canvas, weights, max, opacity) {
@@ -52,7 +52,7 @@ function makeTryViews({ class_names: classNames, palette, alpha }, model, [heigh
     return row;
   }
   const rows = Array.from({ length: Math.min(MAX_CLASSES, classNames.length) }, makeRow);
-  element("try-probabilities").caption.textContent = rows.length < classNames.length
+  element("try-count").textContent = rows.length < classNames.length
     ? `The ${rows.length} most probable of ${classNames.length} classes` : `All ${rows.length} classes`;
 
   // The classes in their order, or where they are too many for that, in the order of probability.
