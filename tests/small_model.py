@@ -15,7 +15,8 @@ HEIGHT, WIDTH = 8, 12
 CLASSES = ["left", "mid\tdle", "right"]
 MODEL = ModelSettings(
     patch_size=4, stem="linear", hidden_size=8, num_layers=2, num_heads=2, mlp_dim=6,
-    pool="cls", position="learned", dropout=0.0, drop_path=0.0, qk_norm=False, registers=1, gelu="erf", norm_eps=1e-6,
+    pool="cls", position="learned", dropout=0.0, drop_path=0.0, qk_norm=False, registers=1,
+    gelu="erf", norm_eps=1e-6,
 )  # fmt: skip
 INFO = WeightsInfo(
     model=MODEL, data="toy", source="drawn", class_names=CLASSES, image_shape=[HEIGHT, WIDTH, 1],
