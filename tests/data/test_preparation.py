@@ -181,6 +181,22 @@ def test_pixels_of_16_bits_and_floats_are_scaled():
     assert keeping(floats).ravel().tolist() == [0, 64, 255]
 
 
+def grey_tiff(bits: int, photometric: int) -> bytes:
+    """Return a TIFF file of 2 x 1 pixels whose bits are all 0, without compression."""
+    entries = {256: 2, 257: 1, 258: bits, 259: 1, 262: photometric, 273: 200, 278: 1, 279: 4}
+    directory = b"".join(struct.pack("<HHIHxx", tag, 3, 1, n) for tag, n in entries.items())
+    header = b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4)
+    return header.ljust(200, b"\0") + bytes(4)
+
+
+def test_grey_tiff_of_another_scale_than_16_bits_from_black_is_refused():
+    assert keeping(open_image(io.BytesIO(grey_tiff(16, 1)))).ravel().tolist() == [0, 0]
+    for bits, photometric in ((12, 1), (16, 0)):
+        content = grey_tiff(bits, photometric)
+        assert Image.open(io.BytesIO(content)).mode == "I;16"  # so Pillow would read it
+        assert "must have 16, and black as 0" in refuse(io.BytesIO(content))
+
+
 @pytest.mark.parametrize("pixels", [[-0.1, 1], [0, 255], [0, float("nan")], [0, float("inf")]])
 def test_floats_of_an_unknown_scale_are_refused(pixels):
     image = Image.fromarray(np.array([pixels], np.float32))
@@ -293,7 +309,10 @@ def test_large_file_is_refused(monkeypatch):
     ("content", "reason"),
     [
         (b"", "empty file"),
-        (b"label,file\n1,a.png\n", "no image, or damaged at its start; allowed: PNG, JPEG, GIF"),
+        (
+            b"label,file\n1,a.png\n",
+            "no image, damaged at its start, or of a kind that is not read; allowed: PNG",
+        ),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no image"),
         (encoded(random_image(0, "RGB", 4, 4), "PPM"), "no image"),  # a format that is not read
     ],

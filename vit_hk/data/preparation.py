@@ -10,13 +10,16 @@ from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from vit_hk.errors import in_one_line
 from vit_hk.params import Preparation
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
+NAMES = ", ".join(FORMATS)
 MAX_FILE_BYTES = 2**28  # of an image file
 MAX_PIXELS = 80_000_000  # of an image as it is stored: 240 MB in colours
+BLACK_IS_ZERO = 1  # PhotometricInterpretation of a grey TIFF
 BICUBIC = Image.Resampling.BICUBIC
 
 # How an image is turned to stand upright, for each value of the EXIF tag Orientation.
@@ -56,12 +59,13 @@ def open_image(source: str | Path | IO[bytes]) -> Image.Image:
             warnings.simplefilter("ignore")  # Pillow warns of much that has no effect on pixels
             image = Image.open(io.BytesIO(raw), formats=FORMATS)
             _check_size(image)
+            _check_scale(image)
             image.load()
     except UnreadableImageError:
         raise
     except UnidentifiedImageError:
         raise UnreadableImageError(
-            f"no image, or damaged at its start; allowed: {', '.join(FORMATS)}"
+            f"no image, damaged at its start, or of a kind that is not read; allowed: {NAMES}"
         ) from None
     except Image.DecompressionBombError:
         raise UnreadableImageError(f"more than {MAX_PIXELS:,} pixels") from None
@@ -103,6 +107,16 @@ def _check_size(image: Image.Image) -> None:
         raise UnreadableImageError(
             f"{image.width:,} x {image.height:,} pixels; at most {MAX_PIXELS:,} are allowed"
         )
+
+
+def _check_scale(image: Image.Image) -> None:
+    """Refuse grey TIFF files of 9 to 15 bits or with white as 0, which Pillow does not scale."""
+    if isinstance(image, TiffImageFile) and image.mode.startswith("I;16"):
+        bits, zero = (image.tag_v2.get(tag) for tag in (BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION))
+        if bits != (16,) or zero != BLACK_IS_ZERO:
+            raise UnreadableImageError(
+                "a grey TIFF of more than 8 bits must have 16, and black as 0; convert it"
+            )
 
 
 def _upright(image: Image.Image) -> Image.Image:

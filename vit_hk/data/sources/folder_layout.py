@@ -63,12 +63,10 @@ def find_layout(
     placed = sorted((path for path in files if len(path) >= depth + 2), key=_natural_path)
     numbers = {name: number for number, name in enumerate(class_names)}
     labels = np.array([numbers[path[depth]] for path in placed], np.int32)
-    if has_splits:
+    if has_splits or not placed:
         rows = [np.flatnonzero([path[0] == split for path in placed]) for split in SPLITS]
-    elif placed:
-        rows = list(stratified_split(labels, test_fraction, TEST_SPLIT_SEED))
     else:
-        rows = [np.zeros(0, int)] * 2
+        rows = list(stratified_split(labels, test_fraction, TEST_SPLIT_SEED))
     for split, found in zip(SPLITS, rows, strict=True):
         if not len(found) and not problems:
             raise UserError(f"{root} has no {split} images")
