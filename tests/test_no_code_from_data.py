@@ -12,9 +12,9 @@ FILES = sorted(
     for path in (PROJECT / folder).rglob("*.py")
 )
 FOLDERS = {
-    "stages", "vit_hk", "vit_hk/data", "vit_hk/data/sources", "vit_hk/dvc", "vit_hk/explain",
-    "vit_hk/figures", "vit_hk/kernels", "vit_hk/model", "vit_hk/report", "vit_hk/runtime",
-    "vit_hk/training",
+    "stages", "vit_hk", "vit_hk/commands", "vit_hk/data", "vit_hk/data/sources", "vit_hk/dvc",
+    "vit_hk/explain", "vit_hk/figures", "vit_hk/formats", "vit_hk/kernels", "vit_hk/model",
+    "vit_hk/report", "vit_hk/runtime", "vit_hk/training",
 }  # fmt: skip
 MODULES = {
     "pickle",
