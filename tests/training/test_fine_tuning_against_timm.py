@@ -9,10 +9,7 @@ from vit_hk.training.initial_weights import resample_positions
 from vit_hk.training.layer_decay import layer_factor
 
 import_torchvision_datasets()  # declares operators without which timm cannot be imported
-layers, models, optim = (
-    pytest.importorskip(f"timm.{name}", reason="timm is in requirements-bench.txt")
-    for name in ("layers", "models", "optim")
-)
+from timm import layers, models, optim  # noqa: E402
 
 
 @pytest.mark.parametrize("prefix", [0, 1])
