@@ -135,6 +135,14 @@ OPTIONS = [
 ]
 
 
+def test_model_js_knows_every_setting_of_the_model():
+    # Dropout and drop path act in training only.
+    assert set(ModelSettings.model_fields) - {"dropout", "drop_path"} == {
+        "patch_size", "stem", "hidden_size", "num_layers", "num_heads", "mlp_dim", "pool",
+        "position", "qk_norm", "registers", "gelu", "norm_eps",
+    }, "add the new setting to vit_hk/report/model.js and to OPTIONS"  # fmt: skip
+
+
 @pytest.mark.parametrize(("options", "image_shape"), OPTIONS)
 def test_the_page_computes_what_haiku_computes(train, run_in_page, options, image_shape):
     trained = train(options, image_shape)

@@ -135,7 +135,7 @@ def test_an_unchanged_test_image_reaches_the_model_pixel_for_pixel(page, digits_
     settle(page)
     assert (seen_pixels(page)[..., :1] == images[2]).all()
     page.locator("input[name=image]").nth(1).check()
-    page.get_by_role("button", name="Take the image of the attention explorer").click()
+    page.get_by_role("button", name="Take the image of the explorer").click()
     settle(page)
     assert (seen_pixels(page)[..., :1] == images[1]).all()
     assert page.get_by_label("Start from").input_value() == "1"
@@ -180,6 +180,7 @@ def test_drawing_erasing_undo_and_clear_change_the_prediction(page):
     settle(page)
     assert seen_pixels(page).max() == 0
     assert start.input_value() == "blank"
+    assert "Nothing is drawn yet" in page.locator("#try-status").inner_text()
     undo.focus()
     page.keyboard.press("Enter")
     settle(page)

@@ -77,7 +77,9 @@
       const { best, probability } = bestOf(some);
       return [views.nameElement(best), `, probability ${views.percent(probability)}`];
     };
-    const parts = [note, note && " ", "Prediction: ", ...describe(probabilities), "."];
+    const isEmpty = drawing.base().kind === "blank" && !drawing.isChanged();
+    const hint = isEmpty ? "Nothing is drawn yet; the model names a class even so." : note;
+    const parts = [hint, hint && " ", "Prediction: ", ...describe(probabilities), "."];
     if (isAnyOff()) parts.push(` Off: ${describeOff()}. With everything on: `, ...describe(before), ".");
     note = "";
     element("try-status").replaceChildren(...parts.filter(Boolean));

@@ -55,6 +55,9 @@ function makeTryViews({ class_names: classNames, palette, alpha }, model, [heigh
   element("try-count").textContent = rows.length < classNames.length
     ? `The ${rows.length} most probable of ${classNames.length} classes` : `All ${rows.length} classes`;
 
+  const isLong = (name) => name.length > 8;
+  element("try-probabilities").classList.toggle("has-long-names", classNames.some(isLong));
+
   // The classes in their order, or where they are too many for that, in the order of probability.
   function chooseClasses(probabilities) {
     const classes = [...classNames.keys()];
