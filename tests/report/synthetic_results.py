@@ -132,7 +132,8 @@ def random_params(
         noise = random.standard_normal(shape.shape).astype(np.float32)
         match path[-1].key:
             case "w":
-                return 0.8 * noise / np.sqrt(shape.shape[0], dtype=np.float32)
+                gain = 1.6 if path[0].key == "vit/head" else 0.8
+                return gain * noise / np.sqrt(shape.shape[0], dtype=np.float32)
             case "scale":
                 return 1 + 0.2 * noise
             case _:

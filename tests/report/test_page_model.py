@@ -127,10 +127,16 @@ def make_haiku(trained: Trained) -> Callable[[hk.Params, np.ndarray], ViTOutput]
 
 OPTIONS = [
     ({"pool": "cls", "registers": 0, "position": "learned", "num_layers": 3}, (12, 8, 1)),
-    ({"pool": "cls", "registers": 2, "gelu": "tanh", "norm_eps": 1e-2}, (8, 12, 2)),
-    ({"pool": "gap", "registers": 1, "qk_norm": True, "position": "learned"}, (8, 8, 3)),
+    ({"pool": "cls", "registers": 2, "gelu": "tanh", "norm_eps": 1e-2, "mlp_dim": 9}, (8, 12, 2)),
+    (
+        {"pool": "gap", "registers": 1, "qk_norm": True, "position": "learned", "hidden_size": 32},
+        (8, 8, 3),
+    ),
     ({"stem": "conv", "pool": "gap", "registers": 0, "num_heads": 1}, (8, 12, 3)),
-    ({"stem": "conv", "patch_size": 6, "qk_norm": True, "pool": "cls", "mlp_dim": 9}, (6, 12, 1)),
+    (
+        {"stem": "conv", "patch_size": 6, "qk_norm": True, "pool": "cls", "hidden_size": 32},
+        (6, 12, 1),
+    ),
     ({"stem": "conv", "patch_size": 3, "gelu": "tanh", "hidden_size": 12}, (9, 6, 4)),
 ]
 
@@ -152,7 +158,7 @@ def test_the_page_computes_what_haiku_computes(train, run_in_page, options, imag
     for params, tolerance in ((trained.params, TOLERANCE), (rounded, EXACT)):
         expected = run(params, trained.images)
         probabilities = jax.nn.softmax(expected.logits)
-        assert np.ptp(probabilities, axis=0).max() > 0.2  # the images differ
+        assert np.ptp(probabilities, axis=0).max() > 0.1  # the images differ
         np.testing.assert_allclose(found.probabilities, probabilities, atol=tolerance)
         np.testing.assert_allclose(found.attention, expected.attention, atol=tolerance)
     # The rollout of the tests takes the maximum over heads and discards a tenth of the weights.

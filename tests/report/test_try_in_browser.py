@@ -53,7 +53,7 @@ def open_report(open_file):
     def run(folder: Path, **options: Any):
         file = open_file(folder / "results" / "report.html", **options)
         opened.append(file)
-        file.page.locator("#try-status", has_text="Prediction").wait_for()
+        settle(file.page)
         return file.page
 
     yield run
@@ -69,9 +69,8 @@ def page(open_report, digits_folder):
 
 
 def settle(page) -> str:
-    """Wait for the announcement of a change, and return it."""
-    page.evaluate("document.getElementById('try-status').textContent = ''")
-    page.locator("#try-status", has_text="Prediction").wait_for()
+    """Wait for the announcement of the last change, and return it."""
+    page.locator("#try-app[aria-busy=false]").wait_for()
     return page.locator("#try-status").inner_text()
 
 
@@ -119,6 +118,7 @@ def drop(page, name: str, content: bytes) -> None:
     )
     for kind in ("dragover", "drop"):
         page.locator("#try-canvas").dispatch_event(kind, {"dataTransfer": transfer})
+    page.locator("#try-start option[value=file]", has_text=name).wait_for(state="attached")
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -240,6 +240,7 @@ def test_a_file_that_is_no_image_is_named_and_changes_nothing(page):
     page.get_by_label("drop an image file").set_input_files(
         {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"}
     )
+    page.locator("#try-status", has_text="notes.txt").wait_for()
     text = settle(page)
     assert text.startswith("notes.txt is not an image that this browser can read. Prediction: ")
     assert (seen_pixels(page) == before).all()
@@ -360,12 +361,13 @@ def test_one_change_makes_one_announcement(page):
       window.announcements = 0;
       new MutationObserver(() => window.announcements++)
         .observe(document.getElementById("try-status"), { childList: true });
+      document.getElementById("try-clear").click();
+      for (const button of document.querySelectorAll("#try-heads button")) button.click();
     }""")
-    page.get_by_role("button", name="Clear").click()
-    draw(page, (0.2, 0.2), (0.8, 0.2), (0.8, 0.8))
-    page.wait_for_timeout(1000)
-    assert page.evaluate("window.announcements") <= 2  # of Clear, and of the stroke
-    assert page.locator("[role=status]:visible, [aria-live]:visible").count() == 2  # + explorer
+    settle(page)
+    assert page.evaluate("window.announcements") == 1
+    # The other one is that of the attention explorer.
+    assert page.locator("[role=status]:visible, [aria-live]:visible").count() == 2
 
 
 def test_without_javascript_there_are_no_controls(open_file, digits_folder):

@@ -83,6 +83,7 @@
     if (isAnyOff()) parts.push(` Off: ${describeOff()}. With everything on: `, ...describe(before), ".");
     note = "";
     element("try-status").replaceChildren(...parts.filter(Boolean));
+    element("try-app").setAttribute("aria-busy", "false");
   }
 
   // All that depends on the drawing or on what is off; at most once a frame.
@@ -106,6 +107,7 @@
 
   function changed() {
     run++;
+    element("try-app").setAttribute("aria-busy", "true");
     frame ??= requestAnimationFrame(update);
   }
 
