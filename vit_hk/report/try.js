@@ -78,7 +78,7 @@
       return [views.nameElement(best), `, probability ${views.percent(probability)}`];
     };
     const isEmpty = drawing.base().kind === "blank" && !drawing.isChanged();
-    const hint = isEmpty ? "Nothing is drawn yet; the model names a class even so." : note;
+    const hint = note || (isEmpty ? "Nothing is drawn yet; the model names a class even so." : "");
     const parts = [hint, hint && " ", "Prediction: ", ...describe(probabilities), "."];
     if (isAnyOff()) parts.push(` Off: ${describeOff()}. With everything on: `, ...describe(before), ".");
     note = "";
@@ -114,8 +114,9 @@
   function updateControls() {
     const base = drawing.base();
     element("try").classList.toggle("is-compared", isAnyOff());
-    element("try-undo").disabled = !drawing.canUndo();
-    element("try-all-on").disabled = !isAnyOff();
+    // Not `disabled`, with which a button that was just pressed would lose the focus.
+    element("try-undo").setAttribute("aria-disabled", String(!drawing.canUndo()));
+    element("try-all-on").setAttribute("aria-disabled", String(!isAnyOff()));
     element("try-start").value = { blank: "blank", example: base.index, file: "file" }[base.kind];
     element("try-invert-line").hidden = base.kind !== "file";
     element("try-invert").checked = base.kind === "file" && base.isInverted;
