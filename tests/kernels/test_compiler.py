@@ -12,7 +12,7 @@ from vit_hk.kernels import compiler
 from vit_hk.kernels.attention import attention_backward, attention_forward
 from vit_hk.kernels.compiler import API_VERSION, call_kernel, is_supported
 from vit_hk.kernels.gelu import gelu_forward
-from vit_hk.kernels.layer_norm import MAX_WIDTH, layer_norm
+from vit_hk.kernels.layer_norm import EPSILON, MAX_WIDTH, layer_norm
 from vit_hk.kernels.linear import (
     linear,
     linear_backward_w_b,
@@ -144,7 +144,7 @@ def test_code_size_does_not_grow_with_the_width():
 
 @pytest.mark.parametrize("width", [MAX_WIDTH, MAX_WIDTH + 16])
 def test_layer_norm_has_a_kernel_up_to_the_maximum_width(width):
-    norm = hk.transform(lambda x: model_layer_norm(x, "norm"))
+    norm = hk.transform(lambda x: model_layer_norm(x, EPSILON, "norm"))
     params = norm.init(None, jnp.ones((1, width)))
     x = np.random.default_rng(0).normal(size=(2, width)).astype(np.float32)
     program = str(jax.make_jaxpr(lambda x: norm.apply(params, None, x))(x))
