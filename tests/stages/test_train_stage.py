@@ -15,7 +15,7 @@ from folder_content import folder_content
 from vit_hk.errors import UserError
 from vit_hk.params import ModelSettings
 from vit_hk.training.loop import NotFiniteError, StoppedError
-from vit_hk.weights import load_weights
+from vit_hk.weights import load_weights, read_weights
 
 
 def test_training_succeeds_and_prints_its_size(finished):
@@ -67,6 +67,18 @@ def test_training_goes_on_from_the_weights_of_a_file(here, copy, edit):
     assert ended.out.splitlines()[0] == start
     first, second = (copy / "models" / f"{name}.safetensors" for name in ("first", "vit"))
     assert second.read_bytes() == first.read_bytes()
+
+
+def test_weights_file_has_the_calibration_of_its_model(finished, tiny_dataset):
+    calibration = read_weights(finished[0] / "models" / "vit.safetensors").calibration
+    assert 0.1 <= calibration.temperature <= 10
+    assert calibration.threshold > 0
+    assert (calibration.class_means != 0).any()
+    # The first and the last third of an image have most of its border.
+    low, high = calibration.border_range
+    border = tiny_dataset.x_train / 255
+    assert border[:, 0].mean(axis=(1, 2)).min() - 0.1 < low < high
+    assert high < border[:, 0].mean(axis=(1, 2)).max() + 0.1
 
 
 def test_timing_is_recorded(finished):
