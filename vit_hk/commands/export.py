@@ -75,6 +75,6 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{arguments.out}: {names}, {CARD}")
     if metrics is None:
         print(
-            "README.md has no figures: no results/metrics.json beside the weights that dvc.lock "
-            "says is of these weights"
+            "README.md has no figures: dvc.lock does not record results/metrics.json for these "
+            "weights"
         )

@@ -73,11 +73,15 @@ def model_card(
 def _model(info: WeightsInfo) -> str:
     s = info.model
     count = count_parameters(s, info.image_shape, len(info.class_names))
-    settings = ", ".join(f"`{key}: {value}`" for key, value in s.model_dump().items())
+    settings = ", ".join(f"`{key}: {_as_yaml(value)}`" for key, value in s.model_dump().items())
     return (
         "A Vision Transformer (arXiv 2010.11929) for image classification, exported from vit-hk, "
         f"with {count:,} parameters and {len(info.class_names):,} classes. Settings: {settings}."
     )
+
+
+def _as_yaml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _images(info: WeightsInfo, uint8: bool) -> str:
