@@ -70,7 +70,7 @@ def valid(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "npz"])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_damaged_file_is_one_line_or_still_valid(valid, kind, data):
     folder, tensors, archive = valid

@@ -42,7 +42,7 @@ def flax_logits(info, arrays, images):
 @pytest.mark.parametrize(
     ("changes", "normalization"),
     [
-        ({}, CENTRED),
+        ({"num_layers": 4}, CENTRED),
         ({"pool": "gap", "image_shape": (28, 28, 3)}, {"mean": [0.5] * 3, "std": [0.5] * 3}),
         ({"position": "sincos2d", "image_shape": (28, 28, 3)}, {}),  # another normalization
     ],
@@ -51,7 +51,9 @@ def flax_logits(info, arrays, images):
 def test_flax_computes_the_same_logits_and_the_way_back_gives_the_same_weights(
     changes, normalization, write
 ):
-    info = make_info(gelu="tanh", **changes).model_copy(update=normalization)
+    info = make_info(**{"gelu": "tanh", "num_layers": 1, **changes}).model_copy(
+        update=normalization
+    )
     params, images = draw_params(info), draw_images(info, 4)
     path = write(export_google(params, info)) / "model.npz"
     expected = run_ours(params, info, images).logits

@@ -23,8 +23,8 @@ from vit_hk.formats.imported import Overrides
 from vit_hk.formats.timm import export_timm, import_timm
 
 VARIANTS = {
-    "S": {},
-    "S, tanh": {"gelu": "tanh"},
+    "S": {"num_layers": 4},
+    "tanh": {"gelu": "tanh"},
     "qk_norm": {"qk_norm": True},
     "registers": {"registers": 3},
     "sincos2d, registers": {"position": "sincos2d", "registers": 2},
@@ -41,7 +41,7 @@ def torch_logits(model, info, images):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_timm_computes_the_same_logits_and_the_way_back_gives_the_same_weights(name, write):
-    info = make_info(**VARIANTS[name])
+    info = make_info(**{"num_layers": 1, **VARIANTS[name]})
     params, images = draw_params(info), draw_images(info, 4)
     folder = write(export_timm(params, info))
     expected = run_ours(params, info, images).logits
@@ -64,8 +64,9 @@ def test_timm_computes_the_same_logits_and_the_way_back_gives_the_same_weights(n
     assert back.info.model == expected_model
     if info.model.position == "learned":
         assert_same_params(back.params, params)
-    found = run_ours(back.params, back.info, images).logits
-    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+    else:
+        found = run_ours(back.params, back.info, images).logits
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_timm_computes_the_same_logits_and_the_way_back_gives_the_same_weights(n
 def test_a_model_that_timm_made_gives_the_same_logits_here(changes, tmp_path):
     args = {
         "img_size": 28, "patch_size": 7, "in_chans": 3, "num_classes": 5, "embed_dim": 32,
-        "depth": 2, "num_heads": 2, "mlp_ratio": 3.0, **changes,
+        "depth": 1, "num_heads": 2, "mlp_ratio": 3.0, **changes,
     }  # fmt: skip
     torch.manual_seed(0)
     model = timm.create_model("vit_small_patch16_224", **args)
