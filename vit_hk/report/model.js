@@ -127,7 +127,7 @@ const makeModel = (() => {
     return result;
   }
 
-  // Sines and cosines of column and row, [N, D], as `sincos2d_positions` of vit_hk/model/patches.py.
+  // Sines and cosines of column and row, [N, D], as in vit_hk/model/positions.py.
   function sincosPositions(rows, columns, width) {
     const quarter = width / 4;
     const result = new Float32Array(rows * columns * width);
