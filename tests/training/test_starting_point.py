@@ -136,3 +136,7 @@ def test_description_says_what_is_kept_and_what_is_adapted(make_params):
         f"{start}new head, for other classes, positions resampled from 2 x 2 to 4 x 3 patches, "
         "patch kernels adapted from 3 to 1 channels"
     )
+    imported = info.model_copy(update={"data": None, "source": "imported from timm"})
+    assert describe_start(path, imported, dataset_of((8, 8, 3))) == (
+        "starting from models/digits.safetensors, imported from timm: head kept"
+    )

@@ -91,4 +91,5 @@ def describe_start(path: Path, info: WeightsInfo, dataset: Dataset) -> str:
         changes.append(f"positions resampled from {old} to {new} patches")
     if channels != new_channels:
         changes.append(f"patch kernels adapted from {channels} to {new_channels} channels")
-    return f"starting from {path}, trained on {info.data}: {', '.join(changes)}"
+    origin = info.source if info.is_imported else f"trained on {info.data}"
+    return f"starting from {path}, {origin}: {', '.join(changes)}"
