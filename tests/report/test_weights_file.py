@@ -3,7 +3,7 @@ import pytest
 from small_model import CLASSES, INFO, MODEL, random_images, random_params, save_small_model
 
 from vit_hk.data.dataset import Dataset
-from vit_hk.report.weights_file import count_stored_parameters
+from vit_hk.report.weights_file import read_weights_file
 
 
 @pytest.mark.parametrize("calibrated", [False, True])
@@ -12,4 +12,6 @@ def test_statistics_are_not_counted_as_parameters(tmp_path, calibrated):
     images, labels = random_images(3)[..., np.newaxis], np.arange(3, dtype=np.int32)
     dataset = Dataset(images, labels, images, labels, INFO.data, INFO.source, tuple(CLASSES))
     expected = sum(x.size for leaves in random_params().values() for x in leaves.values())
-    assert count_stored_parameters(path, MODEL, dataset) == expected
+    weights = read_weights_file(path, MODEL, dataset)
+    assert weights.num_parameters == expected
+    assert sum(tensor.size for tensor in weights.read_tensors()) == expected
