@@ -74,15 +74,6 @@ def test_own_file_under_every_command(own):
     clone.run("dvc", "checkout", "--force")
     assert_own(clone, path, content)
 
-    # A changed file is noticed, as any dependency is.
-    write_own_file(path)
-    assert clone.repro("download") == []
-    with np.load(path, allow_pickle=False) as arrays:
-        changed = {**arrays, "source": np.array("another garden")}
-    np.savez(path, **changed)
-    assert clone.repro("evaluate")[0] == "download"
-    assert json.loads(clone.read("results/metrics.json"))["source"] == "NPZ file: another garden"
-
 
 def test_stopped_training_on_an_own_file_goes_on(own):
     clone, path, content = own
