@@ -32,7 +32,7 @@ def zeros_like(transformed, *arguments):
 
 
 def block_with_constant_branches(**regularizers):
-    """Return a function that gives what both branches, each 1 everywhere, add to the tokens."""
+    """Return a function that gives what both branches, whose outputs are 1, add to the tokens."""
     num_tokens, width = 3, 8
 
     def forward(x, is_training):

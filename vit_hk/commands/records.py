@@ -47,7 +47,7 @@ class TextTable:
         self._class_width = max(len(printable(name)) for name in class_names)
 
     def write(self, record: Record) -> None:
-        """Print a record."""
+        """Print a line with the most probable classes of an image."""
         classes = "  ".join(
             f"{printable(name):<{self._class_width}} {100 * probability:5.1f} %"
             for name, probability in record.top
@@ -68,7 +68,7 @@ class JsonLines:
     """Writes a JSON object in a line for each image."""
 
     def write(self, record: Record) -> None:
-        """Print a record."""
+        """Print the JSON object of an image."""
         fields = {
             "file": record.file,
             "predictions": [
@@ -93,7 +93,7 @@ class Csv:
         self._writer.writerow(["file", *columns, "distance", "unfamiliar", "inverted"])
 
     def write(self, record: Record) -> None:
-        """Print a record."""
+        """Print the row of an image."""
         top = [field for name, p in record.top for field in (name, round(p, 6))]
         distance = "" if math.isnan(record.distance) else round(record.distance, 4)
         flags = [str(flag).lower() for flag in (record.is_unfamiliar, record.is_inverted)]

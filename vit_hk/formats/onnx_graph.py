@@ -13,7 +13,7 @@ MAX_BYTES = 2**31 - 2**20  # protobuf allows less than 2 GiB
 
 
 class Node(NamedTuple):
-    """One operator."""
+    """One operator of the graph, with its inputs and its output."""
 
     operator: str
     inputs: list[str]

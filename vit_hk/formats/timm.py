@@ -81,7 +81,7 @@ class PretrainedConfig(BaseModel):
 
 
 class TimmConfig(BaseModel):
-    """timm's config.json."""
+    """The fields of timm's config.json that an import reads."""
 
     model_config = ConfigDict(protected_namespaces=())
 
