@@ -5,7 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from vit_hk.figures.confusion import draw_confusion
@@ -93,3 +96,16 @@ def test_failed_save_keeps_the_earlier_file(tmp_path, monkeypatch):
         save_figure(Figure(), path)
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_last_digits_of_the_layout_do_not_change_the_bytes(tmp_path):
+    contents = set()
+    for error in (-1e-13, 0.0, 1e-13):  # as a layout can differ from run to run
+        figure = Figure((12, 6.7))
+        (below,) = figure.subfigures(1, 1, squeeze=False).ravel()
+        below._redo_transform_rel_fig(Bbox([[error, 0], [1 + error, 1]]))
+        axes = below.add_axes((0.15, 0.6, 0.7, 0.2))
+        below.colorbar(ScalarMappable(Normalize(0, 1), "viridis"), axes, orientation="horizontal")
+        save_figure(figure, tmp_path / "bar.png")
+        contents.add((tmp_path / "bar.png").read_bytes())
+    assert len(contents) == 1
