@@ -12,6 +12,7 @@ import numpy as np
 from vit_hk.calibration import class_distances
 from vit_hk.data.borders import looks_inverted
 from vit_hk.data.pixels import Images, to_pixels
+from vit_hk.data.preparation import preparation_for
 from vit_hk.errors import UserError
 from vit_hk.inference import (
     LOGITS_AND_FEATURES,
@@ -91,13 +92,7 @@ class TrainedModel:
         It is that of the training images. Where the weights do not say it, images are cropped to
         their proportions and resized.
         """
-        if self.info.preparation:
-            return self.info.preparation
-        height, width, channels = self.info.image_shape
-        if channels not in (1, 3):
-            return None
-        shape = {"height": height, "width": width, "channels": channels}
-        return Preparation.model_validate({**shape, "resize": "crop", "background": 0})
+        return self.info.preparation or preparation_for(self.info.image_shape, "crop")
 
     def predict(self, images: Images, invert: Invert = "auto") -> Predictions:
         """Return the predictions for images.

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from safetensors.numpy import save
 
 from vit_hk.errors import UserError
-from vit_hk.formats.files import MAX_HEADER, open_npz, open_safetensors, read_config
+from vit_hk.formats.files import open_npz, open_safetensors, read_config
+from vit_hk.weights_metadata import MAX_HEADER
 
 
 class Config(BaseModel):

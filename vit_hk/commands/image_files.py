@@ -12,8 +12,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from vit_hk.data.preparation import UnreadableImageError, open_image
-from vit_hk.data.sources.folder_layout import natural_order
-from vit_hk.data.sources.image_folder import SYSTEM_NAMES
+from vit_hk.data.sources.folder_layout import is_ignored, natural_order
 from vit_hk.errors import UserError, in_one_line, shorten
 
 STDIN = "-"
@@ -65,7 +64,7 @@ def _expand(argument: str) -> Iterator[ImageFile]:
 def _expand_path(path: Path) -> Iterator[ImageFile]:
     if path.is_dir():
         inside = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
-        names = [str(name) for name in inside if not _is_ignored(name.parts)]
+        names = [str(name) for name in inside if not is_ignored(name.parts)]
         for name in sorted(names, key=natural_order):
             yield ImageFile(str(path / name), functools.partial(open_image, path / name))
     elif path.suffix.lower() == ".zip":
@@ -80,7 +79,7 @@ def _zip_members(path: Path) -> Iterator[ImageFile]:
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read as a ZIP file: {in_one_line(error)}") from None
     members = {member.filename: member for member in archive.infolist() if not member.is_dir()}
-    names = [name for name in members if not _is_ignored(PurePosixPath(name).parts)]
+    names = [name for name in members if not is_ignored(PurePosixPath(name).parts)]
     for name in sorted(names, key=natural_order):
         yield ImageFile(f"{path}/{name}", functools.partial(_open_member, archive, members[name]))
 
@@ -95,8 +94,3 @@ def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Image.Ima
     # NotImplementedError, a RuntimeError, comes with rare ways of compression.
     except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UnreadableImageError(f"damaged: {in_one_line(error, 100)}") from None
-
-
-def _is_ignored(parts: tuple[str, ...]) -> bool:
-    """Return whether a file is hidden or the system's, from the parts of its relative path."""
-    return any(part.startswith(".") or part.lower() in SYSTEM_NAMES for part in parts)

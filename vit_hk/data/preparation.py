@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from vit_hk.errors import in_one_line
-from vit_hk.params import Preparation
+from vit_hk.params import ImageShape, Preparation, Resize
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
 NAMES = ", ".join(FORMATS)
@@ -88,6 +88,18 @@ def prepare_image(image: Image.Image, preparation: Preparation) -> np.ndarray:
     flat = flat.convert("L" if preparation.channels == 1 else "RGB")
     resized = _resize(flat, preparation)
     return np.asarray(resized).reshape(preparation.height, preparation.width, preparation.channels)
+
+
+def preparation_for(image_shape: ImageShape, resize: Resize) -> Preparation | None:
+    """Return how image files become arrays of a shape, with a black background.
+
+    None for images that are neither grey nor RGB, which no file can become.
+    """
+    height, width, channels = image_shape
+    if channels not in (1, 3):
+        return None
+    sizes = {"height": height, "width": width, "channels": channels}
+    return Preparation.model_validate({**sizes, "resize": resize, "background": 0})
 
 
 def _read_limited(source: str | Path | IO[bytes]) -> bytes:

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from vit_hk.errors import UserError, in_one_line, shorten
+from vit_hk.weights_metadata import check_header
 
 MAX_JSON = 10_000_000  # bytes; the names of 21,843 classes need a tenth
-MAX_HEADER = 2**23  # bytes of the header of a safetensors file
 MAX_BYTES = 16 * 2**30  # of all tensors together
 MAX_DEFLATE_RATIO = 1032  # the highest compression that zlib can reach
 PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
@@ -101,9 +101,7 @@ def open_safetensors(path: Path) -> TensorFile:
 
     shapes = {}
     try:
-        with path.open("rb") as raw:
-            if int.from_bytes(raw.read(8), "little") > MAX_HEADER:
-                raise OSError("its header claims too many bytes")
+        check_header(path)
         with safe_open(path, "np") as file:
             for name in sorted(file.keys()):
                 tensor = file.get_slice(name)

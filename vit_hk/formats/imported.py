@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import haiku as hk
 from pydantic import ValidationError
 
+from vit_hk.data.preparation import preparation_for
 from vit_hk.errors import UserError, in_one_line, shorten
-from vit_hk.params import ModelSettings, Preparation, Resize
+from vit_hk.params import ModelSettings, Resize
 from vit_hk.weights_metadata import WeightsInfo
 
 # The pixels of Google's Vision Transformers lie from -1 to 1.
@@ -89,7 +90,7 @@ def describe(
             source=f"imported from {library}",
             class_names=_distinct(names),
             image_shape=[height, width, channels],
-            preparation=_preparation(image_shape, resize),
+            preparation=preparation_for(image_shape, resize),
             mean=_for_channels(overrides.mean or mean or [DEFAULT_MEAN], channels),
             std=_for_channels(overrides.std or std or [DEFAULT_STD], channels),
             seed=None,
@@ -134,15 +135,6 @@ def read_class_names(path: Path) -> list[str]:
             f"--class-names {path}: line {names.index('') + 1} is empty; allowed: a name a line"
         )
     return names
-
-
-def _preparation(image_shape: Sequence[int], resize: Resize) -> Preparation | None:
-    """Return how image files become arrays; None where they have neither 1 nor 3 channels."""
-    height, width, channels = image_shape
-    if channels not in (1, 3):
-        return None
-    sizes = {"height": height, "width": width, "channels": channels}
-    return Preparation.model_validate({**sizes, "resize": resize, "background": 0})
 
 
 def _for_channels(values: list[float], channels: int) -> list[float]:

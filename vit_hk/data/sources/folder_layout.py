@@ -14,6 +14,8 @@ from vit_hk.errors import UserError, shorten
 SPLITS = ("train", "test")
 # Names of splits that have no place here: left alone they would be read as classes.
 OTHER_SPLITS = {"val", "valid", "validation", "dev"}
+# What operating systems put beside images. All names that begin with a dot are hidden too.
+SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini"}
 TEST_SPLIT_SEED = 0  # fixed, so that trainings with other seeds are tested on the same images
 
 Parts = tuple[str, ...]  # the names along a path, for example ("train", "cat", "1.png")
@@ -76,6 +78,11 @@ def find_layout(
         [labels[found] for found in rows],
         problems,
     )
+
+
+def is_ignored(parts: Parts) -> bool:
+    """Return whether a file or a folder is hidden or the system's, from its relative path."""
+    return any(name.startswith(".") or name.lower() in SYSTEM_NAMES for name in parts)
 
 
 def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from vit_hk.data.dataset import MAX_CHARACTERS, Dataset
 from vit_hk.data.preparation import UnreadableImageError, open_image, prepare_image
-from vit_hk.data.sources.folder_layout import SPLITS, Parts, find_layout
+from vit_hk.data.sources.folder_layout import SPLITS, Parts, find_layout, is_ignored
 from vit_hk.data.sources.members import ARCHIVE_ERRORS, iterate_members
 from vit_hk.data.sources.resampling import check_total_size
 from vit_hk.errors import UserError, in_one_line, shorten
@@ -21,8 +21,6 @@ from vit_hk.params import DataSettings, Preparation
 
 SOURCE_PREFIX = "folder of images: "  # marks a data set that was read from a folder
 ENDINGS = (".gz", ".tgz", ".tar", ".zip")  # of archives, which the name of a data set omits
-# What operating systems put beside images. All names that begin with a dot are hidden too.
-SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini"}
 MAX_LISTED = 20  # problems in an error message
 MAX_WAITING = 16  # files that are in memory and not yet decoded
 
@@ -90,7 +88,7 @@ def load_image_folder(settings: DataSettings) -> Dataset:
 def _list_members(root: Path) -> Listing:
     listing = Listing((), [], [], {}, 0)
     for member in iterate_members(root):
-        if any(name.startswith(".") or name.lower() in SYSTEM_NAMES for name in member.parts):
+        if is_ignored(member.parts):
             listing.num_hidden += not member.is_folder
         elif member.problem:
             listing.problems[member.parts] = member.problem
