@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
+from vit_hk.data.image_rows import ImageArray
 from vit_hk.data.normalization import Normalization
 from vit_hk.model.size import inference_bytes
 from vit_hk.model.vit import ViTOutput
@@ -22,7 +23,7 @@ CHUNK_BYTES = 2**28  # of the attention of all layers, for the images of a chunk
 
 # (parameters, images uint8 [images, height, width, channels]) -> logits float32 [images, C], or the
 # arrays that `select` takes from a ViTOutput, each with the images along its first axis
-Predictor = Callable[[hk.Params, np.ndarray], Any]
+Predictor = Callable[[hk.Params, ImageArray], Any]
 Selection = Callable[[ViTOutput], Any]
 LOGITS: Selection = attrgetter("logits")
 LOGITS_AND_FEATURES: Selection = attrgetter("logits", "features")  # a pair
@@ -59,8 +60,8 @@ def make_predictor(
     """Build a function (parameters, images) -> logits for any number of images.
 
     The images are uint8 [images, height, width, channels], and the logits float32 [images, C]. The
-    function processes a batch of `layout` at a time and pads the last one, so that a single shape
-    is compiled for any number of images. With LOGITS_AND_FEATURES as `select` it returns a pair of
+    function reads and processes a batch of `layout` at a time, so that the images may be larger
+    than memory, and pads the last one, so that a single shape is compiled for any number of images. With LOGITS_AND_FEATURES as `select` it returns a pair of
     them and the features float32 [images, D].
     """
 
@@ -82,14 +83,21 @@ def make_predictor(
         )
     )
 
-    def predict(params: hk.Params, images: np.ndarray) -> Any:
+    def predict(params: hk.Params, images: ImageArray) -> Any:
         params = jax.device_put(params, layout.replicated)
-        padded = np.pad(images, [(0, -len(images) % layout.batch_size), (0, 0), (0, 0), (0, 0)])
-        batches = padded.reshape(-1, layout.batch_size, *images.shape[1:])
+        batches = _padded_batches(images, layout.batch_size)
         outputs = [predict_batch(params, batch) for batch in batches]
         return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(images)], *outputs)
 
     return predict
+
+
+def _padded_batches(images: ImageArray, batch_size: int) -> Iterator[np.ndarray]:
+    """Yield all images in batches of `batch_size`, the last one padded with black images."""
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        missing = batch_size - len(batch)
+        yield np.pad(batch, [(0, missing), (0, 0), (0, 0), (0, 0)]) if missing else batch
 
 
 def run_model(

@@ -1,7 +1,6 @@
 """Weights on disk: safetensors files with all that is needed to use them in their metadata."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from vit_hk.data.dataset import Dataset
 from vit_hk.errors import UserError, check_file_exists, in_one_line, shorten
 from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import ModelSettings
+from vit_hk.runtime.aligned import aligned_empty
 from vit_hk.weights_metadata import (
     CALIBRATION_PREFIX,
     METADATA_KEY,
@@ -26,7 +26,6 @@ from vit_hk.weights_metadata import (
 )
 
 REMEDY = "make it again with: dvc repro --force --single-item train"
-ALIGNMENT = 64  # bytes, that of JAX's buffers on a CPU
 DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64"}  # safetensors' names and NumPy's
 
 
@@ -121,27 +120,18 @@ def _check_shapes(path: Path, info: WeightsInfo, found: dict[str, str], remedy: 
 def _read_tensors(path: Path, shapes: dict[str, list[int]]) -> dict[str, np.ndarray]:
     """Read float32 tensors of a file whose header has been checked.
 
-    JAX uses aligned arrays as they are, on all cores, and copies others once for each core. Not
-    get_tensor: it maps the file into memory, which then holds it twice, and aligns nothing.
+    Not get_tensor: it maps the file into memory, which then holds it twice, and aligns nothing.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
         tensors = {}
         for name, shape in shapes.items():
-            tensors[name] = _aligned_empty(shape)
+            tensors[name] = aligned_empty(shape, np.float32)
             file.seek(8 + length + header[name]["data_offsets"][0])
             if file.readinto(tensors[name].reshape(-1).data) != tensors[name].nbytes:
                 raise OSError(f"tensor {name!r} is cut off")
     return tensors
-
-
-def _aligned_empty(shape: list[int]) -> np.ndarray:
-    """Return a float32 array whose memory starts at a multiple of ALIGNMENT, not initialized."""
-    size = 4 * math.prod(shape)
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(np.float32).reshape(shape)
 
 
 def _check_finite(path: Path, tensors: dict[str, np.ndarray], remedy: str) -> None:

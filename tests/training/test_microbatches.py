@@ -7,7 +7,7 @@ from jax.sharding import Mesh, PartitionSpec
 from vit_hk.data.normalization import Normalization
 from vit_hk.params import AugmentSettings
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout
-from vit_hk.training.microbatches import DeviceData, prepare_microbatches
+from vit_hk.training.microbatches import DeviceData, prepare_microbatches, take_share
 
 ONE_DEVICE, TWO_DEVICES = (Mesh(np.array(jax.devices()[:count]), (AXIS,)) for count in (1, 2))
 LAYOUTS = pytest.mark.parametrize(
@@ -20,7 +20,7 @@ DATA = DeviceData(
     jnp.broadcast_to(jnp.arange(0, 100, 10, dtype=jnp.uint8).reshape(-1, 1, 1, 1), (10, 4, 4, 1)),
     jnp.arange(10),
 )
-INDICES = np.array([3, 8, 1, 9, 0, 4], np.int32)
+INDICES = jnp.array([3, 8, 1, 9, 0, 4])
 
 
 def prepare(layout, **augment):
@@ -29,7 +29,10 @@ def prepare(layout, **augment):
     normalization = Normalization(mean=(0.0,), std=(1.0,))
 
     def run(key):
-        return prepare_microbatches(key, DATA, INDICES, settings, normalization, layout)
+        size = len(INDICES) // layout.mesh.size
+        own = jax.lax.axis_index(AXIS) * size + jnp.arange(-1, size)  # after the one before them
+        share = take_share(DATA, INDICES[own], is_exchanged=False)
+        return prepare_microbatches(key, share, settings, normalization, layout)
 
     on_each_device = jax.shard_map(
         run, mesh=layout.mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec(AXIS),

@@ -18,7 +18,8 @@ from vit_hk.data.normalization import Normalization
 from vit_hk.model import reference
 from vit_hk.model.vit import ViTOutput, init_params
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout, layout_for_training
-from vit_hk.training.data import epoch_order
+from vit_hk.training.data import TrainingData, epoch_order
+from vit_hk.training.feed import WholeFeed
 from vit_hk.training.train_step import TrainStep, build_train_step, cross_entropy
 
 ONE_DEVICE, TWO_DEVICES = (Mesh(np.array(jax.devices()[:count]), (AXIS,)) for count in (1, 2))
@@ -74,8 +75,11 @@ class Training:
             key=jax.random.key(seed),
         )
         self.seed = seed
-        self.data = self.step.replicate(images, np.zeros(len(images), np.int32))
-        self.run_steps = self.step.compile(self.data)
+        self.num_images = len(images)
+        labels = np.zeros(len(images), np.int32)
+        data = TrainingData(images, labels, images, labels, self.step.normalization)
+        self.feed = WholeFeed(data, self.step.layout, steps_per_epoch, calls_per_epoch=1)
+        self.run_steps = self.step.compile(self.feed)
         self.state = self.initial_state()
 
     def initial_state(self):
@@ -84,8 +88,9 @@ class Training:
     def run_until(self, last):
         """Take steps until `last` steps are done, and return whether all numbers are finite."""
         epoch = int(self.state.step) // self.step.steps_per_epoch
-        order = epoch_order(self.seed, epoch, len(self.data.labels))
-        self.state, is_finite = self.run_steps(self.state, self.data, order, jnp.int32(last))
+        order = epoch_order(self.seed, epoch, self.num_images)
+        (call,) = self.feed.calls(order, [(int(self.state.step), last)])
+        self.state, is_finite = self.run_steps(self.state, call)
         return bool(is_finite)
 
 
@@ -337,9 +342,10 @@ def test_steps_equal_gradient_descent_on_the_reference(make_params, quadrants):
     weights = jax.tree.map(
         lambda leaf: random.normal(0.0, 0.3, leaf.shape).astype(np.float32), step.param_shapes
     )
-    data = step.replicate(quadrants.x_train, quadrants.y_train)
+    feed = WholeFeed(quadrants, step.layout, step.steps_per_epoch, calls_per_epoch=1)
     order = epoch_order(params.seed, 0, len(quadrants.x_train))
-    state, is_finite = step.make_loop()(step.init_state(weights), data, order, jnp.int32(3))
+    (call,) = feed.calls(order, [(0, 3)])
+    state, is_finite = step.make_loop(feed)(step.init_state(weights), call)
     assert is_finite
 
     def loss(weights, images, labels):
@@ -377,16 +383,17 @@ def run_vit(make_params, quadrants):
     @functools.cache
     def compiled(layout):
         step = dataclasses.replace(build_train_step(params, quadrants, 4), layout=layout)
-        data = step.replicate(quadrants.x_train, quadrants.y_train)
-        return step, data, step.compile(data)
+        feed = WholeFeed(quadrants, layout, step.steps_per_epoch, calls_per_epoch=1)
+        return step, feed, step.compile(feed)
 
     def run(*ends, layout=BatchLayout(TWO_DEVICES, 2, 4)):  # noqa: B008, a constant
-        step, data, run_steps = compiled(layout)
+        step, feed, run_steps = compiled(layout)
         state = step.init_state(weights)
         for last in ends:
             epoch = int(state.step) // step.steps_per_epoch
-            order = epoch_order(params.seed, epoch, len(data.labels))
-            state, is_finite = run_steps(state, data, order, jnp.int32(last))
+            order = epoch_order(params.seed, epoch, len(quadrants.x_train))
+            (call,) = feed.calls(order, [(int(state.step), last)])
+            state, is_finite = run_steps(state, call)
             assert is_finite
             assert state.step == last
         return state

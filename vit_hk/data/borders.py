@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from vit_hk.data.image_rows import ImageArray, chunks
+
 PERCENTILES = (1, 99)  # of the training images; the rest are exceptions
 # Scans and screens are not quite white or black: a border that is so much brighter or darker than
 # those of the training images still resembles them.
@@ -11,7 +13,7 @@ EVEN_SHARE, NEARLY = 0.9, 0.1
 MIN_INK = 0.4  # ... and ink differs from it by so much: a bare wall or sky is no drawing
 
 
-def border_range(images: np.ndarray) -> np.ndarray:
+def border_range(images: ImageArray) -> np.ndarray:
     """Return the usual brightness of the border of images: its 1st and its 99th percentile.
 
     Args:
@@ -20,7 +22,7 @@ def border_range(images: np.ndarray) -> np.ndarray:
     Returns:
       Float32 [2], from 0 (black) to 1 (white).
     """
-    brightness = _border_pixels(images).mean(axis=1)
+    brightness = np.concatenate([_border_pixels(x).mean(axis=1) for x in chunks(images)])
     return np.percentile(brightness, PERCENTILES).astype(np.float32)
 
 

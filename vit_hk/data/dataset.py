@@ -1,32 +1,29 @@
 """The NPZ file that `download` writes and the other stages read: its schema and its checks."""
 
 import dataclasses
-import math
+import errno
 import unicodedata
-import warnings
 import zipfile
 import zlib
 from collections import Counter
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
 from vit_hk.atomic import replacing
+from vit_hk.data.npz import map_arrays
+from vit_hk.data.spool import NoRoomError
 from vit_hk.errors import UserError, check_file_exists, in_one_line, shorten
 from vit_hk.params import Preparation
 
 PREPARATION = "preparation"  # an optional array: the fields of Preparation as JSON
 ARRAYS = ("x_train", "y_train", "x_test", "y_test", "name", "source", "class_names")
-MAX_BYTES = 8 * 2**30  # of all arrays together, decompressed
-MAX_DEFLATE_RATIO = 1032  # the highest compression that zlib can reach
 SAMPLE_SOURCE = "offline sample of 5,000 digits"  # Dataset.source of the offline sample
 MAX_CLASSES = 10_000
 MAX_CHARACTERS = 200  # of a name
-MAX_NPY_HEADER = 2**10  # bytes; that of a short text has 128
 MIN_IMAGE_SIDE = 5  # pixels; a smaller first axis of an image is taken for its channels
-CHUNK = 2**20  # bytes that are decompressed at a time
 # Control characters, surrogates, private and unassigned code points, line and paragraph separators.
 # Format characters (Cf), such as the zero-width joiner, are parts of words in some scripts.
 CONTROL_CATEGORIES = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -37,7 +34,8 @@ class Dataset:
     """Images and labels of a training and a test split.
 
     Attributes:
-      x_train, x_test: uint8 [N, height, width, channels].
+      x_train, x_test: uint8 [N, height, width, channels]; of a file they are memory-mapped and
+        read-only, so they may be larger than memory.
       y_train, y_test: int32 [N], each in [0, number of classes).
       name: name of the data set, for example "mnist".
       source: where the images come from; distinguishes full MNIST from the offline sample.
@@ -67,7 +65,10 @@ class Dataset:
 
 
 def save_dataset(dataset: Dataset, path: str | Path) -> None:
-    """Write a data set as an NPZ file; the same data gives the same bytes."""
+    """Write a data set as an NPZ file; the same data gives the same bytes.
+
+    The arrays are stored uncompressed and written in parts, so mapped ones take no memory.
+    """
     arrays: dict[str, Any] = {name: getattr(dataset, name) for name in ARRAYS}
     if dataset.preparation is not None:
         arrays[PREPARATION] = dataset.preparation.model_dump_json()
@@ -89,23 +90,20 @@ def load_dataset(path: str | Path) -> Dataset:
 def read_source(path: Path) -> str | None:
     """Return the array `source` of an NPZ file, or None where it cannot be read."""
     try:
-        with zipfile.ZipFile(path) as archive, archive.open("source.npy") as file:
-            size = archive.getinfo("source.npy").file_size
-            if size > 4 * MAX_CHARACTERS + MAX_NPY_HEADER:
-                return None
-            (source,) = _checked_text(_read_array(file, size, f"{path}: source"), "source")
-            return source
-    except (UserError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        source = map_arrays(path, ("source",))["source"]
+        _check_text_type(source, f"{path}: source", 0)
+        return _checked_text(source, f"{path}: source")[0]
+    except (UserError, OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
         return None
     except (NotImplementedError, RuntimeError):  # encryption, patches
         return None
 
 
 def read_dataset(path: Path, remedy: str) -> Dataset:
-    """Read an NPZ file and check all of its arrays.
+    """Map the images of an NPZ file into memory, and check all of its arrays.
 
-    Accepts images as [images, height, width] or [images, height, width, channels]. Sizes are
-    checked against what the file can hold before memory is taken, and nothing is unpickled.
+    Accepts images as [images, height, width] or [images, height, width, channels]. The whole file
+    is read once for its checksums; of its arrays only labels and texts are kept in memory.
 
     Args:
       path: the file, which must exist.
@@ -115,91 +113,32 @@ def read_dataset(path: Path, remedy: str) -> Dataset:
       UserError: the file is damaged, lacks an array, or holds an invalid one.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            return _checked(_read_arrays(archive, path), path)
+        return _checked(map_arrays(path, ARRAYS, (PREPARATION,)), path)
+    except NoRoomError as error:
+        raise UserError(f"{path} cannot be decompressed: {error}") from None
     except UserError as error:
         problem = str(error)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        problem = f"{path} is damaged ({in_one_line(error)})"
     except MemoryError:
-        raise UserError(
-            f"{path} holds more images than fit into memory; close other programs, or use fewer "
-            "images"
-        ) from None
+        raise _too_large(path) from None
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:  # a limit: ulimit -v
+            raise _too_large(path) from None
+        problem = f"{path} is damaged ({in_one_line(error)})"
     except (NotImplementedError, RuntimeError) as error:  # encryption, patches
         problem = f"{path} is not an NPZ that NumPy writes ({in_one_line(error)})"
     raise UserError(f"{problem}; {remedy}")
 
 
-def _read_arrays(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
-    members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-    if missing := [name for name in ARRAYS if name not in members]:
-        raise UserError(f"{path} has no array {missing[0]}; it must hold {', '.join(ARRAYS)}")
-    if len(members) < len(archive.infolist()):
-        raise UserError(f"{path} holds an array twice")
-    names = [name for name in (*ARRAYS, PREPARATION) if name in members]
-    file_size = path.stat().st_size
-    for name in names:
-        info = members[name]
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise UserError(f"{path}: {name} is compressed in a way that NumPy does not write")
-        if (
-            info.compress_size > file_size
-            or info.file_size > MAX_DEFLATE_RATIO * info.compress_size
-        ):
-            raise UserError(f"{path}: {name} claims more bytes than the file holds")
-    if (total := sum(members[name].file_size for name in names)) > MAX_BYTES:
-        raise UserError(f"{path} unpacks to {total:,} bytes; at most {MAX_BYTES:,} are allowed")
-    arrays = {}
-    for name in names:
-        with archive.open(members[name]) as file:
-            arrays[name] = _read_array(file, members[name].file_size, f"{path}: {name}")
-    return arrays
-
-
-def _read_array(file: IO[bytes], size: int, label: str) -> np.ndarray:
-    """Read one .npy member of `size` bytes, after checking that its header matches that size."""
-    version = np.lib.format.read_magic(file)
-    # Later versions are for headers of up to 4 GiB, which no array here needs.
-    if version != (1, 0):
-        raise UserError(f"{label} has .npy version {version}; allowed: 1.0")
-    try:
-        with warnings.catch_warnings(action="error"):
-            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-    except Exception:  # NumPy evaluates the header, and garbage raises a dozen kinds of error
-        raise UserError(f"{label} has a header that cannot be read") from None
-    if dtype.hasobject:
-        raise UserError(f"{label} holds pickled objects, which are never loaded")
-    claimed, available = math.prod(shape) * dtype.itemsize, size - file.tell()
-    if claimed != available:
-        raise UserError(
-            f"{label} claims {claimed:,} bytes of data, its part of the file {available:,}"
-        )
-    data = _read_bytes(file, available).view(dtype)
-    return data.reshape(shape, order="F" if fortran_order else "C")
-
-
-def _read_bytes(file: IO[bytes], count: int) -> np.ndarray:
-    """Read the rest of a file as uint8 [count], in chunks: read() would copy it several times."""
-    data = np.empty(count, np.uint8)
-    start = 0
-    while chunk := file.read(CHUNK):  # up to the end, where the CRC is checked
-        data[start : start + len(chunk)] = np.frombuffer(chunk, np.uint8)
-        start += len(chunk)
-    if start < count:
-        raise EOFError(f"{count - start:,} bytes are missing")
-    return data
+def _too_large(path: Path) -> UserError:
+    return UserError(
+        f"{path} does not fit into the memory that this process may address; raise that limit "
+        "(ulimit -v), or use fewer images"
+    )
 
 
 def _checked(arrays: dict[str, np.ndarray], path: Path) -> Dataset:
     for name in {"name", "source", "class_names", PREPARATION} & arrays.keys():
-        if arrays[name].dtype.kind != "U" or arrays[name].ndim != (name == "class_names"):
-            raise UserError(f"{path}: {name} is {_describe(arrays[name])}; allowed: text")
-        if arrays[name].dtype.itemsize > 4 * MAX_CHARACTERS or arrays[name].size > MAX_CLASSES:
-            raise UserError(
-                f"{path}: {name} is {_describe(arrays[name])}; allowed: at most {MAX_CLASSES:,} "
-                f"texts of at most {MAX_CHARACTERS} characters"
-            )
+        _check_text_type(arrays[name], f"{path}: {name}", int(name == "class_names"))
     class_names = _checked_text(arrays["class_names"], f"{path}: class_names")
     if len(class_names) < 2:
         raise UserError(f"{path}: class_names has {len(class_names)} entries; allowed: 2 or more")
@@ -255,6 +194,17 @@ def _checked_preparation(
             f"{image_shape} (height, width, channels); they must be equal"
         )
     return preparation
+
+
+def _check_text_type(array: np.ndarray, label: str, num_axes: int) -> None:
+    """Check that an array holds text, and not too much of it, before it is read."""
+    if array.dtype.kind != "U" or array.ndim != num_axes:
+        raise UserError(f"{label} is {_describe(array)}; allowed: text")
+    if array.dtype.itemsize > 4 * MAX_CHARACTERS or array.size > MAX_CLASSES:
+        raise UserError(
+            f"{label} is {_describe(array)}; allowed: at most {MAX_CLASSES:,} texts of at most "
+            f"{MAX_CHARACTERS} characters"
+        )
 
 
 def _checked_text(array: np.ndarray, label: str) -> tuple[str, ...]:

@@ -5,11 +5,13 @@ import hashlib
 import numpy as np
 
 from vit_hk.data.dataset import Dataset
+from vit_hk.data.image_rows import chunks
 from vit_hk.data.splits import stratified_split
 from vit_hk.errors import UserError, shorten
 from vit_hk.params import Params
 
 MAX_NAMED_CLASSES = 5  # in a warning
+HASH_BYTES = 16  # so many that no two images have the same hash by chance
 
 
 def check_fits(params: Params, dataset: Dataset) -> None:
@@ -66,8 +68,14 @@ def class_warnings(dataset: Dataset) -> list[str]:
 
 def duplicate_warnings(dataset: Dataset) -> list[str]:
     """Return a line if test images have the same pixels as training images, else none."""
-    known = {_pixels_hash(image) for image in dataset.x_train}
-    count = sum(_pixels_hash(image) in known for image in dataset.x_test)
+    hashes = _pixel_hashes(dataset.x_test)
+    known, images = np.unique(hashes, return_inverse=True)  # of the test images, the fewer
+    is_seen = np.zeros(len(known), bool)
+    for chunk in chunks(dataset.x_train):
+        of_chunk = _pixel_hashes(chunk)
+        places = np.searchsorted(known, of_chunk).clip(max=len(known) - 1)
+        is_seen[places[known[places] == of_chunk]] = True
+    count = np.count_nonzero(is_seen[images])
     if not count:
         return []
     return [
@@ -76,8 +84,10 @@ def duplicate_warnings(dataset: Dataset) -> list[str]:
     ]
 
 
-def _pixels_hash(image: np.ndarray) -> bytes:
-    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+def _pixel_hashes(images: np.ndarray) -> np.ndarray:
+    """Return a hash of each image's pixels, as bytes [images]."""
+    hashes = (hashlib.blake2b(x.tobytes(), digest_size=HASH_BYTES).digest() for x in images)
+    return np.fromiter(hashes, f"S{HASH_BYTES}", len(images))
 
 
 def _list_names(dataset: Dataset, found: np.ndarray) -> str:

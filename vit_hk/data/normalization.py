@@ -6,6 +6,9 @@ from typing import Self, TypeVar
 
 import numpy as np
 
+from vit_hk.data.image_rows import ImageArray, chunks
+
+LEVELS = 256  # of a pixel
 ArrayLike = TypeVar("ArrayLike")  # a NumPy or a JAX array
 
 
@@ -17,23 +20,27 @@ class Normalization:
     std: tuple[float, ...]
 
     @classmethod
-    def from_images(cls, images: np.ndarray) -> Self:
+    def from_images(cls, images: ImageArray) -> Self:
         """Measure the mean and the standard deviation of each channel.
 
         Args:
           images: uint8 [N, height, width, channels]. A channel that never changes gets a
             standard deviation of 1.
         """
+        num_channels = images.shape[-1]
+        # From histograms: exact, and without a float copy of all images.
+        counts = np.zeros((num_channels, LEVELS), np.int64)
+        for chunk in chunks(images):
+            for channel in range(num_channels):
+                counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=LEVELS)
+        levels = np.arange(LEVELS) / (LEVELS - 1)
         means, deviations = [], []
-        for channel in range(images.shape[-1]):
-            # From a histogram: exact, and without a float copy of all images.
-            counts = np.bincount(images[..., channel].ravel(), minlength=256)
-            levels = np.arange(256) / 255
-            mean = float(np.average(levels, weights=counts))
-            variance = float(np.average((levels - mean) ** 2, weights=counts))
+        for count in counts:
+            mean = float(np.average(levels, weights=count))
+            variance = float(np.average((levels - mean) ** 2, weights=count))
             means.append(mean)
             # Rounding would give a channel of one level a deviation of some 1e-17.
-            deviations.append(math.sqrt(variance) if np.count_nonzero(counts) > 1 else 1.0)
+            deviations.append(math.sqrt(variance) if np.count_nonzero(count) > 1 else 1.0)
         return cls(tuple(means), tuple(deviations))
 
     def __call__(self, images: ArrayLike) -> ArrayLike:

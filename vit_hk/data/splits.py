@@ -30,4 +30,6 @@ def stratified_split(
         count = max(1, round(fraction * members.size))
         parts.append(members[: min(count, members.size - 1)])
     held_out = np.sort(np.concatenate(parts))
-    return np.setdiff1d(np.arange(labels.size), held_out, assume_unique=True), held_out
+    is_kept = np.ones(labels.size, bool)
+    is_kept[held_out] = False
+    return np.flatnonzero(is_kept), held_out

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import haiku as hk
 import numpy as np
 
+from vit_hk.data.image_rows import ImageArray
 from vit_hk.explain.methods import METHODS, MethodInputs, attribution_maps
 from vit_hk.inference import attention_chunks, make_attention_gradient
 from vit_hk.params import AttentionSettings
@@ -37,7 +38,7 @@ class Explainer:
         self._weights, self._info, self._settings = weights, info, settings
         self._attention_gradient = make_attention_gradient(model, info.normalization)
 
-    def explain(self, images: np.ndarray, classes: np.ndarray) -> Attributions:
+    def explain(self, images: ImageArray, classes: np.ndarray) -> Attributions:
         """Return the attention and the attribution maps, both from one pass over the images.
 
         The attention of all images is held in memory; use `maps` where it is not needed.
@@ -50,7 +51,7 @@ class Explainer:
         attention, maps = zip(*chunks, strict=True)
         return Attributions(np.concatenate(attention, axis=1), np.concatenate(maps, axis=1))
 
-    def maps(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    def maps(self, images: ImageArray, classes: np.ndarray) -> np.ndarray:
         """Return the attribution maps; only one chunk's attention is held in memory at a time.
 
         Args:
@@ -64,7 +65,7 @@ class Explainer:
         chunks = (chunk.maps for chunk in self._chunks(images, classes))
         return np.concatenate([none, *chunks], axis=1)
 
-    def _chunks(self, images: np.ndarray, classes: np.ndarray) -> Iterator[Attributions]:
+    def _chunks(self, images: ImageArray, classes: np.ndarray) -> Iterator[Attributions]:
         """Yield the attributions of the images, chunk by chunk."""
         info, settings = self._info, self._settings
         for chunk in attention_chunks(len(images), info.num_tokens, info.model):

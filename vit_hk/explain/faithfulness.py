@@ -6,9 +6,11 @@ pixels, because a map of a Vision Transformer has one value per patch.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from vit_hk.data.image_rows import ImageArray, chunks
 from vit_hk.metrics import faithfulness_score, softmax
 
 MAX_STEPS = 16  # bounds the cost: with more patches than this, several change in one step
@@ -37,8 +39,8 @@ class Faithfulness:
 
 
 def faithfulness(
-    predict: Callable[[np.ndarray], np.ndarray],
-    images: np.ndarray,
+    predict: Callable[[ImageArray], np.ndarray],
+    images: ImageArray,
     background: np.ndarray,
     maps: np.ndarray,
     classes: np.ndarray,
@@ -48,6 +50,8 @@ def faithfulness(
 
     Args:
       predict: function from uint8 images [images, height, width, channels] to logits [images, C].
+        It is given images that are made when it reads them, since those of all methods together
+        may be larger than memory.
       images: uint8 [B, height, width, channels].
       background: uint8 [height, width, channels], which replaces deleted patches. Use the mean
         training image: on a black background, deleting an empty patch would change nothing,
@@ -70,9 +74,9 @@ def faithfulness(
 
 
 def _curves(
-    predict: Callable[[np.ndarray], np.ndarray],
-    before: np.ndarray,
-    after: np.ndarray,
+    predict: Callable[[ImageArray], np.ndarray],
+    before: ImageArray,
+    after: ImageArray,
     ranks: np.ndarray,
     steps: np.ndarray,
     classes: np.ndarray,
@@ -91,21 +95,44 @@ def _curves(
     """
     points = []
     for step in steps:
-        changed = np.where(_pixel_mask(ranks < step, grid, before.shape), after, before)
-        logits = predict(changed.reshape(-1, *before.shape[1:]))
+        logits = predict(_ChangedImages(before, after, ranks < step, grid))
         probabilities = softmax(logits)[np.arange(len(logits)), np.tile(classes, len(ranks))]
         points.append(probabilities.reshape(len(ranks), -1).mean(axis=1))
     return np.stack(points, axis=-1)
 
 
+@dataclasses.dataclass(frozen=True)
+class _ChangedImages:
+    """Images with some patches of others, for all methods one after the other; made when read."""
+
+    before: ImageArray  # [B, height, width, channels]
+    after: ImageArray
+    is_changed: np.ndarray  # bool [methods, B, N]
+    grid: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self), *self.before.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.is_changed) * len(self.before)
+
+    def __getitem__(self, index: Any, /) -> np.ndarray:
+        methods, images = np.divmod(np.arange(len(self))[index], len(self.before))
+        mask = _pixel_mask(self.is_changed[methods, images], self.grid, self.before.shape)
+        return np.where(mask, self.after[images], self.before[images])
+
+
 def _pixel_mask(patches: np.ndarray, grid: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
-    """Expand a mask of patches [methods, B, N] to pixels [methods, B, height, width, 1]."""
+    """Expand a mask of patches [images, N] to pixels [images, height, width, 1]."""
     patch_height, patch_width = shape[1] // grid[0], shape[2] // grid[1]
-    tiles = patches.reshape(*patches.shape[:2], *grid, 1)
-    return tiles.repeat(patch_height, 2).repeat(patch_width, 3)
+    tiles = patches.reshape(len(patches), *grid, 1)
+    return tiles.repeat(patch_height, 1).repeat(patch_width, 2)
 
 
-def reference_maps(images: np.ndarray, grid: tuple[int, int], seed: int) -> dict[str, np.ndarray]:
+def reference_maps(
+    images: ImageArray, grid: tuple[int, int], seed: int
+) -> dict[str, np.ndarray]:
     """Return baseline maps [B, N] that do not depend on the model.
 
     Args:
@@ -117,11 +144,16 @@ def reference_maps(images: np.ndarray, grid: tuple[int, int], seed: int) -> dict
       "random", an independent random order of the patches of each image, and "brightness", the
       mean pixel of each patch.
     """
-    count, height, width, channels = images.shape
-    rows, columns = grid
-    patches = images.reshape(count, rows, height // rows, columns, width // columns, channels)
-    brightness = patches.mean(axis=(2, 4, 5), dtype=np.float64).reshape(count, -1)
+    brightness = np.concatenate([_patch_means(chunk, grid) for chunk in chunks(images)])
     return {
         "random": np.random.default_rng(seed).random(brightness.shape),
         "brightness": brightness,
     }
+
+
+def _patch_means(images: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Return the mean pixel of each patch, float64 [B, N]."""
+    count, height, width, channels = images.shape
+    rows, columns = grid
+    patches = images.reshape(count, rows, height // rows, columns, width // columns, channels)
+    return patches.mean(axis=(2, 4, 5), dtype=np.float64).reshape(count, -1)

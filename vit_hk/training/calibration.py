@@ -5,6 +5,7 @@ import numpy as np
 
 from vit_hk.calibration import Calibration, class_distances
 from vit_hk.data.borders import border_range
+from vit_hk.data.image_rows import select
 from vit_hk.inference import LOGITS_AND_FEATURES, make_predictor
 from vit_hk.metrics import softmax
 from vit_hk.model.vit import make_model
@@ -41,16 +42,17 @@ def calibrate(
     predict = make_predictor(model, data.normalization, layout, LOGITS_AND_FEATURES)
     seen = evenly_from_classes(data.y_train, MAX_IMAGES)
     held_out = evenly_from_classes(data.y_validation, MAX_IMAGES)
-    _, features = predict(weights, data.x_train[seen])
+    seen_images = select(data.x_train, seen)
+    _, features = predict(weights, seen_images)
     class_means, whitening = class_statistics(features, data.y_train[seen], num_classes)
-    logits, features = predict(weights, data.x_validation[held_out])
+    logits, features = predict(weights, select(data.x_validation, held_out))
     distances = class_distances(features, class_means, whitening)
     return Calibration(
         temperature=np.array(fit_temperature(logits, data.y_validation[held_out]), np.float32),
         class_means=class_means,
         whitening=whitening,
         threshold=np.array(np.quantile(distances, QUANTILE), np.float32),
-        border_range=border_range(data.x_train[seen]),
+        border_range=border_range(seen_images),
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from vit_hk.data.dataset import Dataset
 from vit_hk.data.fit import check_fits
+from vit_hk.data.image_rows import ImageArray, select
 from vit_hk.data.normalization import Normalization
 from vit_hk.data.splits import stratified_split
 from vit_hk.params import Params
@@ -16,14 +17,15 @@ class TrainingData:
     """Training and validation images, and the normalization of the training images.
 
     Attributes:
-      x_train, x_validation: uint8 [images, height, width, channels].
+      x_train, x_validation: uint8 [images, height, width, channels], which `prepare_data` leaves
+        where they are: in a mapped file that may be larger than memory.
       y_train, y_validation: int32 [images].
       normalization: mean and standard deviation of each channel of x_train.
     """
 
-    x_train: np.ndarray
+    x_train: ImageArray
     y_train: np.ndarray
-    x_validation: np.ndarray
+    x_validation: ImageArray
     y_validation: np.ndarray
     normalization: Normalization
 
@@ -38,11 +40,11 @@ def prepare_data(dataset: Dataset, params: Params) -> TrainingData:
     kept, held_out = stratified_split(
         dataset.y_train, params.train.validation_fraction, params.seed
     )
-    x_train = dataset.x_train[kept]
+    x_train = select(dataset.x_train, kept)
     return TrainingData(
         x_train=x_train,
         y_train=dataset.y_train[kept],
-        x_validation=dataset.x_train[held_out],
+        x_validation=select(dataset.x_train, held_out),
         y_validation=dataset.y_train[held_out],
         normalization=Normalization.from_images(x_train),
     )

@@ -1,13 +1,13 @@
 """The training loop: epochs, validation, history, snapshots and checkpoints."""
 
+import contextlib
 import dataclasses
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import haiku as hk
-import jax.numpy as jnp
-import numpy as np
 from tqdm import tqdm
 
 from vit_hk.inference import make_predictor
@@ -17,13 +17,11 @@ from vit_hk.params import Params
 from vit_hk.runtime.batch_layout import layout_for_inference
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, epoch_order
+from vit_hk.training.feed import make_feed
+from vit_hk.training.microbatches import Call
 from vit_hk.training.progress import Epoch, Progress, Snapshot
 from vit_hk.training.snapshots import SnapshotTaker
 from vit_hk.training.train_step import TrainState, build_train_step
-
-# Between two calls of the compiled loop the progress bar moves and a request to stop is handled.
-# With 20 calls both happen within a twentieth of an epoch; more would only add the cost of calls.
-CALLS_PER_EPOCH = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,8 +147,8 @@ class _Trainer:
 
         with ThreadPoolExecutor(1) as executor:
             weights = executor.submit(first_weights)
-            self.device_data = self.train_step.replicate(self.data.x_train, self.data.y_train)
-            self.run_steps = self.train_step.compile(self.device_data)
+            self.feed = make_feed(self.data, self.train_step.layout, self.steps_per_epoch)
+            self.run_steps = self.train_step.compile(self.feed)
         return weights.result()
 
     def run(self) -> Trained:
@@ -182,25 +180,27 @@ class _Trainer:
         end_of_epoch = (len(progress.history) + 1) * self.steps_per_epoch
         order = epoch_order(self.seed, len(progress.history), len(self.data.x_train))
         checkpoint_steps = self.settings.checkpoint_steps
-        for end in _call_ends(step, self.steps_per_epoch, checkpoint_steps):
-            state = self.run_call(state, order, step, end)
-            step = end
-            if step < end_of_epoch:
-                is_due = bool(checkpoint_steps) and step % checkpoint_steps == 0
-                self.save_or_stop(progress._replace(state=state), is_due)
+        ends = _call_ends(step, self.steps_per_epoch, self.feed.calls_per_epoch, checkpoint_steps)
+        bounds = list(itertools.pairwise([step, *ends]))
+        with contextlib.closing(self.feed.calls(order, bounds)) as calls:
+            for start, end in bounds:
+                state = self.run_call(state, calls, end - start)
+                if end < end_of_epoch:
+                    is_due = bool(checkpoint_steps) and end % checkpoint_steps == 0
+                    self.save_or_stop(progress._replace(state=state), is_due)
         return state
 
-    def run_call(self, state: TrainState, order: np.ndarray, start: int, end: int) -> TrainState:
-        """Take the steps from `start` to `end` (not included) in one call of the compiled loop."""
+    def run_call(self, state: TrainState, calls: Iterator[Call], num_steps: int) -> TrainState:
+        """Take the steps of the next call; if its images are not there yet, wait for them."""
         began = time.perf_counter()
-        state, is_finite = self.run_steps(state, self.device_data, order, jnp.int32(end))
+        state, is_finite = self.run_steps(state, next(calls))
         if not is_finite:
             step = int(state.step)
             weights = self.train_step.step_params(state)
             raise NotFiniteError(step + 1, float(self.train_step.schedule(step)), weights)
         self.step_seconds += time.perf_counter() - began
-        self.steps_done += end - start
-        self.bar.update((end - start) * self.settings.batch_size)
+        self.steps_done += num_steps
+        self.bar.update(num_steps * self.settings.batch_size)
         return state
 
     def finish_epoch(self, progress: Progress, epoch: int) -> Progress:
@@ -251,11 +251,13 @@ class _Trainer:
         return self.steps_done * self.settings.batch_size / self.step_seconds
 
 
-def _call_ends(step: int, steps_per_epoch: int, checkpoint_steps: int) -> list[int]:
+def _call_ends(
+    step: int, steps_per_epoch: int, calls_per_epoch: int, checkpoint_steps: int
+) -> list[int]:
     """Return the steps at which calls of the loop end, from `step` to the end of its epoch."""
     first = step // steps_per_epoch * steps_per_epoch
-    calls = range(1, CALLS_PER_EPOCH + 1)
-    ends = {first + steps_per_epoch * call // CALLS_PER_EPOCH for call in calls}
+    calls = range(1, calls_per_epoch + 1)
+    ends = {first + steps_per_epoch * call // calls_per_epoch for call in calls}
     if checkpoint_steps:
         due = -(-first // checkpoint_steps) * checkpoint_steps
         ends.update(range(due, first + steps_per_epoch, checkpoint_steps))

@@ -16,8 +16,9 @@ def check_training_fits(
 ) -> None:
     """Compare a lower bound of the memory that a training takes with what is free.
 
-    Counted are the activations of a microbatch, and the weights with their optimizer state and the
-    training images, of which each device has its own copies.
+    Counted are the activations of a microbatch, and the weights with their optimizer state, of
+    which each device has its own copy. Training images are not: they are in memory only where much
+    is free; see `vit_hk.training.feed`.
 
     Raises:
       MemoryError: less is free.
@@ -29,5 +30,5 @@ def check_training_fits(
     activations = activation_bytes(
         params.model, image_shape, layout.images_per_memory, params.train.remat
     )
-    replicated = num_arrays * FLOAT32_BYTES * num_params + data.x_train.nbytes
+    replicated = num_arrays * FLOAT32_BYTES * num_params
     check_free_memory(activations + layout.devices_per_memory * replicated)

@@ -18,10 +18,49 @@ from vit_hk.training.mixing import Mixture, mix_images, mix_targets
 
 
 class DeviceData(NamedTuple):
-    """All training images and labels, replicated on the devices."""
+    """Images and labels on the devices."""
 
     images: jax.Array  # uint8 [images, height, width, channels]
     labels: jax.Array  # int32 [images]
+
+
+class Call(NamedTuple):
+    """What the compiled loop needs for consecutive steps of one epoch; see `vit_hk.training.feed`.
+
+    The shapes are those that a device sees inside jax.shard_map.
+    """
+
+    data: DeviceData  # images and labels that the device holds
+    # int32 [steps, 1 + share], the images that the device processes in each step, as indices of its
+    # own data (or of that of all devices), after the image before them in the batch
+    rows: jax.Array
+    first: jax.Array  # int32 [], the number of the first step
+    last: jax.Array  # int32 [], the number of the step after the last
+
+
+def take_share(data: DeviceData, rows: jax.Array, is_exchanged: bool) -> DeviceData:
+    """Return the images of some rows on the device that runs this function, inside jax.shard_map.
+
+    Args:
+      data: the images and labels of the device.
+      rows: int32 [images].
+      is_exchanged: False where `rows` are indices of the device's own data. True where each device
+        holds an equal part of all data, and `rows` are indices of the whole.
+    """
+    if not is_exchanged:
+        return jax.tree.map(lambda held: held[rows], data)
+    num_held = len(data.labels)
+    wanted = jax.lax.all_gather(rows, AXIS)  # [devices, images]
+    local = wanted - jax.lax.axis_index(AXIS) * num_held
+    is_held = (local >= 0) & (local < num_held)
+
+    def exchange(held: jax.Array) -> jax.Array:
+        found = held[local.clip(0, num_held - 1)]
+        mask = is_held.reshape(*is_held.shape, *[1] * (held.ndim - 1))
+        # One device alone adds another value than 0.
+        return jax.lax.psum_scatter(jnp.where(mask, found, 0), AXIS)
+
+    return jax.tree.map(exchange, data)
 
 
 class Microbatch(NamedTuple):
@@ -47,8 +86,7 @@ class Microbatch(NamedTuple):
 
 def prepare_microbatches(
     key: jax.Array,
-    data: DeviceData,
-    indices: jax.Array,
+    share: DeviceData,
     settings: AugmentSettings,
     normalization: Normalization,
     layout: BatchLayout,
@@ -60,8 +98,7 @@ def prepare_microbatches(
 
     Args:
       key: JAX random key of the batch.
-      data: all training images and labels.
-      indices: int32 [batch_size], the images of the batch.
+      share: the device's images of the batch, after the one before them; see `take_share`.
       settings: settings of the augmentation.
       normalization: normalization of the images.
       layout: layout of the batch.
@@ -69,25 +106,25 @@ def prepare_microbatches(
     Returns:
       Arrays with a leading axis [num_microbatches].
     """
-    partner_indices = jnp.roll(indices, 1)
     # Microbatches fold in their number, which is smaller than the batch size.
     mix_key = jax.random.fold_in(key, layout.batch_size)
 
     def prepare(number: jax.Array) -> Microbatch:
+        start = (number - first) * layout.microbatch_size
         own, partners = (
-            jax.lax.dynamic_slice(
-                all_indices, (number * layout.microbatch_size,), (layout.microbatch_size,)
+            jax.tree.map(
+                lambda x: jax.lax.dynamic_slice_in_dim(x, begin, layout.microbatch_size), share
             )
-            for all_indices in (indices, partner_indices)
+            for begin in (start + 1, start)
         )
         own_key, model_key, partner_key = jax.random.split(jax.random.fold_in(key, number), 3)
-        images = augment(own_key, data.images[own], settings)
+        images = augment(own_key, own.images, settings)
         mixture = None
         if settings.mixes:
-            partner_images = augment(partner_key, data.images[partners], settings)
+            partner_images = augment(partner_key, partners.images, settings)
             images, lam = mix_images(mix_key, images, partner_images, settings)
-            mixture = Mixture(data.labels[partners], lam)
-        return Microbatch(normalization(images), data.labels[own], mixture, model_key)
+            mixture = Mixture(partners.labels, lam)
+        return Microbatch(normalization(images), own.labels, mixture, model_key)
 
     first = jax.lax.axis_index(AXIS) * layout.num_microbatches
     return jax.lax.map(prepare, first + jnp.arange(layout.num_microbatches))

@@ -21,11 +21,12 @@ from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import Params, TrainSettings
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout, layout_for_training
 from vit_hk.training.class_weights import balanced_class_weights
-from vit_hk.training.data import TrainingData, epoch_order
+from vit_hk.training.data import TrainingData
+from vit_hk.training.feed import Feed
 from vit_hk.training.freezing import merge_frozen, split_frozen
 from vit_hk.training.layer_decay import scale_by_layer
 from vit_hk.training.memory import check_training_fits
-from vit_hk.training.microbatches import DeviceData, Microbatch, prepare_microbatches
+from vit_hk.training.microbatches import Call, Microbatch, prepare_microbatches, take_share
 from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
 
 Unravel = Callable[[jax.Array], hk.Params]  # float32 [num_params] to the trained parameters
@@ -47,7 +48,7 @@ class TrainState(NamedTuple):
     frozen: hk.Params  # the parameters of `train.freeze`, which no step changes; often empty
 
 
-RunSteps = Callable[[TrainState, DeviceData, np.ndarray, jax.Array], tuple[TrainState, jax.Array]]
+RunSteps = Callable[[TrainState, Call], tuple[TrainState, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,24 +85,24 @@ class TrainStep:
     key: jax.Array
 
     def update(
-        self, state: TrainState, data: DeviceData, order: jax.Array
+        self, state: TrainState, call: Call, is_exchanged: bool
     ) -> tuple[TrainState, jax.Array]:
         """Take one step, on each device with its share of the batch, inside jax.shard_map.
 
         Args:
           state: the state before the step.
-          data: all training images and labels.
-          order: int32 [images], the order of the images in this epoch.
+          call: the images of this step and of others.
+          is_exchanged: whether devices exchange them; see `take_share`.
 
         Returns:
           The state after the step, and whether loss, gradient and parameters are finite.
         """
         s = self.settings
         step_in_epoch = state.step % self.steps_per_epoch
-        indices = jax.lax.dynamic_slice(order, (step_in_epoch * s.batch_size,), (s.batch_size,))
+        share = take_share(call.data, call.rows[state.step - call.first], is_exchanged)
         key = jax.random.fold_in(self.key, state.step)
         microbatches = prepare_microbatches(
-            key, data, indices, s.augment, self.normalization, self.layout
+            key, share, s.augment, self.normalization, self.layout
         )
         loss, gradient = self.loss_and_gradient(state.params, state.frozen, microbatches)
         if s.sam_rho:
@@ -160,49 +161,45 @@ class TrainStep:
         targets = microbatch.targets(logits.shape[-1])
         return cross_entropy(logits, targets, self.settings.label_smoothing, self.class_weights)
 
-    def make_loop(self) -> jax.stages.Wrapped:
-        """Return the jitted training loop (state, data, order, last) -> (state, is_finite).
+    def make_loop(self, feed: Feed) -> jax.stages.Wrapped:
+        """Return the jitted training loop (state, call) -> (state, is_finite) for calls of a feed.
 
-        It takes steps until `last` steps are done. The number of steps is not a constant of the
-        compiled loop, so an epoch can run as one call or as several with the same bytes; `last`
-        must not lie beyond the end of the epoch. All arguments are replicated. When the loss, the
-        gradient or the new parameters of a step are not finite, that update is not applied, the
-        loop ends, and `is_finite` is False.
+        It takes steps until `call.last` steps are done. The number of steps is not a constant of
+        the compiled loop, so an epoch can run as one call or as several with the same bytes. The
+        state is replicated. When the loss, the gradient or the new parameters of a step are not
+        finite, that update is not applied, the loop ends, and `is_finite` is False.
         """
 
-        def run(
-            state: TrainState, data: DeviceData, order: jax.Array, last: jax.Array
-        ) -> tuple[TrainState, jax.Array]:
+        def run(state: TrainState, call: Call) -> tuple[TrainState, jax.Array]:
             def body(carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
                 before, _ = carry
-                after, is_finite = self.update(before, data, order)
+                after, is_finite = self.update(before, call, feed.is_exchanged)
                 state = jax.tree.map(lambda a, b: jnp.where(is_finite, a, b), after, before)
                 return state, is_finite
 
             def is_unfinished(carry: tuple[TrainState, jax.Array]) -> jax.Array:
                 state, is_finite = carry
-                return (state.step < last) & is_finite
+                return (state.step < call.last) & is_finite
 
             return jax.lax.while_loop(is_unfinished, body, (state, jnp.bool_(True)))
 
         on_each_device = jax.shard_map(
             run,
             mesh=self.layout.mesh,
-            in_specs=PartitionSpec(),
+            in_specs=(PartitionSpec(), feed.specs),
             out_specs=PartitionSpec(),
             # The check would need the varying axes of each custom gradient (jax.custom_vjp).
             check_vma=False,
         )
         return jax.jit(on_each_device, donate_argnums=0)
 
-    def compile(self, data: DeviceData) -> RunSteps:
+    def compile(self, feed: Feed) -> RunSteps:
         """Compile the training loop from shapes alone, before there are parameters."""
         trained, frozen = split_frozen(self.param_shapes, self.settings.freeze)
         num_params = sum(leaf.size for leaf in jax.tree.leaves(trained))
         flat = jax.ShapeDtypeStruct((num_params,), jnp.float32)
         state = jax.eval_shape(self._first_state, flat, frozen)
-        order = epoch_order(0, 0, len(data.labels))
-        return self.make_loop().lower(state, data, order, jnp.int32(0)).compile()
+        return self.make_loop(feed).lower(state, feed.shapes).compile()
 
     def init_state(self, params: hk.Params) -> TrainState:
         """Return the state before the first step, replicated on the devices."""
@@ -240,10 +237,6 @@ class TrainStep:
         arrays = [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
         weights = merge_frozen(jax.tree.unflatten(tree, arrays), frozen)
         return jax.device_put(jax.tree.map(np.asarray, weights))
-
-    def replicate(self, images: np.ndarray, labels: np.ndarray) -> DeviceData:
-        """Copy all training images and labels to each device."""
-        return DeviceData(*jax.device_put((images, labels), self.layout.replicated))
 
 
 def build_train_step(params: Params, data: TrainingData, num_classes: int) -> TrainStep:

@@ -14,8 +14,8 @@ from tqdm import tqdm
 from vit_hk.data.dataset import MAX_CHARACTERS, Dataset
 from vit_hk.data.preparation import UnreadableImageError, open_image, prepare_image
 from vit_hk.data.sources.folder_layout import SPLITS, Parts, find_layout, is_ignored
+from vit_hk.data.sources.image_spool import ImageSpool
 from vit_hk.data.sources.members import ARCHIVE_ERRORS, iterate_members
-from vit_hk.data.sources.resampling import check_total_size
 from vit_hk.errors import UserError, in_one_line, shorten
 from vit_hk.params import DataSettings, Preparation
 
@@ -61,22 +61,21 @@ def load_image_folder(settings: DataSettings) -> Dataset:
             raise UserError(_describe(root, listing.problems)) from None
         raise
     preparation = _make_preparation(settings)
-    check_total_size(sum(map(len, layout.files)), preparation)
-    images = [np.empty((len(files), *preparation.image_shape), np.uint8) for files in layout.files]
-    places = {
-        listing.top + path: pixels
-        for files, array in zip(layout.files, images, strict=True)
-        for path, pixels in zip(files, array, strict=True)
-    }
-    if problems := listing.problems | layout.problems | _read_into(places, root, preparation):
-        raise UserError(_describe(root, problems))
-    if settings.channels is None and all(map(_is_grey, images)):
+    files = [listing.top + path for files in layout.files for path in files]
+    with ImageSpool(len(files), preparation.image_shape) as spool:
+        indices = {path: index for index, path in enumerate(files)}
+        read_problems = _read_into(spool, indices, root, preparation)
+        if problems := listing.problems | layout.problems | read_problems:
+            raise UserError(_describe(root, problems))
+        images = spool.map()
+    if settings.channels is None and _is_grey(images):
         preparation = preparation.model_copy(update={"channels": 1})
-        images = [np.ascontiguousarray(array[..., :1]) for array in images]
+        images = images[..., :1]
+    num_train = len(layout.labels[0])
     return Dataset(
-        x_train=images[0],
+        x_train=images[:num_train],
         y_train=layout.labels[0],
-        x_test=images[1],
+        x_test=images[num_train:],
         y_test=layout.labels[1],
         name=_name_of(root),
         source=f"{SOURCE_PREFIX}{root.resolve().name}"[:MAX_CHARACTERS],
@@ -122,20 +121,21 @@ def _make_preparation(settings: DataSettings) -> Preparation:
 
 
 def _read_into(
-    places: dict[Parts, np.ndarray], root: Path, preparation: Preparation
+    spool: ImageSpool, indices: dict[Parts, int], root: Path, preparation: Preparation
 ) -> dict[Parts, str]:
     """Prepare images on all cores, and return why files cannot be used.
 
     Pillow decodes and resizes without holding Python's lock, so threads are enough.
 
     Args:
-      places: for the path of each file, the array uint8 [H, W, C] that receives its pixels.
+      spool: receives the images.
+      indices: the index of each file's image in the spool, by its path; those that are found are
+        removed.
       root: the folder or archive.
       preparation: how images are prepared.
     """
     problems: dict[Parts, str] = {}
     waiting: collections.deque[tuple[Parts, Future[str | None]]] = collections.deque()
-    missing = set(places)
 
     def finish_first() -> None:
         path, future = waiting.popleft()
@@ -143,34 +143,34 @@ def _read_into(
         if problem := future.result():
             problems[path] = problem
 
-    bar = tqdm(total=len(places), desc=root.name, unit=" images", disable=None)
+    bar = tqdm(total=len(indices), desc=root.name, unit=" images", disable=None)
     with bar, warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         # Here as well as in open_image, whose threads would restore one another's filters.
         warnings.simplefilter("ignore")
         for member in iterate_members(root):
-            if member.parts not in missing:
+            index = indices.pop(member.parts, None)
+            if index is None:
                 continue
-            missing.remove(member.parts)
             try:
                 source = member.open()
             except (OSError, *ARCHIVE_ERRORS) as error:
                 problems[member.parts] = f"damaged: {in_one_line(error, 100)}"
                 continue
-            job = pool.submit(_prepare_into, places[member.parts], source, preparation)
+            job = pool.submit(_prepare_into, spool, index, source, preparation)
             waiting.append((member.parts, job))
             if len(waiting) > MAX_WAITING:
                 finish_first()
         while waiting:
             finish_first()
-    return problems | dict.fromkeys(missing, "has gone while the images were read")
+    return problems | dict.fromkeys(indices, "has gone while the images were read")
 
 
 def _prepare_into(
-    pixels: np.ndarray, source: Path | IO[bytes], preparation: Preparation
+    spool: ImageSpool, index: int, source: Path | IO[bytes], preparation: Preparation
 ) -> str | None:
-    """Write an image into an array, and return why it cannot be used, or None."""
+    """Write an image into a spool, and return why it cannot be used, or None."""
     try:
-        pixels[...] = prepare_image(open_image(source), preparation)
+        spool.write(index, prepare_image(open_image(source), preparation))
     except UnreadableImageError as error:
         return str(error)
     return None

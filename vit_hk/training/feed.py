@@ -1,0 +1,223 @@
+"""How training images reach the devices: all of them at once, or those of each call, read ahead.
+
+A call is one run of the compiled loop over consecutive steps of an epoch. Both ways give each step
+the same images, and so the same bytes of weights.
+"""
+
+import math
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from vit_hk.data.image_rows import ImageArray
+from vit_hk.runtime.aligned import aligned_empty
+from vit_hk.runtime.batch_layout import AXIS, BatchLayout
+from vit_hk.runtime.memory import free_bytes
+from vit_hk.training.data import TrainingData
+from vit_hk.training.microbatches import Call, DeviceData
+
+# The share of the free memory that all training images may take. Images that are read ahead come as
+# fast, so the rest is better kept for activations, and for other programs.
+MEMORY_SHARE = 0.25
+# Between two calls the progress bar moves and a request to stop is handled. With 20 calls both
+# happen within a twentieth of an epoch; more would only add the cost of calls.
+MIN_CALLS_PER_EPOCH = 20
+CHUNK_BYTES = 2**27  # of the images of a call; those of two calls are in memory at a time
+BLOCK_BYTES = 2**20  # of images that are copied at a time
+
+Bounds = tuple[int, int]  # the first step of a call, and the step after its last
+
+
+class Feed:
+    """A source of the images of each call; see `make_feed`.
+
+    Attributes:
+      specs: how a Call is divided over the devices, for jax.shard_map.
+      shapes: a Call of jax.ShapeDtypeStruct, from which the loop is compiled.
+      is_exchanged: whether a device needs images that other devices hold.
+      calls_per_epoch: the number of calls of a whole epoch.
+    """
+
+    is_exchanged = False
+
+    def __init__(
+        self, data: TrainingData, layout: BatchLayout, steps_per_epoch: int, calls_per_epoch: int
+    ) -> None:
+        """Store the images and what is the same for all calls."""
+        self._images, self._labels, self._layout = data.x_train, data.y_train, layout
+        self._steps_per_epoch = steps_per_epoch
+        self.calls_per_epoch = calls_per_epoch
+        self._max_steps = math.ceil(steps_per_epoch / calls_per_epoch)
+        self._num_devices = layout.mesh.size
+        self._share = layout.batch_size // self._num_devices
+
+    def calls(self, order: np.ndarray, bounds: Sequence[Bounds]) -> Generator[Call]:
+        """Yield calls of one epoch.
+
+        Args:
+          order: int32 [images], the order of the images in this epoch.
+          bounds: the steps of each call, of which none is longer than an epoch's steps divided by
+            `calls_per_epoch`, rounded up.
+        """
+        raise NotImplementedError
+
+    def _describe(self, images_of_devices: int, spec: PartitionSpec) -> None:
+        """Set `specs` and `shapes`; the devices hold so many images, divided as `spec` says."""
+        by_device, everywhere = PartitionSpec(AXIS), PartitionSpec()
+        self.specs = Call(DeviceData(spec, spec), by_device, everywhere, everywhere)
+        rows = self._num_devices * self._max_steps, 1 + self._share
+        images = images_of_devices, *self._images.shape[1:]
+
+        def shape_of(shape: Sequence[int], dtype: type, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(self._layout.mesh, spec))
+
+        self.shapes = Call(
+            DeviceData(shape_of(images, np.uint8, spec), shape_of(images[:1], np.int32, spec)),
+            shape_of(rows, np.int32, by_device),
+            shape_of((), np.int32, everywhere),
+            shape_of((), np.int32, everywhere),
+        )
+
+    def _rows(self, order: np.ndarray, bounds: Bounds) -> np.ndarray:
+        """Return which images each device processes in each step, int32 [devices, steps, 1 + share].
+
+        An image is mixed with the one before it in the batch, so each share is preceded by the one
+        that its first image is mixed with.
+        """
+        first, last = bounds
+        start, size = first % self._steps_per_epoch, self._layout.batch_size
+        batches = order[start * size : (start + last - first) * size].reshape(last - first, size)
+        shares, before = (
+            images.reshape(last - first, self._num_devices, self._share)
+            for images in (batches, np.roll(batches, 1, axis=1))
+        )
+        return np.concatenate([before[..., :1], shares], axis=2).swapaxes(0, 1)
+
+    def _call(self, data: DeviceData, rows: np.ndarray, bounds: Bounds) -> Call:
+        """Return a call; `rows` is int32 [devices, at most max_steps, 1 + share]."""
+        missing = self._max_steps - rows.shape[1]
+        padded = np.pad(rows, [(0, 0), (0, missing), (0, 0)]).reshape(self.shapes.rows.shape)
+        rows_of_devices = _divide(self.shapes.rows, padded.__getitem__)
+        return Call(data, rows_of_devices, *map(np.int32, bounds))
+
+
+class WholeFeed(Feed):
+    """A feed that copies all training images to the devices, before the first step.
+
+    Cores share one copy. Devices that have a memory of their own hold an equal part each, and
+    exchange the images of each step.
+    """
+
+    def __init__(
+        self,
+        data: TrainingData,
+        layout: BatchLayout,
+        steps_per_epoch: int,
+        calls_per_epoch: int = MIN_CALLS_PER_EPOCH,
+    ) -> None:
+        """Copy the images."""
+        super().__init__(data, layout, steps_per_epoch, calls_per_epoch)
+        self.is_exchanged = layout.devices_per_memory < layout.mesh.size
+        count, parts = len(self._images), layout.mesh.size if self.is_exchanged else 1
+        self._describe(
+            math.ceil(count / parts) * parts,
+            PartitionSpec(AXIS) if self.is_exchanged else PartitionSpec(),
+        )
+        shapes = self.shapes.data
+        every = np.arange(shapes.labels.shape[0]).clip(max=count - 1)  # the last one fills up
+        self._data = DeviceData(
+            _divide(shapes.images, lambda part: gather(self._images, every[part])),
+            _divide(shapes.labels, lambda part: self._labels[every[part]]),
+        )
+
+    def calls(self, order: np.ndarray, bounds: Sequence[Bounds]) -> Generator[Call]:
+        """Yield calls; see `Feed.calls`."""
+        for one in bounds:
+            yield self._call(self._data, self._rows(order, one), one)
+
+
+class ChunkFeed(Feed):
+    """A feed that reads the images of a call while the devices compute the one before it.
+
+    Each process reads the images of its own devices alone.
+    """
+
+    def __init__(self, data: TrainingData, layout: BatchLayout, steps_per_epoch: int) -> None:
+        """Choose the length of a call."""
+        image_bytes = math.prod(data.x_train.shape[1:])
+        epoch_bytes = steps_per_epoch * layout.batch_size * image_bytes
+        num_calls = max(MIN_CALLS_PER_EPOCH, math.ceil(epoch_bytes / CHUNK_BYTES))
+        super().__init__(data, layout, steps_per_epoch, num_calls)
+        per_device = self._max_steps * (1 + self._share)
+        self._describe(self._num_devices * per_device, PartitionSpec(AXIS))
+        # In a chunk, the images of a device lie in the order in which it processes them.
+        own = np.arange(per_device, dtype=np.int32).reshape(1, self._max_steps, -1)
+        self._chunk_rows = own.repeat(self._num_devices, axis=0)
+
+    def calls(self, order: np.ndarray, bounds: Sequence[Bounds]) -> Generator[Call]:
+        """Yield calls; see `Feed.calls`."""
+        with ThreadPoolExecutor(1) as reader:
+            ahead = [reader.submit(self._read, order, one) for one in bounds[:1]]
+            for following in [*bounds[1:], None]:
+                call = ahead.pop().result()
+                if following:
+                    ahead.append(reader.submit(self._read, order, following))
+                yield call
+
+    def _read(self, order: np.ndarray, bounds: Bounds) -> Call:
+        rows = self._rows(order, bounds).reshape(self._num_devices, -1)
+        shapes = self.shapes.data
+        per_device = shapes.labels.shape[0] // self._num_devices
+
+        def rows_of(part: slice) -> np.ndarray:
+            return rows[(part.start or 0) // per_device]
+
+        def labels_of(part: slice) -> np.ndarray:
+            labels = self._labels[rows_of(part)]
+            return np.pad(labels, (0, per_device - len(labels)))
+
+        data = DeviceData(
+            _divide(shapes.images, lambda part: gather(self._images, rows_of(part), per_device)),
+            _divide(shapes.labels, labels_of),
+        )
+        return self._call(data, self._chunk_rows, bounds)
+
+
+def make_feed(data: TrainingData, layout: BatchLayout, steps_per_epoch: int) -> Feed:
+    """Return a WholeFeed where all training images fit into memory, else a ChunkFeed."""
+    kind = WholeFeed if _fits_in_memory(data.x_train.shape, layout) else ChunkFeed
+    return kind(data, layout, steps_per_epoch)
+
+
+def _fits_in_memory(shape: tuple[int, ...], layout: BatchLayout) -> bool:
+    """Return whether images take at most MEMORY_SHARE of the free memory of a device."""
+    if jax.process_count() > 1:  # each reads its own images alone; and all must choose alike
+        return False
+    free = free_bytes(layout.mesh.devices.flat[0])
+    num_memories = layout.mesh.size // layout.devices_per_memory
+    return free is not None and math.prod(shape) <= MEMORY_SHARE * free * num_memories
+
+
+def gather(images: ImageArray, rows: np.ndarray, size: int | None = None) -> np.ndarray:
+    """Copy images to an array that JAX uses as it is, uint8 [size, height, width, channels].
+
+    Args:
+      images: uint8 [N, height, width, channels].
+      rows: int [n], the indices of the images; they are read in the order of these.
+      size: number of images of the array, of which those from n on are not set; n where it is None.
+    """
+    copied = aligned_empty((len(rows) if size is None else size, *images.shape[1:]), np.uint8)
+    order = np.argsort(rows, kind="stable")
+    step = max(1, BLOCK_BYTES // math.prod(images.shape[1:]))
+    for start in range(0, len(rows), step):
+        places = order[start : start + step]
+        copied[places] = images[rows[places]]
+    return copied
+
+
+def _divide(shape: jax.ShapeDtypeStruct, read: Callable[[slice], np.ndarray]) -> jax.Array:
+    """Return an array of the devices, whose parts along the first axis `read` returns."""
+    return jax.make_array_from_callback(shape.shape, shape.sharding, lambda index: read(index[0]))
