@@ -12,7 +12,7 @@ import pandas as pd
 from stages import paths
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.dataset import Dataset, load_dataset
-from vit_hk.data.image_rows import ImageArray, mean_image, select
+from vit_hk.data.image_rows import ImageArray, ImageRows, mean_image
 from vit_hk.data.splits import stratified_split
 from vit_hk.errors import one_line_errors
 from vit_hk.explain.explainer import Explainer
@@ -91,7 +91,7 @@ def measure_faithfulness(
       The names of the methods, and their curves.
     """
     indices = evenly_spaced_indices(count, len(logits))
-    images, classes = select(dataset.x_test, indices), logits[indices].argmax(axis=-1)
+    images, classes = ImageRows(dataset.x_test, indices), logits[indices].argmax(axis=-1)
     maps = explainer.maps(images, classes)
     references = reference_maps(images, info.grid, RANDOM_ORDER_SEED)
     mean_training_image = mean_image(dataset.x_train).round().astype(np.uint8)
@@ -116,7 +116,7 @@ def validate(
     if info.validation_fraction is None or info.seed is None:
         return None
     _, held_out = stratified_split(dataset.y_train, info.validation_fraction, info.seed)
-    logits = predict(select(dataset.x_train, held_out))
+    logits = predict(ImageRows(dataset.x_train, held_out))
     return summarize(logits, dataset.y_train[held_out])
 
 

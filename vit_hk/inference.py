@@ -61,8 +61,9 @@ def make_predictor(
 
     The images are uint8 [images, height, width, channels], and the logits float32 [images, C]. The
     function reads and processes a batch of `layout` at a time, so that the images may be larger
-    than memory, and pads the last one, so that a single shape is compiled for any number of images. With LOGITS_AND_FEATURES as `select` it returns a pair of
-    them and the features float32 [images, D].
+    than memory, and pads the last one, so that a single shape is compiled for any number of images.
+    With LOGITS_AND_FEATURES as `select` it returns a pair of them and the features float32
+    [images, D].
     """
 
     def predict_share(params: hk.Params, share: jax.Array) -> Any:

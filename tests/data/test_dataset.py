@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from npz_file import U1_HEADER, assert_same, npy, npy_by_hand, small_dataset, write_npz
 
-from vit_hk.data.dataset import ARRAYS, MAX_BYTES, Dataset, load_dataset, save_dataset
+from vit_hk.data.dataset import ARRAYS, Dataset, load_dataset, save_dataset
 from vit_hk.errors import UserError
 from vit_hk.params import Preparation
 
@@ -433,6 +433,26 @@ def test_damaged_lzma_stream_is_refused(small, path, refuse):
     assert "compressed in a way that NumPy does not write" in refuse()
 
 
-def test_limit_is_eight_gibibytes():
-    # 60,000 color images of 224 x 224 pixels exceed it; the four data sets need a fortieth of it.
-    assert MAX_BYTES == 8 * 1024**3
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_images_are_mapped_and_cannot_be_changed(tiny_dataset, path, compression):
+    write_npz(path, tiny_dataset, compression=compression)
+    images = load_dataset(path).x_train
+    base = images
+    while isinstance(base.base, np.ndarray):
+        base = base.base
+    assert isinstance(base, np.memmap)
+    assert not images.flags.writeable
+    path.unlink()  # what is mapped stays
+    np.testing.assert_array_equal(images, tiny_dataset.x_train)
+
+
+def test_mapped_images_are_saved_with_the_same_bytes(tiny_dataset, path, tmp_path):
+    save_dataset(tiny_dataset, path)
+    save_dataset(load_dataset(path), tmp_path / "again.npz")
+    assert (tmp_path / "again.npz").read_bytes() == path.read_bytes()
+
+
+def test_file_behind_other_bytes_is_mapped_where_it_lies(tiny_dataset, path):
+    save_dataset(tiny_dataset, path)
+    path.write_bytes(b"a program that unpacks itself" + path.read_bytes())  # a zip file may be one
+    assert_same(load_dataset(path), tiny_dataset)

@@ -2,14 +2,17 @@ import dataclasses
 import shutil
 import tarfile
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from image_files import encoded, random_image, write_folder
 from PIL import Image
+from small_disk import disk_of
 
 from vit_hk.data.dataset import load_dataset, save_dataset
 from vit_hk.data.sources.image_folder import MAX_LISTED
+from vit_hk.data.sources.image_spool import ImageSpool
 from vit_hk.data.sources.load import check_replaceable, load_source
 from vit_hk.errors import UserError
 from vit_hk.params import DataSettings
@@ -211,22 +214,30 @@ def test_images_are_brought_to_one_size_and_to_colours(photos):
     assert load(photos, channels=3).image_shape == (7, 9, 3)
 
 
-def test_too_many_pixels_are_refused_before_memory_is_taken(photos, monkeypatch, one_line):
-    monkeypatch.setattr("vit_hk.data.sources.resampling.MAX_BYTES", 1000)
+def test_images_that_the_disk_has_no_room_for_are_refused_before_they_are_read(
+    photos, monkeypatch, one_line
+):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(UserError) as caught:
         load(photos)
+    assert "2,646 bytes of images need as much room on the disk of " in one_line(caught.value)
+
+
+def test_disk_that_fills_up_while_images_are_prepared_is_named(photos, one_line):
+    with disk_of(1000), pytest.raises(UserError) as caught:
+        load(photos)
     message = one_line(caught.value)
-    assert "14 images of 7 x 9 pixels and 3 channels take 2,646 bytes; at most 1,000" in message
-    assert "choose a smaller data.image_size" in message
+    assert "a temporary file in " in message
+    assert message.endswith("could not be written: File too large; make room or rights there")
 
 
 def test_file_that_goes_while_images_are_read_is_named(photos, monkeypatch):
-    module = "vit_hk.data.sources.image_folder"
+    class Losing(ImageSpool):
+        def __init__(self, *arguments) -> None:
+            (photos / "猫" / "1.png").unlink()
+            super().__init__(*arguments)
 
-    def lose(*_) -> None:
-        (photos / "猫" / "1.png").unlink()
-
-    monkeypatch.setattr(f"{module}.check_total_size", lose)
+    monkeypatch.setattr("vit_hk.data.sources.image_folder.ImageSpool", Losing)
     assert "'猫/1.png': has gone while the images were read" in refuse(photos)
 
 

@@ -283,8 +283,8 @@ def test_step_with_a_loss_or_gradient_that_is_not_finite_is_not_applied(make_par
     # The optimizer counts its updates, so that a change of its state would be noticed.
     counter = optax.chain(optax.scale_by_schedule(lambda _: 1.0), ADD_ONE)
     settings = make_params(batch_size=3, ema_decay=0.5).train
-    training = Training(score, settings, optimizer=counter, steps_per_epoch=9)
-    assert not training.run_until(9)
+    training = Training(score, settings, optimizer=counter)
+    assert not training.run_until(3)
     state, training.state = training.state, training.initial_state()
     assert int(state.step) == 2
     np.testing.assert_array_equal(state.params, ZEROS + 2)

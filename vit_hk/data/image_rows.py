@@ -1,4 +1,4 @@
-"""Images that are chosen from an array without copying them: the array may be larger than memory."""
+"""Images that are chosen from an array without a copy: the array may be larger than memory."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -27,15 +27,16 @@ class ImageRows:
     """Images chosen from an array; an index or a slice reads these alone.
 
     Attributes:
-      images: uint8 [all images, height, width, channels], memory-mapped where it is large.
+      images: uint8 [all images, height, width, channels], memory-mapped where they are many.
       rows: int [N], the index of each image in `images`.
     """
 
-    images: np.ndarray
+    images: ImageArray
     rows: np.ndarray
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape (N, height, width, channels)."""
         return (len(self.rows), *self.images.shape[1:])
 
     def __len__(self) -> int:
@@ -43,13 +44,6 @@ class ImageRows:
 
     def __getitem__(self, index: Any, /) -> np.ndarray:
         return self.images[self.rows[index]]
-
-
-def select(images: np.ndarray | ImageRows, rows: np.ndarray) -> ImageRows:
-    """Choose images by their indices, int [N], without reading them."""
-    if isinstance(images, ImageRows):
-        return ImageRows(images.images, images.rows[rows])
-    return ImageRows(images, rows)
 
 
 def chunks(images: ImageArray) -> Iterator[np.ndarray]:

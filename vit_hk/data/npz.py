@@ -93,7 +93,9 @@ def _map_member(
         if info.compress_type == zipfile.ZIP_STORED:
             for _ in _read_chunks(member):  # checks the CRC at the end
                 pass
-            return header.view(map_file(file, _find_content(file, info) + header.start, header.size))
+            return header.view(
+                map_file(file, _find_content(file, info) + header.start, header.size)
+            )
         with Spool(header.size) as spool:
             start = 0
             for chunk in _read_chunks(member):

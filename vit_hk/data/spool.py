@@ -56,7 +56,7 @@ class Spool:
                 f"which has {free:,}; make room there"
             )
         try:
-            self._file = tempfile.TemporaryFile(dir=FOLDER, buffering=0)
+            self._file = tempfile.TemporaryFile(dir=FOLDER, buffering=0)  # noqa: SIM115
         except OSError as error:
             raise _no_room(error) from None
 
@@ -66,7 +66,7 @@ class Spool:
     def __exit__(self, *_: object) -> None:
         self._file.close()  # what is mapped stays
 
-    def write(self, start: int, content: bytes | np.ndarray) -> None:
+    def write(self, start: int, content: bytes | memoryview) -> None:
         """Write bytes from byte `start` on; several threads may write at a time.
 
         Raises:

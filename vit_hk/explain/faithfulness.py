@@ -130,9 +130,7 @@ def _pixel_mask(patches: np.ndarray, grid: tuple[int, int], shape: tuple[int, ..
     return tiles.repeat(patch_height, 1).repeat(patch_width, 2)
 
 
-def reference_maps(
-    images: ImageArray, grid: tuple[int, int], seed: int
-) -> dict[str, np.ndarray]:
+def reference_maps(images: ImageArray, grid: tuple[int, int], seed: int) -> dict[str, np.ndarray]:
     """Return baseline maps [B, N] that do not depend on the model.
 
     Args:

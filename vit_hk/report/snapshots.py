@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vit_hk.data.dataset import Dataset
-from vit_hk.data.image_rows import chunks, select
+from vit_hk.data.image_rows import ImageRows, chunks
 from vit_hk.params import ModelSettings
 from vit_hk.report.reading import check_array, read_arrays, user_error_if_damaged
 
@@ -58,6 +58,6 @@ def _check(snapshots: Snapshots, model: ModelSettings, dataset: Dataset) -> None
     if not count or not steps:
         raise ValueError("no snapshots")
     for image, label in zip(snapshots.images, snapshots.labels, strict=True):
-        same_class = select(dataset.x_train, np.flatnonzero(dataset.y_train == label))
+        same_class = ImageRows(dataset.x_train, np.flatnonzero(dataset.y_train == label))
         if not any((chunk == image).all(axis=(1, 2, 3)).any() for chunk in chunks(same_class)):
             raise ValueError("its images are not those of the data set")

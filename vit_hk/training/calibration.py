@@ -5,7 +5,7 @@ import numpy as np
 
 from vit_hk.calibration import Calibration, class_distances
 from vit_hk.data.borders import border_range
-from vit_hk.data.image_rows import select
+from vit_hk.data.image_rows import ImageRows
 from vit_hk.inference import LOGITS_AND_FEATURES, make_predictor
 from vit_hk.metrics import softmax
 from vit_hk.model.vit import make_model
@@ -42,10 +42,10 @@ def calibrate(
     predict = make_predictor(model, data.normalization, layout, LOGITS_AND_FEATURES)
     seen = evenly_from_classes(data.y_train, MAX_IMAGES)
     held_out = evenly_from_classes(data.y_validation, MAX_IMAGES)
-    seen_images = select(data.x_train, seen)
+    seen_images = ImageRows(data.x_train, seen)
     _, features = predict(weights, seen_images)
     class_means, whitening = class_statistics(features, data.y_train[seen], num_classes)
-    logits, features = predict(weights, select(data.x_validation, held_out))
+    logits, features = predict(weights, ImageRows(data.x_validation, held_out))
     distances = class_distances(features, class_means, whitening)
     return Calibration(
         temperature=np.array(fit_temperature(logits, data.y_validation[held_out]), np.float32),

@@ -6,7 +6,7 @@ import numpy as np
 
 from vit_hk.data.dataset import Dataset
 from vit_hk.data.fit import check_fits
-from vit_hk.data.image_rows import ImageArray, select
+from vit_hk.data.image_rows import ImageArray, ImageRows
 from vit_hk.data.normalization import Normalization
 from vit_hk.data.splits import stratified_split
 from vit_hk.params import Params
@@ -40,11 +40,11 @@ def prepare_data(dataset: Dataset, params: Params) -> TrainingData:
     kept, held_out = stratified_split(
         dataset.y_train, params.train.validation_fraction, params.seed
     )
-    x_train = select(dataset.x_train, kept)
+    x_train = ImageRows(dataset.x_train, kept)
     return TrainingData(
         x_train=x_train,
         y_train=dataset.y_train[kept],
-        x_validation=select(dataset.x_train, held_out),
+        x_validation=ImageRows(dataset.x_train, held_out),
         y_validation=dataset.y_train[held_out],
         normalization=Normalization.from_images(x_train),
     )

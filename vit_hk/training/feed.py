@@ -7,8 +7,10 @@ the same images, and so the same bytes of weights.
 import math
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -41,6 +43,8 @@ class Feed:
       calls_per_epoch: the number of calls of a whole epoch.
     """
 
+    specs: Any
+    shapes: Any
     is_exchanged = False
 
     def __init__(
@@ -64,16 +68,18 @@ class Feed:
         """
         raise NotImplementedError
 
-    def _describe(self, images_of_devices: int, spec: PartitionSpec) -> None:
-        """Set `specs` and `shapes`; the devices hold so many images, divided as `spec` says."""
-        by_device, everywhere = PartitionSpec(AXIS), PartitionSpec()
+    def _describe(self, num_images: int, spec: Any) -> None:
+        """Set `specs` and `shapes`; `spec` says how the devices divide a number of images."""
+        by_device: Any = PartitionSpec(AXIS)
+        everywhere: Any = PartitionSpec()
         self.specs = Call(DeviceData(spec, spec), by_device, everywhere, everywhere)
+
+        def shape_of(shape: Sequence[int], dtype: type, spec: PartitionSpec) -> Any:
+            sharding = NamedSharding(self._layout.mesh, spec)
+            return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
         rows = self._num_devices * self._max_steps, 1 + self._share
-        images = images_of_devices, *self._images.shape[1:]
-
-        def shape_of(shape: Sequence[int], dtype: type, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(self._layout.mesh, spec))
-
+        images = num_images, *self._images.shape[1:]
         self.shapes = Call(
             DeviceData(shape_of(images, np.uint8, spec), shape_of(images[:1], np.int32, spec)),
             shape_of(rows, np.int32, by_device),
@@ -82,7 +88,7 @@ class Feed:
         )
 
     def _rows(self, order: np.ndarray, bounds: Bounds) -> np.ndarray:
-        """Return which images each device processes in each step, int32 [devices, steps, 1 + share].
+        """Return the images of each device in each step, int32 [devices, steps, 1 + share].
 
         An image is mixed with the one before it in the batch, so each share is preceded by the one
         that its first image is mixed with.
@@ -101,7 +107,7 @@ class Feed:
         missing = self._max_steps - rows.shape[1]
         padded = np.pad(rows, [(0, 0), (0, missing), (0, 0)]).reshape(self.shapes.rows.shape)
         rows_of_devices = _divide(self.shapes.rows, padded.__getitem__)
-        return Call(data, rows_of_devices, *map(np.int32, bounds))
+        return Call(data, rows_of_devices, jnp.int32(bounds[0]), jnp.int32(bounds[1]))
 
 
 class WholeFeed(Feed):
@@ -220,4 +226,8 @@ def gather(images: ImageArray, rows: np.ndarray, size: int | None = None) -> np.
 
 def _divide(shape: jax.ShapeDtypeStruct, read: Callable[[slice], np.ndarray]) -> jax.Array:
     """Return an array of the devices, whose parts along the first axis `read` returns."""
-    return jax.make_array_from_callback(shape.shape, shape.sharding, lambda index: read(index[0]))
+
+    def read_part(index: Any) -> np.ndarray:
+        return read(index[0])
+
+    return jax.make_array_from_callback(shape.shape, shape.sharding, read_part)

@@ -106,17 +106,17 @@ def prepare_microbatches(
     Returns:
       Arrays with a leading axis [num_microbatches].
     """
+
+    def take(start: jax.Array) -> DeviceData:
+        size = layout.microbatch_size
+        return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), share)
+
     # Microbatches fold in their number, which is smaller than the batch size.
     mix_key = jax.random.fold_in(key, layout.batch_size)
 
     def prepare(number: jax.Array) -> Microbatch:
         start = (number - first) * layout.microbatch_size
-        own, partners = (
-            jax.tree.map(
-                lambda x: jax.lax.dynamic_slice_in_dim(x, begin, layout.microbatch_size), share
-            )
-            for begin in (start + 1, start)
-        )
+        own, partners = take(start + 1), take(start)
         own_key, model_key, partner_key = jax.random.split(jax.random.fold_in(key, number), 3)
         images = augment(own_key, own.images, settings)
         mixture = None

@@ -101,9 +101,7 @@ class TrainStep:
         step_in_epoch = state.step % self.steps_per_epoch
         share = take_share(call.data, call.rows[state.step - call.first], is_exchanged)
         key = jax.random.fold_in(self.key, state.step)
-        microbatches = prepare_microbatches(
-            key, share, s.augment, self.normalization, self.layout
-        )
+        microbatches = prepare_microbatches(key, share, s.augment, self.normalization, self.layout)
         loss, gradient = self.loss_and_gradient(state.params, state.frozen, microbatches)
         if s.sam_rho:
             # Sharpness-aware minimization (arXiv 2010.01412, equations 2 and 3): the gradient of

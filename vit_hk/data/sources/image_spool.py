@@ -34,7 +34,7 @@ class ImageSpool:
         Raises:
           NoRoomError: the file system refuses.
         """
-        self._spool.write(index * self._image_bytes, np.ascontiguousarray(image))
+        self._spool.write(index * self._image_bytes, np.ascontiguousarray(image).data)
 
     def map(self) -> np.ndarray:
         """Return all images, uint8 [count, height, width, channels], memory-mapped, read-only."""
