@@ -26,7 +26,9 @@ def system_files(tmp_path, monkeypatch):
     (tmp_path / "memory.stat").write_text("anon 1000\nactive_file 500\ninactive_file 200\n")
     (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemFree: 1 kB\nMemAvailable: 3000 kB\n")
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    (tmp_path / "own").write_text("0::/\n")
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
+    monkeypatch.setattr(memory, "OWN_CGROUP", tmp_path / "own")
     return tmp_path
 
 
@@ -36,6 +38,18 @@ def test_free_memory_is_what_linux_reports_as_available():
 
 
 def test_limit_of_a_container_counts_without_its_page_cache(system_files):
+    (system_files / "memory.max").write_text("1200000\n")
+    assert free_bytes(Device(None)) == 1_200_000 - 1_700 + 700
+
+
+def test_limits_of_all_groups_around_the_process_count(system_files):
+    (system_files / "own").write_text("9:memory:/old\n0::/user.slice/job\n")
+    group = system_files / "user.slice" / "job"
+    group.mkdir(parents=True)
+    for name in ("memory.current", "memory.stat"):
+        (group / name).write_text((system_files / name).read_text())
+    (group / "memory.max").write_text("1300000\n")
+    assert free_bytes(Device(None)) == 1_300_000 - 1_700 + 700
     (system_files / "memory.max").write_text("1200000\n")
     assert free_bytes(Device(None)) == 1_200_000 - 1_700 + 700
 

@@ -1,6 +1,7 @@
 """Free memory: a check before it is used, and a one-line report when it runs out."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import jax
 from vit_hk.errors import UserError
 
 MEMINFO = Path("/proc/meminfo")
-CGROUP = Path("/sys/fs/cgroup")  # the limit of a container, and its use
+# Control groups with their limits and their use, and a file that names the one of this process:
+# that of a container, or one that systemd makes for a session or a service.
+CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def check_free_memory(needed: int) -> None:
@@ -40,19 +43,29 @@ def free_bytes(device: jax.Device) -> int | None:
         lines = MEMINFO.read_text("ascii").splitlines()
         available = next(line for line in lines if line.startswith("MemAvailable:"))
         reported.append(1024 * int(available.split()[1]))
-    with contextlib.suppress(OSError, ValueError, KeyError):  # no limit is "max", not a number
-        limit, used = (
-            int((CGROUP / name).read_text("ascii")) for name in ("memory.max", "memory.current")
-        )
-        reported.append(limit - used + _page_cache_bytes())
+    reported += [free for group in _own_cgroups() if (free := _free_bytes_of(group)) is not None]
     return min(reported, default=None)
 
 
-def _page_cache_bytes() -> int:
-    """Return the size of a container's page cache, which is freed when memory is short."""
-    lines = (CGROUP / "memory.stat").read_text("ascii").splitlines()
-    sizes = dict(line.split() for line in lines)
-    return int(sizes["active_file"]) + int(sizes["inactive_file"])
+def _own_cgroups() -> list[Path]:
+    """Return the folders of this process's control group and of those around it (version 2)."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = os.fsdecode(OWN_CGROUP.read_bytes()).splitlines()
+        path = Path(next(line for line in lines if line.startswith("0::/")).removeprefix("0::/"))
+        return [CGROUPS / part for part in (path, *path.parents)]
+    return [CGROUPS]
+
+
+def _free_bytes_of(group: Path) -> int | None:
+    """Return what a control group may still take, or None where it has no limit."""
+    try:
+        limit, used = (int((group / f"memory.{n}").read_text("ascii")) for n in ("max", "current"))
+        lines = (group / "memory.stat").read_text("ascii").splitlines()
+        sizes = dict(line.split() for line in lines)
+        # The page cache is freed when memory is short.
+        return limit - used + int(sizes["active_file"]) + int(sizes["inactive_file"])
+    except (OSError, ValueError, KeyError):  # no limit is "max", not a number
+        return None
 
 
 @contextlib.contextmanager
