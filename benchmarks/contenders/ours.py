@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import jax.numpy as jnp
-
 from benchmarks.contenders import Job
 from benchmarks.contenders.images import random_images
 from benchmarks.workload import (
@@ -24,6 +22,7 @@ from vit_hk.params import RANDOM_WEIGHTS, Params, load_params
 from vit_hk.runtime.batch_layout import layout_for_inference
 from vit_hk.runtime.devices import configure_cpu
 from vit_hk.training.data import TrainingData, epoch_order
+from vit_hk.training.feed import WholeFeed
 from vit_hk.training.train_step import build_train_step
 
 NORMALIZATION = Normalization((MEAN,), (STD,))
@@ -74,7 +73,8 @@ def _train(params: Params, work: Workload) -> Callable[[int], None]:
     images, labels = random_images(work)
     data = TrainingData(images, labels, images[:0], labels[:0], NORMALIZATION)
     step = build_train_step(params, data, NUM_CLASSES)
-    device_data, run_steps = step.replicate(images, labels), step.make_loop()
+    feed = WholeFeed(data, step.layout, step.steps_per_epoch, calls_per_epoch=1)
+    run_steps = step.make_loop(feed)
     weights = init_params(params.model, images.shape[1:], NUM_CLASSES, params.seed)
     state = step.init_state(weights)
 
@@ -84,9 +84,10 @@ def _train(params: Params, work: Workload) -> Callable[[int], None]:
         end = done + count
         while done < end:  # a call must not go beyond the end of an epoch
             epoch = done // step.steps_per_epoch
-            done = min(end, (epoch + 1) * step.steps_per_epoch)
+            start, done = done, min(end, (epoch + 1) * step.steps_per_epoch)
             order = epoch_order(params.seed, epoch, len(images))
-            state, is_finite = run_steps(state, device_data, order, jnp.int32(done))
+            (call,) = feed.calls(order, [(start, done)])
+            state, is_finite = run_steps(state, call)
             if not is_finite:
                 raise FloatingPointError("the training of the benchmark diverged")
 

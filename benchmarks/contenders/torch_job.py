@@ -39,7 +39,8 @@ def count_parameters(model: torch.nn.Module) -> int:
 
 def channels_first(images: np.ndarray) -> torch.Tensor:
     """Return images [images, channels, height, width] of [images, height, width, channels]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    # A copy: PyTorch warns of arrays that cannot be written.
+    return torch.from_numpy(images.copy()).permute(0, 3, 1, 2).contiguous()
 
 
 def normalize(images: torch.Tensor, mean: float = MEAN, std: float = STD) -> torch.Tensor:

@@ -41,7 +41,7 @@ def run(seed: int, limit: float) -> TrainingResult:
     _check(params)
     data, settings = prepare_data(dataset, params), params.train
     (mean,), (std,) = data.normalization.mean, data.normalization.std
-    images, labels = channels_first(data.x_train), torch.from_numpy(data.y_train).long()
+    images, labels = channels_first(data.x_train[:]), torch.from_numpy(data.y_train).long()
     test_images = normalize(channels_first(dataset.x_test), mean, std)
     steps = len(images) // settings.batch_size
     schedule = learning_rate_schedule(settings, steps)
