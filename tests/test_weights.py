@@ -51,7 +51,7 @@ def info(model) -> WeightsInfo:
 def params(model) -> dict[str, dict[str, np.ndarray]]:
     """Return random tensors, with a few numbers that only a bitwise copy preserves."""
     shapes = jax.eval_shape(
-        lambda x: make_model(model, 3).init(jax.random.key(0), x, False), np.zeros((1, *SHAPE))
+        lambda x: make_model(model, 3).init(jax.random.key(0), x), np.zeros((1, *SHAPE))
     )
     random = np.random.default_rng(0)
     drawn = jax.tree.map(lambda x: random.normal(size=x.shape).astype(np.float32), shapes)
@@ -128,7 +128,7 @@ def test_model_computes_the_same_with_loaded_weights(path, params, info, model, 
     save_weights(path, params, info)
     loaded, _ = load_weights(path, model, data)
     images = np.ones((2, *SHAPE), np.float32)
-    before, after = (make_model(model, 3).apply(p, None, images, False) for p in (params, loaded))
+    before, after = (make_model(model, 3).apply(p, images) for p in (params, loaded))
     np.testing.assert_array_equal(before.logits, after.logits)
 
 

@@ -108,7 +108,7 @@ def run_model(
     normalization: Normalization,
 ) -> ViTOutput:
     """Run one forward pass without dropout over images uint8 [B, height, width, channels]."""
-    return model.apply(params, None, normalization(images), is_training=False)
+    return model.apply(params, normalization(images))
 
 
 # (parameters, images uint8 [B, height, width, channels], classes int [B]) ->
@@ -132,9 +132,7 @@ def make_attention_gradient(
         params: hk.Params, images: jax.Array, classes: jax.Array
     ) -> tuple[ViTOutput, jax.Array]:
         def class_logits(offset: jax.Array) -> tuple[jax.Array, ViTOutput]:
-            output = model.apply(
-                params, None, normalization(images), is_training=False, attention_offset=offset
-            )
+            output = model.apply(params, normalization(images), attention_offset=offset)
             logits = jnp.take_along_axis(output.logits, classes[:, jnp.newaxis], axis=1)
             # The gradient of the sum is that of each image's logit: no image influences another's.
             return logits.sum(), output

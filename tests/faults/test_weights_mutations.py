@@ -43,7 +43,7 @@ Weights = dict[str, dict[str, np.ndarray]]
 @pytest.fixture(scope="module")
 def weights() -> Weights:
     shapes = jax.eval_shape(
-        lambda x: make_model(MODEL, 3).init(jax.random.key(0), x, False), np.zeros((1, *SHAPE))
+        lambda x: make_model(MODEL, 3).init(jax.random.key(0), x), np.zeros((1, *SHAPE))
     )
     random = np.random.default_rng(0)
     return jax.tree.map(lambda x: random.normal(size=x.shape).astype(np.float32), shapes)

@@ -21,11 +21,11 @@ class Case:
         self.model = make_model(settings(pool=pool, registers=registers, qk_norm=qk_norm), 5)
         self.images = np.random.default_rng(0).integers(0, 256, (3, 6, 4, 2), dtype=np.uint8)
         self.scaled = ((self.images / 255 - MEAN) / STD).astype(np.float32)
-        self.params = random_params(self.model, self.scaled, False)
+        self.params = random_params(self.model, self.scaled)
         self.classes = np.array([4, 0, 2])
         self.first_patch = registers + (pool == "cls")
         self.pooled = [0] if pool == "cls" else range(registers, registers + 6)
-        self.forward = jax.jit(lambda p, x, o: self.model.apply(p, None, x, False, o))
+        self.forward = jax.jit(lambda p, x, o: self.model.apply(p, x, None, o))
         self.expected = self.forward(self.params, self.scaled, None)
         attention_gradient = make_attention_gradient(self.model, Normalization(MEAN, STD))
         self.output, self.gradient = attention_gradient(self.params, self.images, self.classes)
@@ -38,7 +38,7 @@ def case(request, settings, random_params):
 
 def test_without_an_offset_nothing_is_computed_for_it(case):
     def jaxpr(*offset):
-        return jax.make_jaxpr(lambda p, x, *o: case.model.apply(p, None, x, False, *o))(
+        return jax.make_jaxpr(lambda p, x, *o: case.model.apply(p, x, None, *o))(
             case.params, case.scaled, *offset
         )
 
@@ -69,7 +69,7 @@ def test_gradient_equals_finite_differences_of_each_weight(case):
 
         def logits(offset, image):
             offset = offset.reshape(shape)[:, np.newaxis]
-            return case.model.apply(exact, None, image[np.newaxis], False, offset).logits[0]
+            return case.model.apply(exact, image[np.newaxis], None, offset).logits[0]
 
         steps = 1e-5 * np.eye(np.prod(shape))
         each_logits = jax.jit(jax.vmap(logits, in_axes=(0, None)))

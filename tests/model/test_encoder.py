@@ -26,13 +26,13 @@ def run(settings, random_params):
     def forward_and_backward(pool, **execution):
         s = settings(pool=pool, num_layers=3, dropout=0.1, drop_path=0.4, qk_norm=True, registers=1)
         model = make_model(s, 5, **execution)
-        params = random_params(make_model(s, 5), IMAGES, False)
+        params = random_params(make_model(s, 5), IMAGES)
         num_tokens = s.num_tokens(IMAGES.shape[1:])
         offset = 0.1 * np.random.default_rng(2).normal(size=(3, 4, 2, num_tokens, num_tokens))
 
         def loss(params, offset):
-            key = jax.random.key(0)
-            output = model.apply(params, key, IMAGES, is_training=True, attention_offset=offset)
+            keys = jax.random.split(jax.random.key(0), len(IMAGES))
+            output = model.apply(params, IMAGES, keys, offset)
             return (LOGIT_WEIGHTS * output.logits).sum() + (output.attention**2).sum(), output
 
         gradients = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
@@ -65,7 +65,7 @@ def test_initial_parameters_have_the_same_names_and_bytes(settings, num_layers):
     s = settings(num_layers=num_layers, qk_norm=True)
     models = [make_model(s, 5), make_model(s, 5, scan_layers=True, remat=True)]
     unrolled, scanned = jax.jit(
-        lambda: [model.init(jax.random.key(3), IMAGES, False) for model in models]
+        lambda: [model.init(jax.random.key(3), IMAGES) for model in models]
     )()
     assert "vit/block_0/attention/qkv" in scanned
     assert jax.tree.structure(unrolled) == jax.tree.structure(scanned)
@@ -78,7 +78,7 @@ def test_program_of_scanned_layers_does_not_grow_with_depth(settings, pool):
     def count_matmuls(num_layers, **execution):
         model = make_model(settings(pool=pool, num_layers=num_layers), 5, **execution)
         shapes = parameter_shapes(model, IMAGES.shape[1:])
-        gradient = jax.grad(lambda p: model.apply(p, None, IMAGES, True).logits.sum())
+        gradient = jax.grad(lambda p: model.apply(p, IMAGES).logits.sum())
         found = operations(gradient, shapes)
         return sum(operation.primitive.name == "dot_general" for operation in found)
 
@@ -93,7 +93,7 @@ def test_remat_takes_less_memory(settings):
     def temporary_bytes(remat):
         model = make_model(s, 5, scan_layers=True, remat=remat)
         shapes = parameter_shapes(model, images.shape[1:])
-        gradient = jax.jit(jax.grad(lambda p: model.apply(p, None, images, True).logits.sum()))
+        gradient = jax.jit(jax.grad(lambda p: model.apply(p, images).logits.sum()))
         return gradient.lower(shapes).compile().memory_analysis().temp_size_in_bytes
 
     assert temporary_bytes(remat=True) < temporary_bytes(remat=False) / 2

@@ -39,7 +39,7 @@ def case(request, settings, random_params):
     model = make_model(model_settings, NUM_CLASSES)
     images = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, *IMAGE_SHAPE), np.uint8)
     assert NUM_IMAGES * model_settings.num_tokens(IMAGE_SHAPE) > 32_768
-    params = random_params(model, jnp.zeros((1, *IMAGE_SHAPE)), False)
+    params = random_params(model, jnp.zeros((1, *IMAGE_SHAPE)))
     return model, model_settings, params, images
 
 

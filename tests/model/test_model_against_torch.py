@@ -222,7 +222,7 @@ def test_block_equals_torch_in_outputs_and_all_gradients(random_params):
     x, cotangent = random_normal(batch * tokens, width), random_normal(width, batch * tokens).T
 
     def forward(x):
-        return Block(heads, mlp_dim, "erf", EPS, name="block")(x, tokens, is_training=True)
+        return Block(heads, mlp_dim, "erf", EPS, name="block")(x, tokens)
 
     transformed = hk.without_apply_rng(hk.transform(forward))
     params = random_params(transformed, x)
@@ -306,7 +306,7 @@ def test_model_and_reference_equal_torch(
     params = random_params(model, images, False, std=0.15 if changes is None else 0.4)
     with torch.no_grad():
         expected = torch_vit(s, params, images)
-    haiku = jax.jit(lambda p, x: model.apply(p, None, x, is_training=False))(params, images)
+    haiku = jax.jit(lambda p, x: model.apply(p, x))(params, images)
     plain = jax.jit(lambda p, x: reference.vit(p, x, s))(params, images)
     for output in (haiku, plain):
         assert_close(output.logits, expected.logits)

@@ -23,7 +23,7 @@ def images():
 
 def make_loss(model, images):
     def loss(params):
-        output = model.apply(params, None, images, is_training=True)
+        output = model.apply(params, images)
         loss = optax.softmax_cross_entropy_with_integer_labels(output.logits, LABELS).mean()
         return loss, output
 
@@ -43,7 +43,7 @@ def test_matmuls_are_bfloat16_and_layer_norm_and_softmax_float32(
     settings, random_params, images, changes
 ):
     model = make_model(settings(**changes), NUM_CLASSES, "bfloat16")
-    params = random_params(model, images, False)
+    params = random_params(model, images)
     found = operations(jax.grad(make_loss(model, images), has_aux=True), params)
     matmuls = [op for op in found if op.primitive.name == "dot_general"]
     means = [op for op in matmuls if shapes(op.invars)[1][-1:] == (1,)]  # of LayerNorm
@@ -77,7 +77,7 @@ def test_float32_traces_the_same_program_before_and_after_bfloat16(settings, ima
 def test_results_differ_by_rounding_alone(settings, random_params, images):
     s = settings(qk_norm=True, registers=1)
     full, mixed = (make_model(s, NUM_CLASSES, precision) for precision in ("float32", "bfloat16"))
-    params = random_params(full, images, False)
+    params = random_params(full, images)
     (_, expected), expected_gradients = run(full, params, images)
     (_, output), gradients = run(mixed, params, images)
     for array, expected_array in zip(output, expected, strict=True):
@@ -100,7 +100,7 @@ def relative_distance(actual, expected):
 def test_initial_parameters_are_the_same_float32_numbers(settings, images):
     key, s = jax.random.key(0), settings(qk_norm=True)
     models = [make_model(s, NUM_CLASSES, precision) for precision in ("float32", "bfloat16")]
-    full, mixed = jax.jit(lambda: [model.init(key, images, False) for model in models])()
+    full, mixed = jax.jit(lambda: [model.init(key, images) for model in models])()
     for expected, array in zip(*map(jax.tree.leaves, (full, mixed)), strict=True):
         assert array.dtype == jnp.float32
         np.testing.assert_array_equal(array, expected)

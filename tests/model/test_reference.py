@@ -73,7 +73,7 @@ def inputs(random_params):
         images = np.random.default_rng(0).normal(size=(BATCH, *variant.image_shape))
         images = images.astype(np.float32)
         model = make_model(settings, NUM_CLASSES)
-        return settings, random_params(model, images, False, std=0.15), images
+        return settings, random_params(model, images, std=0.15), images
 
     return draw
 
@@ -116,7 +116,7 @@ def test_outputs_and_gradients_equal_the_reference(inputs, expected, uses_kernel
     variant = VARIANTS[name]
     settings, params, images = inputs(variant)
     model = make_model(settings, NUM_CLASSES, scan_layers=variant.scan_layers, remat=variant.remat)
-    run = gradients_and_output(lambda params, images: model.apply(params, None, images, True))
+    run = gradients_and_output(lambda params, images: model.apply(params, images))
     assert ("ffi_call" in str(jax.make_jaxpr(run)(params, images))) is uses_kernels
     gradients, output = jax.jit(run)(params, images)
     expected_gradients, expected_output = expected(name)

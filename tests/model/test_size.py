@@ -99,6 +99,6 @@ def test_activation_bytes_are_a_lower_bound_of_what_xla_allocates(gap_model, poo
     bound = activation_bytes(s, images.shape[1:], len(images), remat)
     model = make_model(s, 3, **{"scan_layers": True, **execution})
     shapes = parameter_shapes(model, images.shape[1:])
-    gradient = jax.jit(jax.grad(lambda p: model.apply(p, None, images, True).logits.sum()))
+    gradient = jax.jit(jax.grad(lambda p: model.apply(p, images).logits.sum()))
     allocated = gradient.lower(shapes).compile().memory_analysis().temp_size_in_bytes
     assert allocated / 8 < bound < allocated

@@ -12,7 +12,7 @@ def random_images(batch, shape):
 
 
 def jit_inference(model):
-    return jax.jit(lambda params, images: model.apply(params, None, images, is_training=False))
+    return jax.jit(lambda params, images: model.apply(params, images))
 
 
 def permute_patches(images, patch, order):
@@ -47,7 +47,7 @@ def test_output_shapes_and_attention_rows_that_sum_to_one(
     s = settings(**changes)
     model, images = make_model(s, 5), random_images(3, (6, 4, 1))  # 3 x 2 patches
     assert s.num_tokens((6, 4, 1)) == num_tokens
-    output = jit_inference(model)(random_params(model, images, False), images)
+    output = jit_inference(model)(random_params(model, images), images)
     assert output.logits.shape == (3, 5)
     assert output.features.shape == (3, s.hidden_size)
     assert output.attention.shape == (s.num_layers, 3, s.num_heads, num_tokens, num_tokens)
@@ -69,8 +69,8 @@ def test_reading_the_attention_changes_no_bit_of_the_logits(
     s = default_architecture if changes is None else settings(**changes)
     model, images = make_model(s, 10), random_images(batch, shape)
     # Not the initial parameters, whose head is zero, so that all logits would be equal.
-    params = random_params(model, images, False, std=0.1)
-    logits_only = jax.jit(lambda p, x: model.apply(p, None, x, is_training=False).logits)
+    params = random_params(model, images, std=0.1)
+    logits_only = jax.jit(lambda p, x: model.apply(p, x).logits)
     unread = logits_only(params, images)
     read = jit_inference(model)(params, images).logits
     assert np.std(unread) > 0.1
@@ -82,7 +82,7 @@ def test_reading_the_attention_changes_no_bit_of_the_logits(
 def test_logits_of_an_image_do_not_depend_on_its_batch(settings, random_params):
     s = settings(registers=1, num_layers=1)
     model, images = make_model(s, 5), random_images(4, (6, 4, 1))
-    params, run = random_params(model, images, False), jit_inference(model)
+    params, run = random_params(model, images), jit_inference(model)
     batch = run(params, images)
     for index in range(4):
         single = run(params, images[index : index + 1])
@@ -94,7 +94,7 @@ def test_logits_of_an_image_do_not_depend_on_its_batch(settings, random_params):
 def test_patch_tokens_follow_class_token_and_registers(settings, random_params, pool, registers):
     s = settings(pool=pool, registers=registers)
     model, images = make_model(s, 5), random_images(1, (6, 4, 1))
-    params, run = random_params(model, images, False), jit_inference(model)
+    params, run = random_params(model, images), jit_inference(model)
     first_patch = (pool == "cls") + registers
     original = np.log(run(params, images).attention[0, 0])  # [H, query T, key T]
     for patch, (row, column) in enumerate(itertools.product(range(3), range(2))):
@@ -113,7 +113,7 @@ def test_without_positions_a_permutation_of_patches_keeps_the_logits(settings, r
     model, images = make_model(settings(registers=1), 5), random_images(3, (6, 4, 1))
     order = [3, 0, 5, 1, 4, 2]
     permuted = permute_patches(images, 2, order)
-    params, run = random_params(model, images, False), jit_inference(model)
+    params, run = random_params(model, images), jit_inference(model)
     with_positions = run(params, images).logits
     assert np.abs(with_positions - run(params, permuted).logits).max() > 1e-2
     params["vit"]["position"] = np.zeros_like(params["vit"]["position"])
@@ -130,7 +130,7 @@ def test_a_permutation_of_patches_with_their_positions_keeps_the_logits(
 ):
     model, images = make_model(settings(pool=pool, registers=2), 5), random_images(3, (6, 4, 1))
     order = [3, 0, 5, 1, 4, 2]
-    params, run = random_params(model, images, False), jit_inference(model)
+    params, run = random_params(model, images), jit_inference(model)
     expected = run(params, images).logits
     first = int(pool == "cls")  # registers have no position
     rows = [*range(first), *(first + np.array(order))]
@@ -141,7 +141,7 @@ def test_a_permutation_of_patches_with_their_positions_keeps_the_logits(
 
 def test_with_sincos_positions_the_logits_depend_on_the_order_of_patches(settings, random_params):
     model, images = make_model(settings(position="sincos2d"), 5), random_images(3, (6, 4, 1))
-    params, run = random_params(model, images, False), jit_inference(model)
+    params, run = random_params(model, images), jit_inference(model)
     assert "position" not in params["vit"]
     permuted = permute_patches(images, 2, [1, 0, 2, 3, 4, 5])
     difference = run(params, images).logits - run(params, permuted).logits

@@ -8,6 +8,10 @@ import pytest
 from vit_hk.training.augment import random_shift
 
 
+def keys_of(count):
+    return jax.random.split(jax.random.key(0), count)
+
+
 def translate(image, down, right):
     """Translate an image pixel by pixel; pixels from outside of it are 0."""
     height, width, _ = image.shape
@@ -23,7 +27,7 @@ def test_offsets_are_drawn_uniformly_for_each_image(max_shift, dtype):
     offsets = list(itertools.product(range(-max_shift, max_shift + 1), repeat=2))
     count = 40 * len(offsets)
     pair = np.random.default_rng(0).integers(1, 256, (2, 5, 7, 2)).astype(dtype)
-    shifted = random_shift(jax.random.key(0), np.concatenate([pair] * (count // 2)), max_shift)
+    shifted = random_shift(keys_of(count), np.concatenate([pair] * (count // 2)), max_shift)
     assert shifted.shape == (count, 5, 7, 2)
     assert shifted.dtype == dtype
     seen = Counter()
@@ -39,4 +43,4 @@ def test_offsets_are_drawn_uniformly_for_each_image(max_shift, dtype):
 
 def test_shift_of_zero_returns_the_images():
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 1), dtype=np.uint8)
-    np.testing.assert_array_equal(random_shift(jax.random.key(0), images, 0), images)
+    np.testing.assert_array_equal(random_shift(keys_of(3), images, 0), images)

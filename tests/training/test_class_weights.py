@@ -37,8 +37,8 @@ def test_training_minimizes_the_weighted_loss(make_params, quadrants):
     assert plain.class_weights is None
     images, labels = data.normalization(data.x_train), data.y_train
     weights = init_params(make_params().model, images.shape[1:], 4, seed=0)
-    batch = Microbatch(images, labels, None, jax.random.key(0))
-    logits = plain.model.apply(weights, batch.key, images, is_training=True).logits
+    batch = Microbatch(images, labels, None, jax.random.split(jax.random.key(0), len(labels)))
+    logits = plain.model.apply(weights, images, batch.keys).logits
     losses = -np.asarray(jax.nn.log_softmax(logits))[np.arange(len(labels)), labels]
     factors = len(labels) / 4 / np.bincount(labels)[labels]
     assert float(plain.loss(weights, batch)) == pytest.approx(losses.mean(), rel=1e-5)

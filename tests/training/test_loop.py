@@ -68,7 +68,7 @@ def test_timing_is_positive(learned):
 def quick_model(monkeypatch):
     """Replace the model by one that compiles fast, for tests that do not depend on the model."""
 
-    def forward(images, is_training):  # noqa: ARG001
+    def forward(images, keys=None):  # noqa: ARG001
         logits = hk.Linear(4)(hk.Flatten()(images)) ** 2
         batch = len(images)
         return ViTOutput(logits, jnp.zeros((batch, 1)), jnp.zeros((1, batch, 1, 1, 1)))
@@ -76,7 +76,9 @@ def quick_model(monkeypatch):
     nothing = np.zeros(1, np.float32)
     taker = SimpleNamespace(take=lambda epoch, _: Snapshot(epoch, nothing, nothing))
     for module in (loop, train_step, vit):
-        monkeypatch.setattr(module, "make_model", lambda *_, **__: hk.transform(forward))
+        monkeypatch.setattr(
+            module, "make_model", lambda *_, **__: hk.without_apply_rng(hk.transform(forward))
+        )
     monkeypatch.setattr(loop, "SnapshotTaker", lambda *_: taker)
 
 

@@ -9,6 +9,7 @@ from vit_hk.params import AugmentSettings
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout
 from vit_hk.training.microbatches import DeviceData, prepare_microbatches, take_share
 
+STRONG = {"shift": 2, "rotate": 20, "scale": 0.2, "elastic": 2.0, "mixup": 1.0, "cutmix": 1.0}
 ONE_DEVICE, TWO_DEVICES = (Mesh(np.array(jax.devices()[:count]), (AXIS,)) for count in (1, 2))
 LAYOUTS = pytest.mark.parametrize(
     "layout",
@@ -23,15 +24,15 @@ DATA = DeviceData(
 INDICES = jnp.array([3, 8, 1, 9, 0, 4])
 
 
-def prepare(layout, **augment):
-    """Return the microbatches of all devices, in which the pixels of image n are n / 25.5."""
+def prepare(layout, data=DATA, indices=INDICES, **augment):
+    """Return the microbatches of all devices; the pixels of image n of DATA are n / 25.5."""
     settings = AugmentSettings(**dict.fromkeys(AugmentSettings.model_fields, 0) | augment)
     normalization = Normalization(mean=(0.0,), std=(1.0,))
 
     def run(key):
-        size = len(INDICES) // layout.mesh.size
+        size = len(indices) // layout.mesh.size
         own = jax.lax.axis_index(AXIS) * size + jnp.arange(-1, size)  # after the one before them
-        share = take_share(DATA, INDICES[own], is_exchanged=False)
+        share = take_share(data, indices[own], is_exchanged=False)
         return prepare_microbatches(key, share, settings, normalization, layout)
 
     on_each_device = jax.shard_map(
@@ -69,3 +70,35 @@ def test_targets_are_the_probabilities_of_the_classes(layout):
     lam = np.asarray(microbatches.mixture.lam).flat[0]
     expected = lam * np.eye(10)[INDICES] + (1 - lam) * np.eye(10)[np.roll(INDICES, 1)]
     np.testing.assert_allclose(np.asarray(targets).reshape(6, 10), expected, rtol=1e-6)
+
+
+def augmented_batch(num_devices, num_microbatches, augment):
+    """Return the images, targets and random keys of a batch of 24 random images, in its order."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (30, 28, 28, 1), dtype=np.uint8)
+    data = DeviceData(jnp.asarray(images), jnp.asarray(random.integers(0, 10, 30)))
+    mesh = Mesh(np.array(jax.devices()[:num_devices]), (AXIS,))
+    layout = BatchLayout(mesh, num_microbatches, 24 // num_devices // num_microbatches)
+    microbatches = prepare(layout, data, jnp.asarray(random.permutation(30)[:24]), **augment)
+    targets = jax.vmap(lambda microbatch: microbatch.targets(10))(microbatches)
+    keys = jax.random.key_data(microbatches.keys)
+    return [np.asarray(x).reshape(24, *x.shape[2:]) for x in (microbatches.images, targets, keys)]
+
+
+@pytest.mark.parametrize(
+    ("augment", "tolerance"),
+    [
+        ({"shift": 2, "mixup": 1.0, "cutmix": 1.0}, 0),
+        # XLA fuses the arithmetic of a warp otherwise for another microbatch size.
+        (STRONG, 1e-5),
+    ],
+    ids=["translation and mixtures", "all"],
+)
+def test_a_batch_is_the_same_whatever_the_layout(augment, tolerance):
+    expected = augmented_batch(1, 1, augment)
+    assert len(np.unique(expected[2], axis=0)) == 24  # each image has its own key
+    for num_devices, num_microbatches in [(1, 3), (1, 24), (2, 1), (2, 4)]:
+        images, targets, keys = augmented_batch(num_devices, num_microbatches, augment)
+        np.testing.assert_allclose(images, expected[0], rtol=0, atol=tolerance)
+        np.testing.assert_array_equal(targets, expected[1])
+        np.testing.assert_array_equal(keys, expected[2])

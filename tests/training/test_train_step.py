@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import math
 
 import haiku as hk
@@ -34,14 +35,19 @@ ZEROS = np.zeros(10, np.float32)
 
 
 def two_class_model(score):
-    """Return a model whose logits are (score(u, images), 0); u is its only parameter."""
+    """Return a model whose logits are (score(u, images), 0); u is its only parameter.
 
-    def forward(images, is_training):
-        assert is_training
-        first = score(hk.get_parameter("u", ZEROS.shape, init=jnp.zeros), images)
+    A score that takes three arguments gets the random keys of the images too.
+    """
+    takes_keys = len(inspect.signature(score).parameters) == 3
+
+    def forward(images, keys):
+        assert keys.shape == (len(images),)
+        u = hk.get_parameter("u", ZEROS.shape, init=jnp.zeros)
+        first = score(u, images, keys) if takes_keys else score(u, images)
         return ViTOutput(jnp.stack([first, jnp.zeros_like(first)], axis=-1), None, None)
 
-    return hk.transform(forward)
+    return hk.without_apply_rng(hk.transform(forward))
 
 
 class Training:
@@ -162,8 +168,8 @@ def test_each_image_is_used_at_most_once_per_epoch(make_params):
 
 
 def test_each_step_and_each_seed_draws_other_random_numbers(make_params):
-    def score(u, images):
-        return 0 * u[0] + jax.random.uniform(hk.next_rng_key(), (len(images),))
+    def score(u, _, keys):
+        return 0 * u[0] + jax.vmap(jax.random.uniform)(keys)
 
     settings = make_params(batch_size=10).train
     first, other = losses_of(score, settings, 6), losses_of(score, settings, 6, seed=1)
@@ -319,16 +325,22 @@ def test_loss_and_gradient_are_means_over_all_microbatches(make_params, layout):
     assert float(training.state.epoch_loss) == pytest.approx(math.log(2), rel=1e-5)
 
 
-def test_each_microbatch_draws_other_random_numbers(make_params):
-    def score(u, images):
-        # A microbatch, here of one image, has a loss of 100 or of log 2.
-        drawn = jax.random.uniform(hk.next_rng_key(), ())
-        return 0 * u[0] + jnp.where(drawn < 0.5, -100.0, 0.0) * jnp.ones(len(images))
+LAYOUTS = [
+    BatchLayout(ONE_DEVICE, 1, 10), BatchLayout(ONE_DEVICE, 5, 2), BatchLayout(TWO_DEVICES, 5, 1)
+]  # fmt: skip
+
+
+def test_each_image_draws_its_own_random_numbers_whatever_the_layout(make_params):
+    def score(u, _, keys):
+        # An image has a loss of 100 or of log 2.
+        drawn = jax.vmap(jax.random.uniform)(keys)
+        return 0 * u[0] + jnp.where(drawn < 0.5, -100.0, 0.0)
 
     settings = make_params(batch_size=10).train
-    losses = losses_of(score, settings, 6, layout=BatchLayout(TWO_DEVICES, 5, 1))
-    # If all microbatches of a batch drew the same number, each loss would be 100 or log 2.
-    assert losses - {round(100.0, 5), round(math.log(2), 5)}
+    losses = [losses_of(score, settings, 6, layout=layout) for layout in LAYOUTS]
+    assert losses[0] == losses[1] == losses[2]
+    # If all images of a batch drew the same number, each loss would be 100 or log 2.
+    assert losses[0] - {round(100.0, 5), round(math.log(2), 5)}
 
 
 def test_steps_equal_gradient_descent_on_the_reference(make_params, quadrants):

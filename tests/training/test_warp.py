@@ -20,6 +20,10 @@ def settings(**changes):
     return AugmentSettings(**dict.fromkeys(AugmentSettings.model_fields, 0) | changes)
 
 
+def keys_of(count, seed=0):
+    return jax.random.split(jax.random.key(seed), count)
+
+
 def no_shift(count):
     return np.zeros((2, count), np.float32)
 
@@ -89,8 +93,8 @@ def test_rotation_scaling_and_translation_are_drawn_uniformly(
     side, count = 101, 400
     places = np.stack(np.mgrid[:side, :side], axis=-1).astype(np.float32) - 50
     images = np.broadcast_to(places, (count, side, side, 2))
-    warp = jax.jit(lambda key, images: random_warp(key, images, settings(**changes)))
-    warped = np.asarray(warp(jax.random.key(1), images))
+    warp = jax.jit(lambda keys, images: random_warp(keys, images, settings(**changes)))
+    warped = np.asarray(warp(keys_of(count, seed=1), images))
     middle, right, below = warped[:, 50, 50], warped[:, 50, 51], warped[:, 51, 50]
     # A step in the warped image is a step in the image, rotated and divided by the scale.
     step = right - middle
@@ -119,15 +123,16 @@ def assert_uniform(values, maximum, tolerance):
 
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (9, 20), (1, 1)])
 def test_noise_has_std_one_at_each_pixel(height, width):
-    fields = np.asarray(smooth_noise(jax.random.key(0), 4000, height, width))
-    assert fields.shape == (4000, height, width)
+    fields = np.asarray(smooth_noise(keys_of(2000), 2, height, width))
+    assert fields.shape == (2000, 2, height, width)
+    fields = fields.reshape(-1, height, width)
     assert np.abs(fields.mean(axis=0)).max() < 0.1  # 6 standard errors
     np.testing.assert_allclose(fields.std(axis=0), 1, atol=0.07)
 
 
 def test_noise_is_as_smooth_as_white_noise_after_a_gaussian_filter():
     # Of 4 pixels, as in Simard et al. for MNIST; SciPy filters a field that wraps around.
-    fields = np.asarray(smooth_noise(jax.random.key(0), 4000, 28, 28))
+    fields = np.asarray(smooth_noise(keys_of(4000), 1, 28, 28))[:, 0]
     white = np.random.default_rng(0).uniform(-1, 1, (1000, 1000))
     smooth = gaussian_filter(white, 4, mode="wrap")
     for distance in (1, 3, 6, 10):
@@ -142,9 +147,9 @@ def test_elastic_is_the_std_of_the_displacement():
     height, width, count = 60, 80, 300
     places = np.stack(np.mgrid[:height, :width], axis=-1).astype(np.float32)
     images = np.broadcast_to(places, (count, height, width, 2))
-    warp = jax.jit(lambda key, images: random_warp(key, images, settings(elastic=1.5)))
+    warp = jax.jit(lambda keys, images: random_warp(keys, images, settings(elastic=1.5)))
     inner = np.s_[:, 20:-20, 20:-20]
-    field = (np.asarray(warp(jax.random.key(0), images)) - images)[inner]
+    field = (np.asarray(warp(keys_of(count), images)) - images)[inner]
     np.testing.assert_allclose(field.std(axis=(0, 1, 2)), 1.5, rtol=0.05)
     # The displacements of rows and columns, and of different images, are independent.
     pairs = field[:, 10, 10].reshape(count // 2, 4)
@@ -155,23 +160,23 @@ def test_tiny_amplitudes_return_the_images():
     images = random_images(*SHAPE)
     tiny = settings(rotate=1e-9, scale=1e-9, elastic=1e-9)
     np.testing.assert_allclose(
-        jax.jit(partial(augment, settings=tiny))(jax.random.key(0), images), images, atol=1e-2
+        jax.jit(partial(augment, settings=tiny))(keys_of(len(images)), images), images, atol=1e-2
     )
 
 
 @pytest.mark.parametrize("shift", [0, 2])
 def test_translation_alone_equals_random_shift_bit_by_bit(shift):
-    images, key = random_images(*SHAPE), jax.random.key(3)
-    result = augment(key, images, settings(shift=shift))
+    images, keys = random_images(*SHAPE), keys_of(SHAPE[0], seed=3)
+    result = augment(keys, images, settings(shift=shift))
     assert result.dtype == np.uint8
-    np.testing.assert_array_equal(result, random_shift(key, images, shift))
+    np.testing.assert_array_equal(result, random_shift(keys, images, shift))
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 12, 3), (1, 1, 1, 1), (2, 5, 4, 2)])
 def test_warped_pixels_are_between_0_and_255(shape):
     strong = settings(shift=3, rotate=180.0, scale=0.99, elastic=50.0)
     result = np.asarray(
-        jax.jit(partial(augment, settings=strong))(jax.random.key(0), random_images(*shape))
+        jax.jit(partial(augment, settings=strong))(keys_of(shape[0]), random_images(*shape))
     )
     assert result.shape == shape
     assert result.min() >= 0

@@ -15,20 +15,32 @@ from vit_hk.model.attention import SelfAttention
 from vit_hk.model.gelu import gelu
 from vit_hk.model.layer_norm import layer_norm
 from vit_hk.model.linear import Linear
+from vit_hk.model.random_keys import ImageKeys, derive, draw
 from vit_hk.params import Gelu
 
 GLOROT_UNIFORM = hk.initializers.VarianceScaling(1.0, "fan_avg", "uniform")
 SMALL_BIAS = hk.initializers.RandomNormal(1e-6)  # as in Google's code for the paper
 
 
-def dropout(x: jax.Array, rate: float, is_training: bool) -> jax.Array:
-    """Zero each element with probability `rate` and scale the rest up, in training only."""
-    return hk.dropout(hk.next_rng_key(), rate, x) if is_training and rate else x
+def dropout(x: jax.Array, rate: float, keys: ImageKeys) -> jax.Array:
+    """Zero each element with probability `rate` and scale the rest up, in training only.
+
+    Args:
+      x: [B * T, D], the tokens of all images, one image after the other.
+      rate: probability of zeroing.
+      keys: [B], a random key for each image; None leaves the elements as they are.
+
+    Returns:
+      [B * T, D].
+    """
+    if keys is None or not rate:
+        return x
+    shape = (len(x) // len(keys), x.shape[1])
+    keep = draw(keys, lambda key: jax.random.bernoulli(key, 1.0 - rate, shape))
+    return jnp.where(keep.reshape(x.shape), x / (1.0 - rate), 0.0)
 
 
-def drop_path(
-    branch: jax.Array, rate: float | jax.Array, num_tokens: int, is_training: bool
-) -> jax.Array:
+def drop_path(branch: jax.Array, rate: float | jax.Array, keys: ImageKeys) -> jax.Array:
     """Zero the residual branch of random images and scale the others up, in training only.
 
     Also known as stochastic depth (arXiv 1603.09382).
@@ -37,16 +49,16 @@ def drop_path(
       branch: [B * T, D].
       rate: probability of zeroing. A rate of 0.0 draws no random numbers; a rate that is an
         array always draws them, since its value is unknown while the model is traced.
-      num_tokens: T.
-      is_training: whether drop path acts.
+      keys: [B], a random key for each image; None leaves the branch as it is.
 
     Returns:
       [B * T, D].
     """
-    if not is_training or (isinstance(rate, float) and not rate):
+    if keys is None or (isinstance(rate, float) and not rate):
         return branch
-    keep = jax.random.bernoulli(hk.next_rng_key(), 1.0 - rate, (len(branch) // num_tokens, 1))
-    return jnp.where(jnp.repeat(keep, num_tokens, axis=0), branch / (1.0 - rate), 0.0)
+    keep = draw(keys, lambda key: jax.random.bernoulli(key, 1.0 - rate, (1,)))  # [B, 1]
+    keep = jnp.repeat(keep, len(branch) // len(keys), axis=0)
+    return jnp.where(keep, branch / (1.0 - rate), 0.0)
 
 
 @dataclasses.dataclass
@@ -58,12 +70,12 @@ class MLP(hk.Module):
     dropout: float = 0.0
     name: str | None = None
 
-    def __call__(self, x: jax.Array, is_training: bool) -> jax.Array:
-        """Map each token of x [rows, D] to a token [rows, D]."""
+    def __call__(self, x: jax.Array, keys: ImageKeys = None) -> jax.Array:
+        """Map each token of x [B * T, D] to a token [B * T, D]; see `dropout` for the keys."""
         width = x.shape[-1]
         init = {"w_init": GLOROT_UNIFORM, "b_init": SMALL_BIAS}
-        x = gelu(Linear(self.mlp_dim, name="in", **init)(x), self.gelu)  # [rows, M]
-        x = dropout(x, self.dropout, is_training)
+        x = gelu(Linear(self.mlp_dim, name="in", **init)(x), self.gelu)  # [B * T, M]
+        x = dropout(x, self.dropout, keys)
         return Linear(width, name="out", **init)(x)
 
 
@@ -84,7 +96,7 @@ class Block(hk.Module):
         self,
         x: jax.Array,
         num_tokens: int,
-        is_training: bool,
+        keys: ImageKeys = None,
         attention_offset: jax.Array | None = None,
         class_token_only: bool = False,
     ) -> tuple[jax.Array, jax.Array]:
@@ -93,7 +105,7 @@ class Block(hk.Module):
         Args:
           x: [B * T, D], the tokens of all images, one image after the other.
           num_tokens: T.
-          is_training: whether dropout and drop path act.
+          keys: [B], a random key for each image, for dropout and drop path; None in inference.
           attention_offset: [B, H, T, T], added to the attention weights; see `ViT`.
           class_token_only: return only the first new token of each image, [B, D].
         """
@@ -102,12 +114,12 @@ class Block(hk.Module):
             layer_norm(x, self.norm_eps, "norm_1"), num_tokens, attention_offset, class_token_only
         )
         if class_token_only:
-            x, num_tokens = x[::num_tokens], 1
-        x = x + self._regularize(branch, num_tokens, is_training)
+            x = x[::num_tokens]
+        x = x + self._regularize(branch, derive(keys, 0))
         mlp = MLP(self.mlp_dim, self.gelu, self.dropout, name="mlp")
-        branch = mlp(layer_norm(x, self.norm_eps, "norm_2"), is_training)
-        return x + self._regularize(branch, num_tokens, is_training), weights
+        branch = mlp(layer_norm(x, self.norm_eps, "norm_2"), derive(keys, 1))
+        return x + self._regularize(branch, derive(keys, 2)), weights
 
-    def _regularize(self, branch: jax.Array, num_tokens: int, is_training: bool) -> jax.Array:
-        branch = dropout(branch, self.dropout, is_training)
-        return drop_path(branch, self.drop_path, num_tokens, is_training)
+    def _regularize(self, branch: jax.Array, keys: ImageKeys) -> jax.Array:
+        branch = dropout(branch, self.dropout, derive(keys, 0))
+        return drop_path(branch, self.drop_path, derive(keys, 1))

@@ -4,7 +4,6 @@ Both ways have the same parameters under the same names, block_0, block_1, …, 
 random numbers, so weights trained one way can be used the other way.
 """
 
-import contextlib
 import functools
 import re
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from vit_hk.model.block import Block
+from vit_hk.model.random_keys import ImageKeys, derive
 from vit_hk.params import ModelSettings
 
 
@@ -22,7 +22,7 @@ class BlockInputs(NamedTuple):
     """The inputs that differ from block to block, each with a leading axis L; None if unused."""
 
     drop_path: jax.Array | None  # float32 [L], the rates
-    key: jax.Array | None  # [L], JAX random keys
+    keys: ImageKeys  # [L, B], JAX random keys
     offset: jax.Array | None  # [L, B, H, T, T], added to the attention weights
 
     def at(self, blocks: int | slice) -> "BlockInputs":
@@ -37,7 +37,7 @@ def run_blocks(
     settings: ModelSettings,
     x: jax.Array,
     num_tokens: int,
-    is_training: bool,
+    keys: ImageKeys,
     offset: jax.Array | None,
     scan_layers: bool,
     remat: bool,
@@ -50,7 +50,7 @@ def run_blocks(
         (arXiv 1603.09382) it starts at `drop_path` / L.
       x: [B * T, D].
       num_tokens: T.
-      is_training: whether dropout and drop path act.
+      keys: [B], a random key for each image, for dropout and drop path; None in inference.
       offset: [L, B, H, T, T], added to the attention weights.
       scan_layers: loop over one compiled block. It saves compile time from some 24 blocks on, of
         a training step about half with 48 blocks.
@@ -62,8 +62,8 @@ def run_blocks(
       Tokens [B * T, D], or with pool "cls" the class tokens [B, D], and the attention weights
       [L, B, H, T, T].
     """
-    run = functools.partial(_run_block, settings, num_tokens, is_training)
-    inputs = _block_inputs(settings, is_training, offset)
+    run = functools.partial(_run_block, settings, num_tokens)
+    inputs = _block_inputs(settings, keys, offset)
     num_layers = settings.num_layers
     class_token_only = settings.pool == "cls"  # no other token of the last block is read
     attention = []
@@ -82,14 +82,15 @@ def run_blocks(
 
 
 def _block_inputs(
-    settings: ModelSettings, is_training: bool, offset: jax.Array | None
+    settings: ModelSettings, keys: ImageKeys, offset: jax.Array | None
 ) -> BlockInputs:
     """Return the inputs of all blocks; see `run_blocks`."""
     num_layers, drop_path = settings.num_layers, settings.drop_path
-    is_random = is_training and (settings.dropout or drop_path)
+    if keys is not None:
+        keys = jax.vmap(derive, (None, 0))(keys, jnp.arange(num_layers))
     return BlockInputs(
         drop_path=jnp.linspace(0.0, drop_path, num_layers) if drop_path else None,
-        key=jax.random.split(hk.next_rng_key(), num_layers) if is_random else None,
+        keys=keys,
         offset=offset,
     )
 
@@ -97,7 +98,6 @@ def _block_inputs(
 def _run_block(
     settings: ModelSettings,
     num_tokens: int,
-    is_training: bool,
     name: str,
     x: jax.Array,
     inputs: BlockInputs,
@@ -107,8 +107,7 @@ def _run_block(
     s = settings
     rate = 0.0 if inputs.drop_path is None else inputs.drop_path
     block = Block(s.num_heads, s.mlp_dim, s.gelu, s.norm_eps, s.dropout, rate, s.qk_norm, name)
-    with contextlib.nullcontext() if inputs.key is None else hk.with_rng(inputs.key):
-        return block(x, num_tokens, is_training, inputs.offset, class_token_only)
+    return block(x, num_tokens, inputs.keys, inputs.offset, class_token_only)
 
 
 def _scan_blocks(

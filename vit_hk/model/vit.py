@@ -14,6 +14,7 @@ from vit_hk.model.linear import Initializer, Linear
 from vit_hk.model.patches import PatchEmbedding
 from vit_hk.model.positions import sincos2d_positions
 from vit_hk.model.precision import computing_in
+from vit_hk.model.random_keys import ImageKeys, derive
 from vit_hk.params import ImageShape, ModelSettings, Precision
 
 
@@ -39,22 +40,23 @@ class ViT(hk.Module):
     name: str | None = "vit"
 
     def __call__(
-        self, images: jax.Array, is_training: bool, attention_offset: jax.Array | None = None
+        self, images: jax.Array, keys: ImageKeys = None, attention_offset: jax.Array | None = None
     ) -> ViTOutput:
         """Return logits, features and attention of images.
 
         Args:
           images: float32 [B, height, width, channels].
-          is_training: whether dropout and drop path act.
+          keys: [B], a random key for each image, for dropout and drop path; None in inference.
           attention_offset: [L, B, H, T, T], added to the attention weights after the softmax.
             JAX differentiates with respect to inputs only, so the gradient of a logit with
             respect to the attention is the one with respect to an offset of zeros.
         """
-        x = dropout(self._embed(images), self.settings.dropout, is_training)  # [B, T, D]
+        x = self._embed(images)  # [B, T, D]
         batch, num_tokens, width = x.shape
         x = x.reshape(batch * num_tokens, width)
+        x = dropout(x, self.settings.dropout, derive(keys, 0))
         x, attention = run_blocks(
-            self.settings, x, num_tokens, is_training, attention_offset, self.scan_layers,
+            self.settings, x, num_tokens, derive(keys, 1), attention_offset, self.scan_layers,
             self.remat,
         )  # fmt: skip
         x = layer_norm(x, self.settings.norm_eps, "norm")
@@ -118,24 +120,24 @@ def make_model(
         scan_layers.
 
     Returns:
-      init(key, images, is_training) -> parameters, and
-      apply(parameters, key, images, is_training, attention_offset=None) -> ViTOutput.
+      init(key, images) -> parameters, and
+      apply(parameters, images, keys=None, attention_offset=None) -> ViTOutput, see `ViT`.
     """
 
     def forward(
-        images: jax.Array, is_training: bool, attention_offset: jax.Array | None = None
+        images: jax.Array, keys: ImageKeys = None, attention_offset: jax.Array | None = None
     ) -> ViTOutput:
         with computing_in(precision):
             vit = ViT(settings, num_classes, scan_layers, remat)
-            return vit(images, is_training, attention_offset)
+            return vit(images, keys, attention_offset)
 
-    return hk.transform(forward)
+    return hk.without_apply_rng(hk.transform(forward))
 
 
 def parameter_shapes(model: hk.Transformed, image_shape: ImageShape) -> hk.Params:
     """Return the shapes and dtypes of the parameters, as a tree of jax.ShapeDtypeStruct."""
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    return jax.eval_shape(lambda x: model.init(jax.random.key(0), x, False), images)
+    return jax.eval_shape(lambda x: model.init(jax.random.key(0), x), images)
 
 
 def init_params(
@@ -146,7 +148,7 @@ def init_params(
     images = jnp.zeros((1, *image_shape))
     # It runs once, so a short compile time matters more than fast compiled code.
     init = jax.jit(
-        lambda key: model.init(key, images, is_training=False),
+        lambda key: model.init(key, images),
         compiler_options={"xla_backend_optimization_level": 0},
     )
     return init(jax.random.key(seed))

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from vit_hk.data.normalization import Normalization
+from vit_hk.model.random_keys import derive
 from vit_hk.params import AugmentSettings
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout
 from vit_hk.training.augment import augment
@@ -73,7 +74,7 @@ class Microbatch(NamedTuple):
     images: jax.Array  # float32 [B, height, width, channels]
     labels: jax.Array  # int32 [B]
     mixture: Mixture | None  # None where images are not mixed
-    key: jax.Array  # JAX random key of the model, []
+    keys: jax.Array  # [B], a JAX random key for each image, for dropout and drop path
 
     def targets(self, num_classes: int) -> jax.Array:
         """Return the probabilities of the classes of one microbatch, float32 [B, C]."""
@@ -111,20 +112,22 @@ def prepare_microbatches(
         size = layout.microbatch_size
         return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), share)
 
-    # Microbatches fold in their number, which is smaller than the batch size.
+    # Images fold in their place in the batch, which is smaller than the batch size.
     mix_key = jax.random.fold_in(key, layout.batch_size)
 
     def prepare(number: jax.Array) -> Microbatch:
         start = (number - first) * layout.microbatch_size
         own, partners = take(start + 1), take(start)
-        own_key, model_key, partner_key = jax.random.split(jax.random.fold_in(key, number), 3)
-        images = augment(own_key, own.images, settings)
+        places = number * layout.microbatch_size + jnp.arange(layout.microbatch_size)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, places)
+        own_keys, model_keys, partner_keys = (derive(keys, use) for use in range(3))
+        images = augment(own_keys, own.images, settings)
         mixture = None
         if settings.mixes:
-            partner_images = augment(partner_key, partners.images, settings)
+            partner_images = augment(partner_keys, partners.images, settings)
             images, lam = mix_images(mix_key, images, partner_images, settings)
             mixture = Mixture(partners.labels, lam)
-        return Microbatch(normalization(images), own.labels, mixture, model_key)
+        return Microbatch(normalization(images), own.labels, mixture, model_keys)
 
     first = jax.lax.axis_index(AXIS) * layout.num_microbatches
     return jax.lax.map(prepare, first + jnp.arange(layout.num_microbatches))

@@ -19,7 +19,8 @@ from jax.sharding import PartitionSpec
 from vit_hk.data.normalization import Normalization
 from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import Params, TrainSettings
-from vit_hk.runtime.batch_layout import AXIS, BatchLayout, layout_for_training
+from vit_hk.runtime.all_reduce import all_reduce
+from vit_hk.runtime.batch_layout import BatchLayout, layout_for_training
 from vit_hk.training.class_weights import balanced_class_weights
 from vit_hk.training.data import TrainingData
 from vit_hk.training.feed import Feed
@@ -68,8 +69,8 @@ class TrainStep:
       layout: layout of a batch of `settings.batch_size` images.
       steps_per_epoch: number of steps of an epoch; each epoch has another order of the images.
       class_weights: float32 [C], the weights of the classes in the loss; None for equal weights.
-      key: JAX random key; all random numbers derive from it and from the numbers of the step and
-        the microbatch.
+      key: JAX random key; the random numbers of an image derive from it, from the number of the
+        step and from the image's place in the batch, whatever the layout.
     """
 
     model: hk.Transformed
@@ -147,15 +148,14 @@ class TrainStep:
         params = self.unravel(flat)
         zeros = jnp.float32(0), jax.tree.map(jnp.zeros_like, params)
         (loss, gradient), _ = jax.lax.scan(accumulate, zeros, microbatches)
-        sums = jax.lax.psum((loss, ravel_pytree(gradient)[0]), AXIS)  # the all-reduce
-        count = self.layout.num_microbatches * self.layout.mesh.size
-        return jax.tree.map(lambda x: x / count, sums)
+        num_devices = self.layout.mesh.size
+        terms = jnp.concatenate([loss[jnp.newaxis], ravel_pytree(gradient)[0]])
+        means = all_reduce(terms, num_devices) / (self.layout.num_microbatches * num_devices)
+        return means[0], means[1:]
 
     def loss(self, params: hk.Params, microbatch: Microbatch) -> jax.Array:
         """Return the mean loss of one microbatch, in nats."""
-        logits = self.model.apply(
-            params, microbatch.key, microbatch.images, is_training=True
-        ).logits
+        logits = self.model.apply(params, microbatch.images, microbatch.keys).logits
         targets = microbatch.targets(logits.shape[-1])
         return cross_entropy(logits, targets, self.settings.label_smoothing, self.class_weights)
 

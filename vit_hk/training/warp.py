@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vit_hk.model.random_keys import derive, draw
 from vit_hk.params import AugmentSettings
 
 # Standard deviation of the Gaussians of an elastic distortion, and the distance between them, as a
@@ -15,11 +16,11 @@ from vit_hk.params import AugmentSettings
 GAUSSIAN_STD = 1 / 7
 
 
-def random_warp(key: jax.Array, images: jax.Array, settings: AugmentSettings) -> jax.Array:
+def random_warp(keys: jax.Array, images: jax.Array, settings: AugmentSettings) -> jax.Array:
     """Rotate, scale, distort and translate each image at random, and pad it with black.
 
     Args:
-      key: a JAX random key.
+      keys: [B], a JAX random key for each image.
       images: [B, height, width, channels], any dtype.
       settings: the angle is drawn uniformly from -rotate … rotate degrees, the scale from
         1 - scale … 1 + scale, both translations from the whole pixels -shift … shift, and the
@@ -28,16 +29,17 @@ def random_warp(key: jax.Array, images: jax.Array, settings: AugmentSettings) ->
     Returns:
       float32 [B, height, width, channels].
     """
-    shift_key, affine_key, elastic_key = jax.random.split(key, 3)
-    batch, height, width, _ = images.shape
-    angle, scale = jax.random.uniform(affine_key, (2, batch), minval=-1.0, maxval=1.0)
-    shift = jax.random.randint(shift_key, (2, batch), -settings.shift, settings.shift + 1)
+    shift_keys, affine_keys, elastic_keys = (derive(keys, use) for use in range(3))
+    height, width = images.shape[1:3]
+    low, high = -settings.shift, settings.shift + 1
+    shift = draw(shift_keys, lambda key: jax.random.randint(key, (2,), low, high)).T
+    angle, scale = draw(affine_keys, lambda key: jax.random.uniform(key, (2,), minval=-1.0)).T
     rows, columns = affine_grid(
         height, width, jnp.deg2rad(settings.rotate) * angle, 1 + settings.scale * scale, shift
     )
     if settings.elastic:
-        field = settings.elastic * smooth_noise(elastic_key, 2 * batch, height, width)
-        rows, columns = rows + field[:batch], columns + field[batch:]
+        field = settings.elastic * smooth_noise(elastic_keys, 2, height, width)
+        rows, columns = rows + field[:, 0], columns + field[:, 1]
     return resample(images, rows, columns)
 
 
@@ -70,7 +72,7 @@ def affine_grid(
     )
 
 
-def smooth_noise(key: jax.Array, count: int, height: int, width: int) -> jax.Array:
+def smooth_noise(keys: jax.Array, count: int, height: int, width: int) -> jax.Array:
     """Draw smooth random fields of mean 0 and standard deviation 1, for elastic distortion.
 
     These are uniform random numbers smoothed by a Gaussian, as in Simard et al., "Best practices
@@ -79,22 +81,24 @@ def smooth_noise(key: jax.Array, count: int, height: int, width: int) -> jax.Arr
     deviation apart, and two matrix products give the values of all pixels.
 
     Args:
-      key: a JAX random key.
-      count: number of fields.
+      keys: [B], a JAX random key for each image.
+      count: number of fields of an image.
       height: height of a field in pixels.
       width: width of a field in pixels.
 
     Returns:
-      float32 [count, height, width].
+      float32 [B, count, height, width].
     """
     spacing = GAUSSIAN_STD * min(height, width)
     row_basis, column_basis = _gaussians(height, spacing), _gaussians(width, spacing)
     (_, rows), (_, columns) = row_basis.shape, column_basis.shape
     bound = 3**0.5  # a uniform distribution on -√3 … √3 has standard deviation 1
-    noise = jax.random.uniform(key, (count * columns, rows), minval=-bound, maxval=bound)
-    # Each a product of two matrices: `count` small products take a CPU twice as long.
-    smooth_rows = (noise @ row_basis.T).reshape(count, columns, height).swapaxes(1, 2)
-    return (smooth_rows.reshape(-1, columns) @ column_basis.T).reshape(count, height, width)
+    shape = (count * columns, rows)
+    noise = draw(keys, lambda key: jax.random.uniform(key, shape, minval=-bound, maxval=bound))
+    # Each a product of two matrices: a small product for each field takes a CPU twice as long.
+    smooth_rows = (noise.reshape(-1, rows) @ row_basis.T).reshape(-1, columns, height)
+    smooth = smooth_rows.swapaxes(1, 2).reshape(-1, columns) @ column_basis.T
+    return smooth.reshape(len(keys), count, height, width)
 
 
 def _gaussians(length: int, spacing: float) -> np.ndarray:
