@@ -1,9 +1,11 @@
 """Train the Vision Transformer; write its weights, its history and snapshots of its attention."""
 
+import contextlib
 import dataclasses
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.errors import UserError, one_line_errors
 from vit_hk.model.size import count_parameters
 from vit_hk.params import Params, load_params
+from vit_hk.runtime.cluster import check_same, is_main_process, joined_processes, wait_for_all
 from vit_hk.runtime.devices import configure_jax
 from vit_hk.runtime.memory import report_out_of_memory
 from vit_hk.timing import record_timing
@@ -40,15 +43,20 @@ def main() -> None:
     check_writable(paths.WEIGHTS, paths.HISTORY, paths.SNAPSHOTS, paths.TIMING)
     dataset = load_dataset(paths.DATASET)
     data = prepare_data(dataset, params)
+    with joined_processes():
+        run(params, dataset, data)
+
+
+def run(params: Params, dataset: Dataset, data: TrainingData) -> None:
+    """Train, in this process or in all that have joined, and write the results in one."""
     device = configure_jax(params.platform)
     info = describe_weights(params, dataset, data)
     initial_weights = load_initial_weights(params, dataset)
-    folder = state_folder(fingerprint(params, paths.DATASET, device))
+    identity = fingerprint(params, paths.DATASET, device)
+    check_same(identity, "use the same params.yaml, data, code, packages and kind of device")
+    folder = state_folder(identity)
     parent = os.getppid()
-    # The first lock protects the outputs of this folder. The second protects the state, which
-    # experiments of DVC share, since they run in copies of the project: of two with the same
-    # training, one waits for the other and takes its result.
-    with exclusive_lock(STATE_ROOT), exclusive_lock(folder, wait=True), StopRequest() as stop:
+    with lock_folders(folder), StopRequest() as stop:
         num_parameters = count_parameters(params.model, dataset.image_shape, dataset.num_classes)
         print(
             f"{len(data.x_train):,} training and {len(data.x_validation):,} validation images of "
@@ -62,18 +70,37 @@ def main() -> None:
             )
         except NotFiniteError as failure:
             last_finite = folder / "last_finite.safetensors"
-            save_weights(last_finite, failure.params, info)
+            if is_main_process():
+                save_weights(last_finite, failure.params, info)
             raise UserError(describe_failure(failure, last_finite)) from None
         except StoppedError as stopped:
-            print(f"{stopped}; go on with: dvc repro", file=sys.stderr)
+            if is_main_process():
+                print(f"{stopped}; go on with: dvc repro", file=sys.stderr)
             raise SystemExit(stop.exit_code) from None
         calibration = calibrate(params, trained.params, data, dataset.num_classes)
+        if not is_main_process():
+            return
         write_results(trained, calibration, data, info)
         # If DVC was killed, this process has another parent, and DVC does not take its results. The
         # state then stays, so that the next `dvc repro` resumes at the end of the training, as a
         # process that waits does.
         if os.getppid() == parent and not is_awaited(folder):
             shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def lock_folders(state: Path) -> Iterator[None]:
+    """Lock the folder of the outputs and that of a training's state, in one of all processes.
+
+    Experiments of DVC share the states, since they run in copies of the project: of two with the
+    same training, one waits for the other and takes its result.
+    """
+    with contextlib.ExitStack() as locks:
+        if is_main_process():
+            locks.enter_context(exclusive_lock(STATE_ROOT))
+            locks.enter_context(exclusive_lock(state, wait=True))
+        wait_for_all()
+        yield
 
 
 def describe_weights(params: Params, dataset: Dataset, data: TrainingData) -> WeightsInfo:

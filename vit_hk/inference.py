@@ -8,7 +8,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from vit_hk.data.image_rows import ImageArray
 from vit_hk.data.normalization import Normalization
@@ -16,6 +16,7 @@ from vit_hk.model.size import inference_bytes
 from vit_hk.model.vit import ViTOutput
 from vit_hk.params import ModelSettings
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout, layout_for_inference
+from vit_hk.runtime.cluster import gather, replicate
 from vit_hk.runtime.memory import check_free_memory
 from vit_hk.weights_metadata import WeightsInfo
 
@@ -84,11 +85,15 @@ def make_predictor(
         )
     )
 
+    by_device = NamedSharding(layout.mesh, sharded)
+
     def predict(params: hk.Params, images: ImageArray) -> Any:
-        params = jax.device_put(params, layout.replicated)
-        batches = _padded_batches(images, layout.batch_size)
-        outputs = [predict_batch(params, batch) for batch in batches]
-        return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(images)], *outputs)
+        params = replicate(params, layout.replicated)
+        outputs = []
+        for batch in _padded_batches(images, layout.batch_size):
+            parts = jax.make_array_from_callback(batch.shape, by_device, batch.__getitem__)
+            outputs.append(predict_batch(params, parts))
+        return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(images)], *gather(outputs))
 
     return predict
 

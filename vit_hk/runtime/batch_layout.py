@@ -13,6 +13,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from vit_hk.errors import UserError
+
 AXIS = "data"  # name of the only axis of the mesh
 
 # Tokens of a microbatch on one core, measured with hidden sizes of 64 to 128. With fewer tokens the
@@ -37,8 +39,10 @@ class BatchLayout(NamedTuple):
 
     @property
     def devices_per_memory(self) -> int:
-        """The number of devices that share a memory: all cores share one, each GPU has its own."""
-        return self.mesh.size if self.mesh.devices.flat[0].platform == "cpu" else 1
+        """The number of devices that share a memory: a process's cores do, each GPU has its own."""
+        if self.mesh.devices.flat[0].platform != "cpu":
+            return 1
+        return sum(d.process_index == jax.process_index() for d in self.mesh.devices.flat)
 
     @property
     def images_per_memory(self) -> int:
@@ -57,6 +61,9 @@ def layout_for_training(batch_size: int, num_tokens: int) -> BatchLayout:
     Args:
       batch_size: number of images.
       num_tokens: T.
+
+    Raises:
+      UserError: there are several processes, and not all of their devices divide it.
     """
     max_devices = max(1, batch_size * num_tokens // MIN_TOKENS_PER_DEVICE)
     num_devices = max(_divisors(batch_size, min(jax.device_count(), max_devices)))
@@ -91,4 +98,10 @@ def _divisors(number: int, maximum: int) -> list[int]:
 
 
 def _mesh(num_devices: int) -> Mesh:
+    if num_devices < jax.device_count() and jax.process_count() > 1:
+        raise UserError(
+            f"{jax.process_count()} processes have {jax.device_count()} devices, but a batch can "
+            f"be divided over {num_devices} only; use fewer processes, or in params.yaml a larger "
+            "batch_size that is a multiple of the number of devices"
+        )
     return Mesh(np.array(jax.devices()[:num_devices]), (AXIS,))

@@ -30,7 +30,7 @@ def configure_jax(platform: Platform) -> jax.Device:
       platform: "auto" (a GPU if JAX finds one, else the CPU), "cpu" or "gpu".
 
     Returns:
-      The first device.
+      The first device of this process.
 
     Raises:
       UserError: the platform is "gpu" and JAX finds none, JAX finds no device at all, or the name
@@ -42,7 +42,7 @@ def configure_jax(platform: Platform) -> jax.Device:
     if platform == "cpu":
         jax.config.update("jax_platforms", "cpu")
     try:
-        devices = jax.devices()
+        devices = jax.local_devices()
     except (RuntimeError, AssertionError):
         raise UserError(
             f"JAX finds no device; JAX_PLATFORMS is {os.environ.get('JAX_PLATFORMS', '')!r}; unset "

@@ -27,7 +27,7 @@ def check_free_memory(needed: int) -> None:
     Raises:
       MemoryError: less is free. If the system does not report free memory, nothing is raised.
     """
-    free = free_bytes(jax.devices()[0])
+    free = free_bytes(jax.local_devices()[0])
     if free is not None and needed > free:
         raise MemoryError(
             f"at least {needed / 2**30:,.1f} GiB are needed, {free / 2**30:,.1f} GiB are free"

@@ -20,6 +20,7 @@ from orbax.checkpoint import args as ocp_args
 
 from vit_hk.atomic import replacing
 from vit_hk.errors import UserError
+from vit_hk.runtime.cluster import is_main_process, maximum, wait_for_all
 from vit_hk.training.progress import Epoch, Progress, Snapshot
 
 MAX_TO_KEEP = 2  # if the newest is damaged, the one before it is restored
@@ -42,6 +43,13 @@ def _ignore_closed_event_loop(unraisable: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(unraisable)
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's manager, which does not ask JAX about signals: `interruption.py` receives them."""
+
+    def reached_preemption(self, step: int) -> bool:  # noqa: ARG002
+        return False
+
+
 class Checkpoints:
     """The newest checkpoints of one training, in their own folder.
 
@@ -52,7 +60,7 @@ class Checkpoints:
         """Store the folder, which need not exist."""
         _silence_orbax()
         self._folder = folder
-        self._manager: ocp.CheckpointManager | None = None
+        self._manager: _Manager | None = None
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint, then delete all but the newest `MAX_TO_KEEP`.
@@ -69,20 +77,30 @@ class Checkpoints:
                 f"{self._folder / str(step)} could not be written: {reason}; when that is "
                 "repaired, go on from the checkpoint before with: dvc repro"
             ) from error
-        with replacing(self._checksums(step)) as temporary:
-            temporary.write_text(json.dumps(_compute_checksums(self._folder / str(step))), "utf-8")
-        for old in self._folder.glob(f"*{CHECKSUMS}"):
-            if not self._checkpoint(old).is_dir():
-                old.unlink()
+        if is_main_process():
+            self._write_checksums(step)
+        wait_for_all()
 
     def restore(self, start: Progress) -> Progress:
         """Restore the newest intact checkpoint, or return `start` if there is no checkpoint.
 
-        Deletes incomplete checkpoints, and damaged ones that are newer than the restored one; a
-        warning names each damaged checkpoint.
-
         Args:
           start: progress before the first step, with arrays of the shapes to restore.
+
+        Raises:
+          UserError: all checkpoints are damaged; none of these is deleted.
+        """
+        # One process looks, since it also deletes, and the others follow it.
+        found = self._find_intact() if is_main_process() else 0
+        wait_for_all()
+        step = maximum(found)
+        return self._read(step, start) if step else start
+
+    def _find_intact(self) -> int:
+        """Return the step of the newest intact checkpoint, or 0 if there is no checkpoint.
+
+        Deletes incomplete checkpoints, and damaged ones that are newer than the intact one; a
+        warning names each damaged checkpoint.
 
         Raises:
           UserError: all checkpoints are damaged; none of these is deleted.
@@ -94,7 +112,7 @@ class Checkpoints:
             if not problem:
                 for newer in checksum_files[: checksum_files.index(path)]:
                     self._delete(newer)
-                return self._read(_step(path), start)
+                return _step(path)
             print(
                 f"warning: checkpoint {self._checkpoint(path)} is damaged: {problem}",
                 file=sys.stderr,
@@ -104,14 +122,22 @@ class Checkpoints:
                 f"no checkpoint in {self._folder} can be read; start again with: "
                 f"rm -r '{self._folder}' && dvc repro"
             )
-        return start
+        return 0
 
-    def _open(self) -> ocp.CheckpointManager:
+    def _write_checksums(self, step: int) -> None:
+        """Write the checksums of a checkpoint, and delete those of deleted ones."""
+        with replacing(self._checksums(step)) as temporary:
+            temporary.write_text(json.dumps(_compute_checksums(self._folder / str(step))), "utf-8")
+        for old in self._folder.glob(f"*{CHECKSUMS}"):
+            if not self._checkpoint(old).is_dir():
+                old.unlink()
+
+    def _open(self) -> _Manager:
         if not self._manager:
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=MAX_TO_KEEP, enable_async_checkpointing=False
             )
-            self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
+            self._manager = _Manager(self._folder.absolute(), options=options)
         return self._manager
 
     def _read(self, step: int, start: Progress) -> Progress:

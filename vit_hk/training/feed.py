@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -107,7 +106,8 @@ class Feed:
         missing = self._max_steps - rows.shape[1]
         padded = np.pad(rows, [(0, 0), (0, missing), (0, 0)]).reshape(self.shapes.rows.shape)
         rows_of_devices = _divide(self.shapes.rows, padded.__getitem__)
-        return Call(data, rows_of_devices, jnp.int32(bounds[0]), jnp.int32(bounds[1]))
+        first, last = np.array(bounds, np.int32)  # the same in all processes
+        return Call(data, rows_of_devices, first, last)
 
 
 class WholeFeed(Feed):

@@ -7,6 +7,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
+from vit_hk.runtime.cluster import maximum
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -31,8 +33,14 @@ class StopRequest:
         return 128 + (self.signal or 0)
 
     def is_set(self) -> bool:
-        """Return whether a signal has requested a stop."""
-        return self.signal is not None
+        """Return whether a signal has requested a stop of this process, or of one of the others.
+
+        All processes must call this function, so that all stop after the same step.
+        """
+        agreed = maximum(self.signal or 0)
+        if agreed:
+            self.signal = agreed
+        return bool(agreed)
 
     def __enter__(self) -> Self:
         self._reader, self._writer = os.pipe()

@@ -15,6 +15,7 @@ from vit_hk.metrics import summarize
 from vit_hk.model.vit import init_params, make_model
 from vit_hk.params import Params
 from vit_hk.runtime.batch_layout import layout_for_inference
+from vit_hk.runtime.cluster import is_main_process, wait_for_all
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, epoch_order
 from vit_hk.training.feed import make_feed
@@ -155,6 +156,7 @@ class _Trainer:
         """Run the remaining epochs."""
         self.began = time.perf_counter()
         self.steps_done, self.step_seconds = 0, 0.0  # in this process
+        wait_for_all()
         progress = self.checkpoints.restore(self.start) if self.checkpoints else self.start
         first = int(progress.state.step)
         if first:
@@ -162,7 +164,7 @@ class _Trainer:
         batch_size = self.settings.batch_size
         self.bar = tqdm(
             total=self.epochs * self.steps_per_epoch * batch_size, initial=first * batch_size,
-            unit=" images", unit_scale=True, disable=None,
+            unit=" images", unit_scale=True, disable=None if is_main_process() else True,
         )  # fmt: skip
         with self.bar:
             for epoch in range(len(progress.history) + 1, self.epochs + 1):

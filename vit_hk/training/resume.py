@@ -23,7 +23,8 @@ def fingerprint(params: Params, dataset: Path, device: jax.Device, project: Path
     """Return the identity of a training; equal fingerprints mean results of the same bytes.
 
     It depends on all that determines those bytes: the settings, the data, the code that dvc.yaml
-    lists for the stage, the packages that this code needs, and the devices and cores.
+    lists for the stage, the packages that this code needs, and the devices and cores; but not on
+    how the devices are spread over processes.
 
     Args:
       params: all settings; the sections seed, model and train are part of the fingerprint, and so
@@ -37,6 +38,9 @@ def fingerprint(params: Params, dataset: Path, device: jax.Device, project: Path
     """
     settings = params.train
     code = stage_code(project, "train")
+    # Several processes on a machine share its cores, so that each device has one of them.
+    is_alone = jax.process_count() == 1
+    threads_per_device = max(1, usable_cores() // jax.device_count()) if is_alone else 1
     identity = {
         "settings": params.model_dump(include={"seed", "model", "train"}),
         "data": _hash_file(dataset),
@@ -44,7 +48,7 @@ def fingerprint(params: Params, dataset: Path, device: jax.Device, project: Path
         "code": hash_code(code),
         "packages": package_versions(code),
         "devices": f"{jax.device_count()} x {device.platform} {device.device_kind}",
-        "cores": usable_cores(),
+        "threads_per_device": threads_per_device,
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 

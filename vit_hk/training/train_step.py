@@ -21,6 +21,7 @@ from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import Params, TrainSettings
 from vit_hk.runtime.all_reduce import all_reduce
 from vit_hk.runtime.batch_layout import BatchLayout, layout_for_training
+from vit_hk.runtime.cluster import replicate
 from vit_hk.training.class_weights import balanced_class_weights
 from vit_hk.training.data import TrainingData
 from vit_hk.training.feed import Feed
@@ -203,7 +204,7 @@ class TrainStep:
         """Return the state before the first step, replicated on the devices."""
         trained, frozen = split_frozen(params, self.settings.freeze)
         state = jax.jit(self._first_state)(ravel_pytree(trained)[0], frozen)
-        return jax.device_put(state, self.layout.replicated)
+        return replicate(state, self.layout.replicated)
 
     def _first_state(self, flat: jax.Array, frozen: hk.Params) -> TrainState:
         return TrainState(
