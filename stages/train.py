@@ -18,6 +18,7 @@ from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.errors import UserError, one_line_errors
 from vit_hk.model.size import count_parameters
 from vit_hk.params import Params, load_params
+from vit_hk.runtime.batch_layout import layout_for_training
 from vit_hk.runtime.cluster import check_same, is_main_process, joined_processes, wait_for_all
 from vit_hk.runtime.devices import configure_jax
 from vit_hk.runtime.memory import report_out_of_memory
@@ -105,6 +106,7 @@ def lock_folders(state: Path) -> Iterator[None]:
 
 def describe_weights(params: Params, dataset: Dataset, data: TrainingData) -> WeightsInfo:
     """Return the metadata of the weights file."""
+    num_tokens = params.model.num_tokens(dataset.image_shape)
     return WeightsInfo(
         model=params.model,
         data=dataset.name,
@@ -116,6 +118,7 @@ def describe_weights(params: Params, dataset: Dataset, data: TrainingData) -> We
         std=list(data.normalization.std),
         seed=params.seed,
         validation_fraction=params.train.validation_fraction,
+        layout=str(layout_for_training(params.train.batch_size, num_tokens)),
     )
 
 

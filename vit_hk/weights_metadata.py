@@ -32,6 +32,8 @@ class WeightsInfo(Settings):
       mean, std: of each channel, for pixels in [0, 1].
       seed, validation_fraction: the arguments of `stratified_split` that reproduce the validation
         images, which training did not use; None for imported weights.
+      layout: the devices and microbatches of a training batch, which decide how numbers were
+        rounded; empty for imported weights.
     """
 
     version: Literal[1] = VERSION
@@ -45,6 +47,7 @@ class WeightsInfo(Settings):
     std: list[Annotated[float, Field(gt=0.0, le=1.0)]]
     seed: Seed | None
     validation_fraction: OpenFraction | None
+    layout: str = ""
 
     @model_validator(mode="after")
     def _one_for_each_channel(self) -> "WeightsInfo":

@@ -12,15 +12,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from folder_content import folder_content
+from folder_content import FAST_COMPILATION, folder_content
 from settings_file import change_settings
 
 from vit_hk.data.dataset import Dataset, save_dataset
 
 STAGES = ("train", "evaluate", "attention", "report")
 CODE = ("stages", "vit_hk")
-# Compiling takes most of the time, and the compiled code runs only for a moment.
-FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 class StageRun(NamedTuple):

@@ -49,6 +49,14 @@ class BatchLayout(NamedTuple):
         """The number of images that are processed in one memory at the same time."""
         return self.devices_per_memory * self.microbatch_size
 
+    def __str__(self) -> str:
+        """Describe the layout, which does not depend on how devices are spread over processes."""
+        platform = self.mesh.devices.flat[0].platform
+        return (
+            f"{self.mesh.size} x {platform}, each {self.num_microbatches} microbatches of "
+            f"{self.microbatch_size} images"
+        )
+
     @property
     def replicated(self) -> NamedSharding:
         """The sharding of an array that each device holds whole."""

@@ -1,0 +1,67 @@
+import pytest
+
+from vit_hk.errors import UserError
+from vit_hk.runtime.launcher import describe_processes
+
+NAMED = {
+    "JAX_COORDINATOR_ADDRESS": "node1:1234",
+    "JAX_NUM_PROCESSES": "4",
+    "JAX_PROCESS_ID": "3",
+}
+OPEN_MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3"}
+EXPECTED = {"coordinator_address": "node1:1234", "num_processes": 4, "process_id": 3}
+SLURM_JOB = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        NAMED | {"JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"},
+        {"JAX_COORDINATOR_ADDRESS": "node1:1234"},
+        SLURM_JOB,  # a script of sbatch, or a shell of salloc
+        {**SLURM_JOB, "SLURM_STEP_NUM_TASKS": "1"},
+        {**OPEN_MPI, "OMPI_COMM_WORLD_SIZE": "1", "OMPI_COMM_WORLD_RANK": "0"},
+    ],
+)
+def test_a_single_process_joins_nothing(environment):
+    assert describe_processes(environment) is None
+
+
+def test_processes_are_described_by_three_variables():
+    assert describe_processes(NAMED) == EXPECTED
+
+
+def test_open_mpi_5_says_all_but_the_address():
+    address = {"JAX_COORDINATOR_ADDRESS": "node1:1234"}
+    assert describe_processes(OPEN_MPI | address) == EXPECTED
+    with pytest.raises(UserError, match=r"JAX_COORDINATOR_ADDRESS is not set, but .* HOST:PORT"):
+        describe_processes(OPEN_MPI)
+
+
+def test_slurm_says_where_the_first_process_runs(monkeypatch):
+    step = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NODELIST": "node[07-09]", "SLURM_PROCID": "3"}
+    for name, value in (SLURM_JOB | step).items():
+        monkeypatch.setenv(name, value)
+    found = describe_processes(SLURM_JOB | step)
+    host, _, port = found.pop("coordinator_address").partition(":")
+    assert host == "node07"
+    assert 1024 < int(port) < 65536
+    assert found == {"num_processes": 4, "process_id": 3, "local_device_ids": [0]}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_incomplete_variables_are_refused(name):
+    if name == "JAX_COORDINATOR_ADDRESS":
+        return
+    with pytest.raises(UserError, match=f"{name} is not set"):
+        describe_processes({key: value for key, value in NAMED.items() if key != name})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"JAX_NUM_PROCESSES": "two"}, {"JAX_PROCESS_ID": "4"}, {"JAX_PROCESS_ID": "-1"}],
+)
+def test_numbers_that_make_no_sense_are_refused(changes):
+    with pytest.raises(UserError, match="allowed: the number of processes, and that of this"):
+        describe_processes(NAMED | changes)

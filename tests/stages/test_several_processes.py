@@ -1,0 +1,132 @@
+"""Several real processes train one model, as on several machines: over TCP, with Gloo."""
+
+import copy as copying
+import shutil
+import signal
+import subprocess
+
+import pytest
+from folder_content import folder_content
+from processes import TRAIN, Processes, environment, free_address
+from settings_file import change_settings
+
+from vit_hk.runtime.launcher import ADDRESS
+
+ALL_RANDOM = {"shift": 1, "rotate": 9, "scale": 0.1, "elastic": 0.5, "mixup": 0.5, "cutmix": 0.5}
+
+
+@pytest.fixture(scope="module")
+def project_with(start, settings_of_tests):
+    """Return a function that creates an untrained project, in which all that is random is on."""
+
+    def create(**changes):
+        settings = copying.deepcopy(settings_of_tests)
+        settings["model"] |= {"dropout": 0.1, "drop_path": 0.1}
+        settings["train"] |= {"batch_size": 16, "augment": ALL_RANDOM, "epochs": 20} | changes
+        return start(settings)
+
+    return create
+
+
+@pytest.fixture(scope="module")
+def trained_by(project_with):
+    """Return a function that trains with some processes and devices, and returns the outputs."""
+
+    def train(count, devices):
+        folder = project_with()
+        processes = Processes([folder] * count, devices)
+        assert processes.exit_codes() == [0] * count, processes.printed(0)
+        assert not any("epoch" in processes.printed(index) for index in range(1, count))
+        return outputs(folder)
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def one_process_with_two_devices(trained_by):
+    return trained_by(1, 2)
+
+
+def outputs(folder):
+    content = folder_content(folder)
+    names = ("models/vit.safetensors", "results/history.csv", "results/snapshots.npz")
+    return {name: content[name] for name in names}
+
+
+def test_two_processes_give_the_bytes_of_one_with_as_many_devices(
+    trained_by, one_process_with_two_devices
+):
+    assert trained_by(2, 1) == one_process_with_two_devices
+
+
+def test_four_devices_give_the_same_bytes_in_one_and_two_processes(
+    trained_by, one_process_with_two_devices
+):
+    one = trained_by(1, 4)
+    assert trained_by(2, 2) == one
+    assert b"4 x cpu" in one["models/vit.safetensors"][:4000]
+    assert one != one_process_with_two_devices
+
+
+def test_a_stop_of_one_process_stops_all_and_one_process_goes_on(
+    project_with, one_process_with_two_devices
+):
+    folder = project_with()
+    processes = Processes([folder] * 2, 1)
+    processes.wait_for_line("epoch   2/")
+    processes.end(1, signal.SIGTERM)
+    assert processes.exit_codes() == [143, 143]
+    assert "stopped after step" in processes.printed(0)
+    assert not (folder / "models" / "vit.safetensors").exists()
+    resumed = Processes([folder], 2)
+    assert resumed.exit_codes() == [0]
+    assert "resumed after step" in resumed.printed(0)
+    assert outputs(folder) == one_process_with_two_devices
+
+
+def test_mpirun_starts_the_processes(project_with, one_process_with_two_devices):
+    folder = project_with()
+    run = subprocess.run(
+        ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", *TRAIN],
+        cwd=folder, env=environment(folder, 1, **{ADDRESS: free_address()}), capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert outputs(folder) == one_process_with_two_devices
+
+
+def test_when_a_process_is_gone_the_others_end_and_name_it(project_with):
+    faults = [(signal.SIGKILL, 1), (signal.SIGKILL, 0), (signal.SIGSTOP, 1)]
+    runs = [Processes([project_with(epochs=100_000)] * 2, 1) for _ in faults]
+    for run, (number, index) in zip(runs, faults, strict=True):
+        run.wait_for_line("epoch   2/")
+        run.end(index, number)
+    for run, (number, index) in zip(runs, faults, strict=True):
+        survivor = 1 - index
+        assert run.running[survivor].wait(30) == 1
+        assert run.errors(survivor) == [
+            f"error: process {index} is gone, of 2 processes; the last checkpoint is kept; go on "
+            "with the same command"
+        ], number
+        run.running[index].kill()
+
+
+def test_when_a_process_fails_the_others_end_and_name_it(project_with):
+    folder = project_with(epochs=100_000)
+    other = folder.with_name("other")
+    shutil.copytree(folder, other)
+    change_settings(other / "params.yaml", {"train__learning_rate": 0.5})
+    processes = Processes([folder, other], 1)
+    assert processes.exit_codes(60) == [1, 1]
+    assert "error: process 1 differs from process 0: use the same params.yaml" in "".join(
+        processes.errors(0) + processes.errors(1)
+    )
+    assert not any("Traceback" in processes.printed(index) for index in range(2))
+
+
+def test_batch_that_the_devices_do_not_divide_is_refused(project_with):
+    processes = Processes([project_with(batch_size=15)] * 2, 1)
+    assert processes.exit_codes(60) == [1, 1]
+    assert "2 processes have 2 devices, but a batch can be divided over 1 only" in "".join(
+        processes.errors(0) + processes.errors(1)
+    )
