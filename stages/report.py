@@ -1,7 +1,5 @@
 """Draw the figures of a run and gather settings, results and figures in one HTML page."""
 
-import dataclasses
-
 from stages import paths
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.dataset import SAMPLE_SOURCE, load_dataset
@@ -72,7 +70,7 @@ def main() -> None:
         mistakes=collect_mistakes(dataset, predictions.classes),
         per_class=per_class,
         num_explorer_images=len(attention.indices),
-        explorer=dataclasses.asdict(make_explorer(attention, params.model, metrics.faithfulness)),
+        explorer=make_explorer(attention, dataset, predictions, params.model, metrics.faithfulness),
         gallery=read_gallery(paths.ATTENTION, paths.FIGURES),
         paths=paths,
     )
