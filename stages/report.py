@@ -63,6 +63,7 @@ def main() -> None:
         settings=compare_with_defaults(params, load_params(paths.DEFAULT_PARAMS)),
         versions=installed_versions(),
         num_parameters=weights.num_parameters,
+        weights_digest=weights.digest,
         metrics=metrics,
         history=history,
         charts=make_charts(history),

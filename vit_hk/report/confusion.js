@@ -1,17 +1,17 @@
 "use strict";
 // Links to images: cells of the confusion matrix, pictures of mistakes, and points of plots.
-function linkToExplorer(explorer, backButton) {
+function linkToExplorer(explorer, backLine) {
   let origin = null; // where the focus came from
 
   function go(from) {
     origin = from;
-    backButton.hidden = false;
-    explorer.root.scrollIntoView();
+    backLine.hidden = false;
+    backLine.scrollIntoView();
     explorer.focusImages();
   }
 
-  backButton.addEventListener("click", () => {
-    backButton.hidden = true;
+  backLine.firstElementChild.addEventListener("click", () => {
+    backLine.hidden = true;
     origin.scrollIntoView({ block: "center" });
     origin.focus();
   });

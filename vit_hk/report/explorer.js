@@ -103,8 +103,9 @@ const makeExplorer = (() => {
     function describeMap({ name, score, key }) {
       if (score === null) return `Map over all layers: ${name}.`;
       const best = key === data.best_map ? ", the best of this run" : "";
+      const brightness = data.brightness_score === null ? "" : `; brightest patches first: ${data.brightness_score.toFixed(2)}`;
       return `Map over all layers: ${name}. Its faithfulness on test images is ${score.toFixed(2)}${best} ` +
-        "(1 is the maximum, 0 a random order of the patches).";
+        `(at most 1; random order: 0${brightness}).`;
     }
 
     // What a reader should know before believing the map.
@@ -122,7 +123,8 @@ const makeExplorer = (() => {
       const place = patchName(patch);
       const share = percent(weights[patch]);
       const source = isOneLayer() ? `of the attention of ${tokenName(query())}` : "of the map";
-      return state.activePatch === null ? `The most, ${share} ${source}, goes to ${place}.` : `${place}: gets ${share} ${source}.`;
+      return state.activePatch === null ? `The most, ${share} ${source}, goes to ${place}.`
+        : `${place.replace("row", "Row")} gets ${share} ${source}.`;
     }
 
     function fillTable(weights) {
@@ -147,14 +149,13 @@ const makeExplorer = (() => {
       part("map-select").value = shownMap(); // a browser may restore another value after a reload
       part("query").value = state.pinned ? state.query : "";
       part("layer").value = state.layer + 1;
-      part("layer").setAttribute("aria-valuetext", `layer ${state.layer + 1} of ${data.layers}`);
-      part("layer-text").textContent = `${state.layer + 1} of ${data.layers}`;
-      part("head").value = state.head;
+      part("layer").setAttribute("aria-valuetext", isOneLayer() ? `layer ${state.layer + 1} of ${data.layers}` : "all layers");
+      part("layer-text").textContent = isOneLayer() ? `${state.layer + 1} of ${data.layers}` : "all; move to see one";
+      part("head").value = isOneLayer() ? state.head : "";
       part("unpin").setAttribute("aria-disabled", String(!state.pinned));
       for (const option of part("map-select").options) {
         option.disabled = option.value !== ATTENTION && !attention().map(option.value);
       }
-      root.classList.toggle("is-one-layer", isOneLayer());
     }
 
     function draw() {
@@ -254,7 +255,7 @@ const makeExplorer = (() => {
       }
       part("map-select").append(all);
       part("layer").max = data.layers;
-      part("head").append(new Option("mean over heads", MEAN));
+      part("head").append(Object.assign(new Option("all heads", ""), { hidden: true }), new Option("mean over heads", MEAN));
       for (let head = 0; head < data.heads; head++) part("head").append(new Option(`head ${head + 1}`, head));
       part("query").append(new Option(`not pinned: the patch pointed at, or ${data.query_name}`, ""));
       if (!data.prefix_tokens.includes(data.query_name)) part("query").append(new Option(data.query_name, POOLED));

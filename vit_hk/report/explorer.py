@@ -83,6 +83,8 @@ class Explorer:
       maps: the attribution maps.
       best_map: key of the map with the best faithfulness, with which the explorer opens; None
         where none was measured.
+      brightness_score: faithfulness of the order that begins with the brightest patch, which
+        needs no model; None where it was not measured.
       palette: colours of shares, from 0 to the maximum.
       images: the images that the page has room for.
     """
@@ -98,6 +100,7 @@ class Explorer:
     prefix_tokens: list[str]
     maps: list[ExplorerMap]
     best_map: str | None
+    brightness_score: float | None
     palette: list[str]
     images: list[ExplorerImage]
 
@@ -140,6 +143,7 @@ def make_explorer(
         prefix_tokens=class_token + registers,
         maps=maps,
         best_map=_best_map(maps),
+        brightness_score=faithfulness.get("brightness"),
         palette=[to_hex(color) for color in colormaps[COLORMAP](np.linspace(0, 1, PALETTE_SIZE))],
         images=[
             *_encode_images(arrays, model, normalized),

@@ -8,8 +8,9 @@
   const explorer = data.images.length ? makeExplorer(document.querySelector("#explorer .explorer"), data, network) : null;
   if (explorer) {
     keepAddress(explorer, data);
-    linkToExplorer(explorer, document.getElementById("back"));
+    linkToExplorer(explorer, document.getElementById("back-line"));
   }
   if (trying) tryModel(trying, network.model, explorer);
+  hintAtScrolling(document.querySelectorAll(".scrolls"));
   enlargeFigures(document.querySelectorAll(".picture img"));
 })();

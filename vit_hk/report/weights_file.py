@@ -1,6 +1,7 @@
 """The trained weights, read as NumPy arrays without JAX."""
 
 import dataclasses
+import hashlib
 import math
 from pathlib import Path
 
@@ -36,6 +37,12 @@ class WeightsFile:
     def num_parameters(self) -> int:
         """The number of parameters of the model."""
         return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
+    def digest(self) -> str:
+        """The first 12 digits of the file's SHA-256, which tell two runs apart."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
     def read_tensors(self) -> list[np.ndarray]:
         """Return the tensors, float32, in the order of `shapes`.
