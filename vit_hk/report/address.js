@@ -41,7 +41,7 @@ const keepAddress = (() => {
   /** Write what the explorer shows into the address, and show what an address says. */
   return function keepAddress(explorer, data) {
     const first = explorer.read();
-    let written = 0; // when
+    let written = -Infinity; // when
 
     function follow() {
       const wanted = location.hash ? parse(location.hash, data, explorer.has) : first;

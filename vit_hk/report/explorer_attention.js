@@ -15,7 +15,8 @@ const makeAttentionSource = (() => {
     return weights.map((weight) => (sum > 0 ? weight / sum : 0));
   }
 
-  function readStored(data, image) {
+  // Where the attention of all tokens was left out, `network` computes it.
+  function readStored(data, image, network) {
     const patchCount = data.rows * data.columns;
     const tokenCount = data.prefix_tokens.length + patchCount;
     const rowAt = (array, index) => array.subarray(index * patchCount, (index + 1) * patchCount);
@@ -24,7 +25,9 @@ const makeAttentionSource = (() => {
     const maps = decodeShares(image.maps);
     return {
       pooled: (layer, head) => rowAt(pooled, layer * data.heads + head),
-      ofToken: tokens ? (layer, head, token) => rowAt(tokens, (layer * data.heads + head) * tokenCount + token) : null,
+      ofToken: tokens
+        ? (layer, head, token) => rowAt(tokens, (layer * data.heads + head) * tokenCount + token)
+        : network && compute(network, decodePixels(image.pixels)).ofToken,
       map: (key) => {
         const index = data.maps.findIndex((map) => map.key === key);
         return index < 0 ? null : rowAt(maps, index);
@@ -65,7 +68,7 @@ const makeAttentionSource = (() => {
     let last = null; // moving through the layers of an image asks for the same attention
     return (image) => {
       if (last?.image !== image) {
-        const attention = image.pooled_attention ? readStored(data, image) : compute(network, decodePixels(image.pixels));
+        const attention = image.pooled_attention ? readStored(data, image, network) : compute(network, decodePixels(image.pixels));
         last = { image, attention };
       }
       return last.attention;

@@ -14,7 +14,7 @@ function colorScale(palette, max) {
 
 /** Draw the weights of patches on a canvas of one pixel each. */
 function drawTile(canvas, { columns }, weights, colorOf) {
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   weights.forEach((weight, patch) => {
     context.fillStyle = colorOf(weight);
     context.fillRect(patch % columns, Math.floor(patch / columns), 1, 1);

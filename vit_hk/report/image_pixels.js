@@ -18,5 +18,6 @@ function toImageData(pixels, [height, width, channels]) {
 /** Draw pixels on a canvas of their size. */
 function drawPixels(canvas, pixels, shape) {
   [canvas.height, canvas.width] = shape;
-  canvas.getContext("2d").putImageData(toImageData(pixels, shape), 0, 0);
+  // Small canvases, also read by code: kept in main memory.
+  canvas.getContext("2d", { willReadFrequently: true }).putImageData(toImageData(pixels, shape), 0, 0);
 }

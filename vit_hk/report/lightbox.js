@@ -4,9 +4,9 @@ function enlargeFigures(images) {
   const dialog = document.createElement("dialog");
   dialog.className = "lightbox";
   const close = Object.assign(document.createElement("button"), { type: "button", textContent: "Close" });
-  const large = document.createElement("img");
+  const large = Object.assign(document.createElement("img"), { alt: "" });
   const area = document.createElement("div");
-  Object.assign(area, { className: "scroll", tabIndex: 0, role: "region", ariaLabel: "Enlarged figure" });
+  Object.assign(area, { className: "scroll", tabIndex: 0, role: "group", ariaLabel: "Enlarged figure" });
   area.append(large);
   dialog.append(close, area);
   document.body.append(dialog);
