@@ -113,7 +113,8 @@ def test_every_control_is_reached_by_keyboard_alone(open_page):
     expected = page.evaluate("""() => {
       const all = "a[href], button, input, select, summary, [tabindex='0']";
       const stops = [...document.querySelectorAll(all)].filter((e) =>
-        e.checkVisibility() && e.tabIndex >= 0 && !e.disabled && !(e.type === "radio" && !e.checked));
+        e.checkVisibility() && e.tabIndex >= 0 && !e.disabled
+        && !(e.type === "radio" && !e.checked));
       stops.forEach((e, n) => { e.dataset.stop = n; });
       return stops.length;
     }""")
