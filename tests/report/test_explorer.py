@@ -313,9 +313,9 @@ def test_attention_of_further_images_is_computed_by_the_model_of_the_page(page, 
     attention = np.asarray(output.attention)
     settings = params.attention
     rollout = attention_rollout(attention, "cls", settings.head_fusion, settings.discard_ratio)
-    weights = rollout[0, POOLED, 2:]
+    rollout_shares = 100 * rollout[0, POOLED, 2:] / rollout[0, POOLED, 2:].sum()
     # The page has the weights as float16.
-    np.testing.assert_allclose(shown_percentages(page), 100 * weights / weights.sum(), atol=0.25)
+    np.testing.assert_allclose(shown_percentages(page), rollout_shares, atol=0.25)
     patches(page).nth(4).click()
     set_layer(page, 2)
     expected = 100 * attention[1, 0, :, 2 + 4, 2:].mean(axis=0)
@@ -325,6 +325,12 @@ def test_attention_of_further_images_is_computed_by_the_model_of_the_page(page, 
     assert options.evaluate_all("all => all.map(option => option.value)") == [
         "gradient_rollout", "gradient_rollout-true", "relevance", "relevance-true",
     ]  # fmt: skip
+    page.evaluate("location.hash = '#image=0&map=relevance'")
+    page.evaluate("index => document.querySelector(`#explorer [value='${index}']`).click()", index)
+    np.testing.assert_allclose(shown_percentages(page), rollout_shares, atol=0.25)
+    assert part(page, "warning").inner_text() == (
+        "Instead of relevance for the predicted class, which is known for the first images only."
+    )
 
 
 def listed(page) -> list[int]:

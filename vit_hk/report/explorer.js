@@ -64,9 +64,11 @@ const makeExplorer = (() => {
 
     const isOneLayer = () => shownMap() === ATTENTION;
 
-    // A map that needs a gradient is stored for some images only.
+    // A map that needs a gradient is stored for some images only; the best one of the others stands in.
     function shownMap() {
-      return state.map === ATTENTION || attention().map(state.map) ? state.map : ATTENTION;
+      if (state.map === ATTENTION || attention().hasMap(state.map)) return state.map;
+      const known = data.maps.filter(({ key }) => attention().hasMap(key));
+      return known.sort((a, b) => (b.score ?? -Infinity) - (a.score ?? -Infinity))[0]?.key ?? ATTENTION;
     }
 
     function headAttention(layer, head) {
@@ -90,10 +92,10 @@ const makeExplorer = (() => {
       return maxOf(all);
     }
 
-    const maxOfMaps = () => maxOf(data.maps.map(({ key }) => attention().map(key) ?? []));
+    const maxOfMaps = () => maxOf(data.maps.filter(({ key }) => attention().hasMap(key)).map(({ key }) => attention().map(key)));
 
     function describe(weights) {
-      if (!isOneLayer()) return describeMap(mapOf(state.map));
+      if (!isOneLayer()) return describeMap(mapOf(shownMap()));
       const head = state.head === MEAN ? "mean over heads" : `head ${state.head + 1}`;
       const rest = Math.max(0, 1 - weights.reduce((sum, weight) => sum + weight, 0));
       return `Layer ${state.layer + 1}, ${head}: attention of ${tokenName(query())}${state.pinned ? " (pinned)" : ""}.` +
@@ -110,7 +112,7 @@ const makeExplorer = (() => {
 
     // What a reader should know before believing the map.
     function warn() {
-      if (state.map !== shownMap()) return `The map ${mapOf(state.map).name} is known for the first images only.`;
+      if (state.map !== shownMap()) return `Instead of ${mapOf(state.map).name}, which is known for the first images only.`;
       if (!isOneLayer()) return mapOf(state.map).score < 0 ? "This map is worse than a random order of the patches." : "";
       if (state.pinned && query() !== state.query) return "Of this image, the attention of single tokens is left out.";
       const isUnread = data.prefix_tokens.includes(data.query_name) && state.layer === data.layers - 1;
@@ -154,15 +156,15 @@ const makeExplorer = (() => {
       part("head").value = isOneLayer() ? state.head : "";
       part("unpin").setAttribute("aria-disabled", String(!state.pinned));
       for (const option of part("map-select").options) {
-        option.disabled = option.value !== ATTENTION && !attention().map(option.value);
+        option.disabled = option.value !== ATTENTION && !attention().hasMap(option.value);
       }
     }
 
     function draw() {
-      const weights = isOneLayer() ? layerAttention(state.layer, state.head) : attention().map(state.map);
+      const weights = isOneLayer() ? layerAttention(state.layer, state.head) : attention().map(shownMap());
       const sheetMax = maxOfAttention();
-      const all = isOneLayer() ? sheetMax : maxOfMaps();
-      const max = part("scale").value === "all" ? all : maxOf([weights]);
+      const maxOfAll = () => (isOneLayer() ? sheetMax : maxOfMaps());
+      const max = part("scale").value === "all" ? maxOfAll() : maxOf([weights]);
       const queryPatch = isOneLayer() && query() !== POOLED ? query() - prefixCount : -1;
       drawMap(part("map"), data, weights, colorScale(data.palette, max), outline);
       labelPatches(weights, queryPatch, state.pinned);

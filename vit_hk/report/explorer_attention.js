@@ -15,7 +15,6 @@ const makeAttentionSource = (() => {
     return weights.map((weight) => (sum > 0 ? weight / sum : 0));
   }
 
-  // Where the attention of all tokens was left out, `network` computes it.
   function readStored(data, image, network) {
     const patchCount = data.rows * data.columns;
     const tokenCount = data.prefix_tokens.length + patchCount;
@@ -23,15 +22,18 @@ const makeAttentionSource = (() => {
     const pooled = decodeShares(image.pooled_attention);
     const tokens = image.token_attention && decodeShares(image.token_attention);
     const maps = decodeShares(image.maps);
+    const indexOf = (key) => data.maps.findIndex((map) => map.key === key);
+    let computed = null; // where the attention of single tokens was left out
+    const ofToken = (layer, head, token) => {
+      if (tokens) return rowAt(tokens, (layer * data.heads + head) * tokenCount + token);
+      computed ??= compute(network, decodePixels(image.pixels));
+      return computed.ofToken(layer, head, token);
+    };
     return {
       pooled: (layer, head) => rowAt(pooled, layer * data.heads + head),
-      ofToken: tokens
-        ? (layer, head, token) => rowAt(tokens, (layer * data.heads + head) * tokenCount + token)
-        : network && compute(network, decodePixels(image.pixels)).ofToken,
-      map: (key) => {
-        const index = data.maps.findIndex((map) => map.key === key);
-        return index < 0 ? null : rowAt(maps, index);
-      },
+      ofToken: tokens || network ? ofToken : null,
+      hasMap: (key) => indexOf(key) >= 0,
+      map: (key) => rowAt(maps, indexOf(key)),
     };
   }
 
@@ -39,27 +41,30 @@ const makeAttentionSource = (() => {
     const { attention } = model.forward(pixels);
     const { tokenCount, firstPatch, patchCount, heads, layers } = model;
     const pooled = (layer, head) => explain.headAttention(model, attention, layer, head, NOTHING_OFF.patches);
-    const maps = {
+    const methods = {
       rollout: () => explain.rollout(model, attention, settings, NOTHING_OFF),
       last_layer: () => {
         const all = Array.from({ length: heads }, (_, head) => pooled(layers - 1, head));
         return normalize(all[0].map((_, patch) => all.reduce((sum, weights) => sum + weights[patch], 0)));
       },
     };
+    const maps = {}; // those that were asked for: a rollout of many tokens takes a while
     return {
       pooled,
       ofToken: (layer, head, token) => {
         const start = ((layer * heads + head) * tokenCount + token) * tokenCount + firstPatch;
         return attention.subarray(start, start + patchCount);
       },
-      map: (key) => maps[key]?.() ?? null,
+      hasMap: (key) => Object.hasOwn(methods, key),
+      map: (key) => (maps[key] ??= methods[key]()),
     };
   }
 
   /**
    * Return a function from an image of the explorer's data to its attention: `pooled(layer, head)`
    * and `ofToken(layer, head, token)`, each the weights [N] of all patches, and `map(key)`, a map
-   * over all layers [N] or null where it is not known. `ofToken` is null where it is not known.
+   * over all layers [N], of which `hasMap(key)` says whether it is known. `ofToken` is null where it
+   * is not known.
    *
    * `network` is `{ model, settings }`, or null where the page has no model: then all images have
    * stored attention.
