@@ -4,6 +4,7 @@ from stages import paths
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.dataset import SAMPLE_SOURCE, load_dataset
 from vit_hk.errors import one_line_errors
+from vit_hk.figures.confusion import shade_mistakes
 from vit_hk.figures.fonts import prepare_names
 from vit_hk.metrics import confusion_matrix
 from vit_hk.params import load_params
@@ -50,6 +51,7 @@ def main() -> None:
         per_class=per_class,
         faithfulness=faithfulness,
     )
+    confusion = confusion_matrix(dataset.y_test, predictions.classes, dataset.num_classes)
     page = render_page_with_model(
         weights,
         params.attention,
@@ -67,7 +69,8 @@ def main() -> None:
         metrics=metrics,
         history=history,
         charts=make_charts(history),
-        confusion=confusion_matrix(dataset.y_test, predictions.classes, dataset.num_classes),
+        confusion=confusion,
+        confusion_shades=shade_mistakes(confusion),
         mistakes=collect_mistakes(dataset, predictions.classes),
         per_class=per_class,
         num_explorer_images=len(attention.indices),

@@ -39,6 +39,12 @@ def test_class_names_with_html_are_escaped(page):
     assert page.locator("#classes tbody th").nth(1).inner_text() == HOSTILE[:39] + "…"
 
 
+def test_the_confusion_matrix_is_shaded_up_to_its_largest_mistake(page):
+    # Of each class, the same share is taken for the next class, and none for others.
+    cells = page.locator(".matrix td[class^=level]")
+    assert cells.evaluate_all("all => all.map(cell => cell.className)") == ["level-4"] * 3
+
+
 NAMES_OF_CONTROLS = """() => [...document.querySelectorAll('input, select, button, a, summary')]
   .filter(control => !control.labels?.[0]?.textContent.trim()
     && !control.getAttribute('aria-label') && !control.textContent.trim())
