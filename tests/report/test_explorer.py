@@ -93,7 +93,7 @@ def test_the_most_faithful_map_is_shown_first_with_its_score(page, arrays):
     )
     largest = weights.argmax()
     assert part(page, "patch-text").inner_text() == (
-        f"The most, {100 * weights[largest] / weights.sum():.1f} % of the map, goes to "
+        f"Most, {100 * weights[largest] / weights.sum():.1f} % of this map, goes to "
         f"row {largest // 3 + 1}, column {largest % 3 + 1}."
     )
     assert "rollout, the best map" in page.locator(".headline").inner_text()

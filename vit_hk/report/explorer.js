@@ -124,9 +124,9 @@ const makeExplorer = (() => {
       const patch = state.activePatch ?? weights.indexOf(maxOf([weights]));
       const place = patchName(patch);
       const share = percent(weights[patch]);
+      if (state.activePatch === null) return `Most, ${share} of this ${isOneLayer() ? "attention" : "map"}, goes to ${place}.`;
       const source = isOneLayer() ? `of the attention of ${tokenName(query())}` : "of the map";
-      return state.activePatch === null ? `The most, ${share} ${source}, goes to ${place}.`
-        : `${place.replace("row", "Row")} gets ${share} ${source}.`;
+      return `${place.replace("row", "Row")} gets ${share} ${source}.`;
     }
 
     function fillTable(weights) {
