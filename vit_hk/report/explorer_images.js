@@ -35,9 +35,10 @@ const makeImageStrip = (() => {
       input.addEventListener("change", () => select(image));
       const canvas = document.createElement("canvas");
       drawPixels(canvas, decodePixels(image.pixels), data.image_shape);
+      const number = Object.assign(document.createElement("i"), { className: "unseen", textContent: `Test image ${image.index}: ` });
       const text = document.createElement("span");
       text.append(...nameImage(image));
-      label.append(input, canvas, text);
+      label.append(input, canvas, number, text);
       label.title = `test image ${image.index}, probability ${(100 * image.confidence).toFixed(1)} %`;
       return label;
     }
