@@ -67,8 +67,8 @@ const makeExplorer = (() => {
     // A map that needs a gradient is stored for some images only; the best one of the others stands in.
     function shownMap() {
       if (state.map === ATTENTION || attention().hasMap(state.map)) return state.map;
-      const known = data.maps.filter(({ key }) => attention().hasMap(key));
-      return known.sort((a, b) => (b.score ?? -Infinity) - (a.score ?? -Infinity))[0]?.key ?? ATTENTION;
+      const byScore = knownMaps().sort((a, b) => (b.score ?? -Infinity) - (a.score ?? -Infinity));
+      return byScore[0]?.key ?? ATTENTION;
     }
 
     function headAttention(layer, head) {
@@ -92,7 +92,8 @@ const makeExplorer = (() => {
       return maxOf(all);
     }
 
-    const maxOfMaps = () => maxOf(data.maps.filter(({ key }) => attention().hasMap(key)).map(({ key }) => attention().map(key)));
+    const knownMaps = () => data.maps.filter(({ key }) => attention().hasMap(key));
+    const maxOfMaps = () => maxOf(knownMaps().map(({ key }) => attention().map(key)));
 
     function describe(weights) {
       if (!isOneLayer()) return describeMap(mapOf(shownMap()));
@@ -105,7 +106,8 @@ const makeExplorer = (() => {
     function describeMap({ name, score, key }) {
       if (score === null) return `Map over all layers: ${name}.`;
       const best = key === data.best_map ? ", the best of this run" : "";
-      const brightness = data.brightness_score === null ? "" : `; brightest patches first: ${data.brightness_score.toFixed(2)}`;
+      const reference = data.brightness_score;
+      const brightness = reference === null ? "" : `; brightest patches first: ${reference.toFixed(2)}`;
       return `Map over all layers: ${name}. Its faithfulness on test images is ${score.toFixed(2)}${best} ` +
         `(at most 1; random order: 0${brightness}).`;
     }
@@ -124,7 +126,8 @@ const makeExplorer = (() => {
       const patch = state.activePatch ?? weights.indexOf(maxOf([weights]));
       const place = patchName(patch);
       const share = percent(weights[patch]);
-      if (state.activePatch === null) return `Most, ${share} of this ${isOneLayer() ? "attention" : "map"}, goes to ${place}.`;
+      const whole = isOneLayer() ? "attention" : "map";
+      if (state.activePatch === null) return `Most, ${share} of this ${whole}, goes to ${place}.`;
       const source = isOneLayer() ? `of the attention of ${tokenName(query())}` : "of the map";
       return `${place.replace("row", "Row")} gets ${share} ${source}.`;
     }
@@ -300,7 +303,8 @@ const makeExplorer = (() => {
       images: data.images,
       /** Return the image that is shown, as `data.images` has it. */
       image: () => state.image,
-      nameText: (image) => nameImage(image).reduce((text, part) => text + (part.textContent ?? part), `Test image ${image.index}: `),
+      /** Return the number and the classes of an image as text. */
+      nameText: (image) => `Test image ${image.index}: ${nameImage(image).map((part) => part.textContent ?? part).join("")}`,
       /** Show the images of a true and a predicted class only; return whether there are any. */
       filter: (classes) => strip.filter(classes),
       focusImages: () => strip.focus(),

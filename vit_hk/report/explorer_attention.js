@@ -73,7 +73,8 @@ const makeAttentionSource = (() => {
     let last = null; // moving through the layers of an image asks for the same attention
     return (image) => {
       if (last?.image !== image) {
-        const attention = image.pooled_attention ? readStored(data, image, network) : compute(network, decodePixels(image.pixels));
+        const attention = image.pooled_attention
+          ? readStored(data, image, network) : compute(network, decodePixels(image.pixels));
         last = { image, attention };
       }
       return last.attention;

@@ -35,7 +35,8 @@ const makeImageStrip = (() => {
       input.addEventListener("change", () => select(image));
       const canvas = document.createElement("canvas");
       drawPixels(canvas, decodePixels(image.pixels), data.image_shape);
-      const number = Object.assign(document.createElement("i"), { className: "unseen", textContent: `Test image ${image.index}: ` });
+      const number = document.createElement("i");
+      Object.assign(number, { className: "unseen", textContent: `Test image ${image.index}: ` });
       const text = document.createElement("span");
       text.append(...nameImage(image));
       label.append(input, canvas, number, text);

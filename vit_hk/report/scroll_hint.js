@@ -3,6 +3,7 @@
 function hintAtScrolling(hints) {
   for (const hint of hints) {
     const region = hint.nextElementSibling;
-    new ResizeObserver(() => { hint.classList.toggle("is-needed", region.scrollWidth > region.clientWidth); }).observe(region);
+    const update = () => { hint.classList.toggle("is-needed", region.scrollWidth > region.clientWidth); };
+    new ResizeObserver(update).observe(region);
   }
 }
