@@ -18,6 +18,7 @@ from vit_hk.report.history import make_charts, read_history
 from vit_hk.report.metrics import read_metrics
 from vit_hk.report.mistakes import collect_mistakes
 from vit_hk.report.page import render_page_with_model
+from vit_hk.report.panels.all_panels import make_panels
 from vit_hk.report.per_class import read_per_class
 from vit_hk.report.predictions import read_predictions
 from vit_hk.report.settings import compare_with_defaults
@@ -75,6 +76,7 @@ def main() -> None:
         per_class=per_class,
         num_explorer_images=len(attention.indices),
         explorer=make_explorer(attention, dataset, predictions, params.model, metrics.faithfulness),
+        panels=make_panels(dataset, predictions, weights),
         gallery=read_gallery(paths.ATTENTION, paths.FIGURES),
         paths=paths,
     )

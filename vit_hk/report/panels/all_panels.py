@@ -1,0 +1,13 @@
+"""The panels of a run, in the order of the page."""
+
+from vit_hk.data.dataset import Dataset
+from vit_hk.report.panels.panel import Panel
+from vit_hk.report.panels.reliability import reliability_panel
+from vit_hk.report.predictions import Predictions
+from vit_hk.report.weights_file import WeightsFile
+
+
+def make_panels(dataset: Dataset, predictions: Predictions, weights: WeightsFile) -> list[Panel]:
+    """Make all panels from what the stage `report` has read."""
+    correct = predictions.classes == dataset.y_test
+    return [reliability_panel(predictions.confidence, correct, weights.temperature)]
