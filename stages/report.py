@@ -76,7 +76,7 @@ def main() -> None:
         per_class=per_class,
         num_explorer_images=len(attention.indices),
         explorer=make_explorer(attention, dataset, predictions, params.model, metrics.faithfulness),
-        panels=make_panels(dataset, predictions, weights),
+        panels=make_panels(params.model, dataset, predictions, weights, snapshots),
         gallery=read_gallery(paths.ATTENTION, paths.FIGURES),
         paths=paths,
     )

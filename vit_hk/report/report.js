@@ -11,6 +11,7 @@
     linkToExplorer(explorer, document.getElementById("back-line"));
   }
   if (trying) tryModel(trying, network.model, explorer);
+  startPanels(explorer, data, network);
   hintAtScrolling(document.querySelectorAll(".scrolls"));
   enlargeFigures(document.querySelectorAll(".picture img"));
 })();

@@ -1,13 +1,25 @@
 """The panels of a run, in the order of the page."""
 
 from vit_hk.data.dataset import Dataset
+from vit_hk.params import ModelSettings
 from vit_hk.report.panels.panel import Panel
 from vit_hk.report.panels.reliability import reliability_panel
+from vit_hk.report.panels.training_maps import training_panel
 from vit_hk.report.predictions import Predictions
+from vit_hk.report.snapshots import Snapshots
 from vit_hk.report.weights_file import WeightsFile
 
 
-def make_panels(dataset: Dataset, predictions: Predictions, weights: WeightsFile) -> list[Panel]:
+def make_panels(
+    model: ModelSettings,
+    dataset: Dataset,
+    predictions: Predictions,
+    weights: WeightsFile,
+    snapshots: Snapshots,
+) -> list[Panel]:
     """Make all panels from what the stage `report` has read."""
     correct = predictions.classes == dataset.y_test
-    return [reliability_panel(predictions.confidence, correct, weights.temperature)]
+    return [
+        reliability_panel(predictions.confidence, correct, weights.temperature),
+        training_panel(snapshots, model),
+    ]

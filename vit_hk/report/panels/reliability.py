@@ -1,7 +1,7 @@
 """The panel of the calibration: how often predictions of each confidence are right."""
 
+import dataclasses
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,8 @@ AREA = PlotArea(left=58, right=388, top=12, bottom=242)
 LOWEST_COUNT = 0.5  # where the logarithmic axis starts, so that one image has a bar
 
 
-class Bin(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Bin:
     """The test images whose confidence lies in (low, high]; all but `count` are shares."""
 
     low: float
@@ -26,7 +27,8 @@ class Bin(NamedTuple):
     accuracy_high: float
 
 
-class Reliability(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Reliability:
     """A reliability diagram and its histogram: see reliability.html."""
 
     bins: list[Bin]  # those that hold images
