@@ -204,6 +204,9 @@ def write_evaluation(folder: Path, dataset: Dataset, predictions: np.ndarray) ->
             "share": np.tile(shares, len(STYLES)),
             "deletion": np.tile([0.9, 0.3, 0.1], len(STYLES)),
             "insertion": np.tile([0.1, 0.7, 0.9], len(STYLES)),
+            "deletion_error": 0.01,
+            "insertion_error": 0.02,
+            "score_error": 0.015,
         }
     ).to_csv(folder / paths.FAITHFULNESS, index=False)
 
