@@ -22,4 +22,5 @@ def make_panels(
     return [
         reliability_panel(predictions.confidence, correct, weights.temperature),
         training_panel(snapshots, model),
+        Panel("feature_map", "Features of the images after each layer", None),
     ]

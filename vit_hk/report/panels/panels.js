@@ -6,4 +6,5 @@
  */
 function startPanels(explorer, data, network) {
   showTrainingMaps(data);
+  showFeatureMap(data, network);
 }
