@@ -23,4 +23,5 @@ def make_panels(
         reliability_panel(predictions.confidence, correct, weights.temperature),
         training_panel(snapshots, model),
         Panel("feature_map", "Features of the images after each layer", None),
+        Panel("flow", "Attention flow from layer to layer", None),
     ]

@@ -7,4 +7,5 @@
 function startPanels(explorer, data, network) {
   showTrainingMaps(data);
   showFeatureMap(data, network);
+  showFlow(explorer, data, network);
 }
