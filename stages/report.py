@@ -9,6 +9,7 @@ from vit_hk.figures.fonts import prepare_names
 from vit_hk.metrics import confusion_matrix
 from vit_hk.params import load_params
 from vit_hk.report.attention_arrays import read_attention_arrays
+from vit_hk.report.attention_moments import read_attention_moments
 from vit_hk.report.class_names import find_numbered, shorten_class_name
 from vit_hk.report.explorer import make_explorer
 from vit_hk.report.faithfulness import read_faithfulness
@@ -40,6 +41,7 @@ def main() -> None:
     per_class = read_per_class(paths.PER_CLASS, dataset)
     faithfulness = read_faithfulness(paths.FAITHFULNESS)
     attention = read_attention_arrays(paths.ATTENTION_ARRAYS, params.model, dataset)
+    moments = read_attention_moments(paths.MEAN_ATTENTION, params.model, dataset)
     names_in_figures = prepare_names(dataset.class_names)
     draw_figures(
         paths.FIGURES,
@@ -76,7 +78,7 @@ def main() -> None:
         per_class=per_class,
         num_explorer_images=len(attention.indices),
         explorer=make_explorer(attention, dataset, predictions, params.model, metrics.faithfulness),
-        panels=make_panels(params.model, dataset, predictions, weights, snapshots),
+        panels=make_panels(params.model, dataset, predictions, weights, snapshots, moments),
         gallery=read_gallery(paths.ATTENTION, paths.FIGURES),
         paths=paths,
     )

@@ -1,7 +1,9 @@
 """The panels of a run, in the order of the page."""
 
 from vit_hk.data.dataset import Dataset
+from vit_hk.explain.attention_moments import AttentionMoments
 from vit_hk.params import ModelSettings
+from vit_hk.report.panels.mean_attention import mean_attention_panel
 from vit_hk.report.panels.panel import Panel
 from vit_hk.report.panels.reliability import reliability_panel
 from vit_hk.report.panels.training_maps import training_panel
@@ -16,6 +18,7 @@ def make_panels(
     predictions: Predictions,
     weights: WeightsFile,
     snapshots: Snapshots,
+    moments: AttentionMoments,
 ) -> list[Panel]:
     """Make all panels from what the stage `report` has read."""
     correct = predictions.classes == dataset.y_test
@@ -23,5 +26,6 @@ def make_panels(
         reliability_panel(predictions.confidence, correct, weights.temperature),
         training_panel(snapshots, model),
         Panel("feature_map", "Features of the images after each layer", None),
+        mean_attention_panel(moments, model, dataset.image_shape),
         Panel("flow", "Attention flow from layer to layer", None),
     ]
