@@ -11,6 +11,7 @@ from vit_hk.params import load_params
 from vit_hk.report.attention_arrays import read_attention_arrays
 from vit_hk.report.attention_moments import read_attention_moments
 from vit_hk.report.class_names import find_numbered, shorten_class_name
+from vit_hk.report.class_scores import add_intervals
 from vit_hk.report.explorer import make_explorer
 from vit_hk.report.faithfulness import read_faithfulness
 from vit_hk.report.figures import draw_figures
@@ -38,7 +39,9 @@ def main() -> None:
     snapshots = read_snapshots(paths.SNAPSHOTS, params.model, dataset)
     metrics = read_metrics(paths.METRICS)
     predictions = read_predictions(paths.PREDICTIONS, dataset)
-    per_class = read_per_class(paths.PER_CLASS, dataset)
+    per_class = add_intervals(
+        read_per_class(paths.PER_CLASS, dataset), dataset.y_test, predictions.classes
+    )
     faithfulness = read_faithfulness(paths.FAITHFULNESS)
     attention = read_attention_arrays(paths.ATTENTION_ARRAYS, params.model, dataset)
     moments = read_attention_moments(paths.MEAN_ATTENTION, params.model, dataset)

@@ -3,6 +3,7 @@
 from vit_hk.data.dataset import Dataset
 from vit_hk.explain.attention_moments import AttentionMoments
 from vit_hk.params import ModelSettings
+from vit_hk.report.panels.architecture import architecture_panel
 from vit_hk.report.panels.mean_attention import mean_attention_panel
 from vit_hk.report.panels.panel import Panel
 from vit_hk.report.panels.reliability import reliability_panel
@@ -23,9 +24,10 @@ def make_panels(
     """Make all panels from what the stage `report` has read."""
     correct = predictions.classes == dataset.y_test
     return [
-        reliability_panel(predictions.confidence, correct, weights.temperature),
-        training_panel(snapshots, model),
-        Panel("feature_map", "Features of the images after each layer", None),
+        architecture_panel(weights),
         mean_attention_panel(moments, model, dataset.image_shape),
         Panel("flow", "Attention flow from layer to layer", None),
+        Panel("feature_map", "Features of the images after each layer", None),
+        training_panel(snapshots, model),
+        reliability_panel(predictions.confidence, correct, weights.temperature),
     ]
