@@ -76,7 +76,7 @@ def read_weights_file(path: Path, settings: ModelSettings, dataset: Dataset) -> 
                 names = sorted(n for n in file.keys() if not n.startswith(CALIBRATION_PREFIX))  # noqa: SIM118
                 shapes = {name: file.get_slice(name).get_shape() for name in names}
                 is_calibrated = TEMPERATURE in file.keys()  # noqa: SIM118
-                temperature = float(file.get_tensor(TEMPERATURE)) if is_calibrated else None
+                temperature = file.get_tensor(TEMPERATURE).item() if is_calibrated else None
         except SafetensorError as error:
             raise ValueError(str(error)) from None
         if temperature is not None and not 0 < temperature < math.inf:
