@@ -193,6 +193,21 @@ def test_class_names_with_html_are_escaped(page):
     assert json.loads(page.locator("#training-data").text_content())["labels"]
 
 
+def test_printing_computes_the_features_first(open_file, folder):
+    opened = open_file(folder / "results" / "report.html", viewport={"width": 390, "height": 844})
+    page = opened.page
+    assert page.locator("#features-map button").count() == 0
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("#features-map button").count() == 60
+    assert page.locator("#features-summary").inner_text().startswith("After layer 3: ")
+    width, visible = page.evaluate(
+        "(e => [e.scrollWidth, e.clientWidth])(document.documentElement)"
+    )
+    assert width == visible
+    assert opened.problems == []
+    page.close()
+
+
 def test_a_page_without_the_model_names_what_it_leaves_out(make_report, tree, monkeypatch):
     monkeypatch.setattr("vit_hk.report.page.MAX_BYTES", 0)
     monkeypatch.setattr("vit_hk.report.panels.training_maps.MAX_CHARACTERS", 0)

@@ -123,29 +123,37 @@ function showFeatureMap(data, network) {
     }));
   }
 
-  // Some images at a time, so that the page reacts meanwhile.
-  function compute() {
-    const end = Math.min(features.length + BATCH, images.length);
+  const isDone = () => features.length === images.length;
+
+  function compute(end) {
     while (features.length < end) features.push(model.forward(decodePixels(images[features.length].pixels)).features);
     element("summary").textContent = `Computing features: ${features.length} of ${images.length} images.`;
-    if (features.length < images.length) setTimeout(compute);
-    else finish();
+    if (isDone()) finish();
+  }
+
+  // Some images at a time, so that the page reacts meanwhile.
+  function computeBatch() {
+    if (isDone()) return;
+    compute(Math.min(features.length + BATCH, images.length));
+    setTimeout(computeBatch);
   }
 
   function finish() {
+    map.setAttribute("aria-busy", "false");
     map.append(...buttons);
     fillClasses();
     element("layer").addEventListener("input", draw);
     map.addEventListener("keydown", handleKey);
-    new ResizeObserver(draw).observe(map); // draws at once
-    map.setAttribute("aria-busy", "false");
+    new ResizeObserver(draw).observe(map);
+    draw();
   }
 
   element("app").hidden = false;
   map.setAttribute("aria-busy", "true");
+  addEventListener("beforeprint", () => { if (!isDone()) compute(images.length); });
   new IntersectionObserver(([entry], observer) => {
     if (!entry.isIntersecting) return;
     observer.disconnect();
-    compute();
+    computeBatch();
   }, { rootMargin: "50%" }).observe(map);
 }

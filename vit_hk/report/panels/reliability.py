@@ -10,7 +10,7 @@ from vit_hk.report.intervals import wilson_interval
 from vit_hk.report.panels.panel import Panel
 from vit_hk.report.panels.plot_area import PlotArea
 
-AREA = PlotArea(left=58, right=388, top=12, bottom=242)
+AREA = PlotArea(left=58, right=384, top=12, bottom=242)
 LOWEST_COUNT = 0.5  # where the logarithmic axis starts, so that one image has a bar
 
 
