@@ -4,7 +4,7 @@ function showFeatureMap(data, network) {
   const element = (id) => document.getElementById(`features-${id}`);
   const map = element("map");
   if (!map) return; // left out
-  const BATCH = 16; // images between two pauses in which the page can react
+  const BATCH = 8; // images between two pauses in which the page can react
   const MARGIN = 0.04; // of the map, around the images
   const MAX_NAMED_CLASSES = 20; // with more, neighbouring colours cannot be told apart
   const { model } = network;

@@ -64,9 +64,12 @@ function showFlow(explorer, data, network) {
     return [...images, ...labels, ...rows];
   }
 
+  // Of each layer, the last one first: deeper in the model the rollout is spread over more lines.
   function strongest() {
     const taken = flow.edges.filter(({ from, to }) => from !== to).sort((a, b) => b.share - a.share);
-    return taken.slice(0, Number(element("count").value));
+    const count = Number(element("count").value);
+    const layersFromLast = Array.from({ length: layers }, (_, n) => layers - 1 - n);
+    return layersFromLast.flatMap((layer) => taken.filter((edge) => edge.layer === layer).slice(0, count));
   }
 
   function draw() {
@@ -84,10 +87,10 @@ function showFlow(explorer, data, network) {
     const names = flow.reach.map((_, layer) => svg("text", { x: 0, y: y(layer) + 4 }, layer ? `layer ${layer}` : "input"));
     const height = y(layers) + 14;
     const picture = svg("svg", { viewBox: `0 0 ${drawing.clientWidth} ${height}`, role: "img", "aria-label": element("summary").textContent },
-      ...kept.map((edge) => drawLine(edge, x, y)), ...[...lines].reverse().map((edge) => drawLine(edge, x, y)),
+      ...kept.map((edge) => drawLine(edge, x, y)), ...lines.map((edge) => drawLine(edge, x, y)),
       ...circles, ...drawHeads(x, size, top - 12), ...names);
     drawing.replaceChildren(picture);
-    element("count-text").textContent = `${lines.length}`;
+    element("count-text").textContent = element("count").value;
     fillTable(lines);
   }
 
@@ -102,10 +105,10 @@ function showFlow(explorer, data, network) {
   }
 
   function describe() {
-    const [best] = strongest();
+    const best = strongest().reduce((a, b) => (b.share > a.share ? b : a), { share: 0 });
     const kept = flow.edges.reduce((sum, { from, to, share }) => sum + (from === to ? share : 0), 0) / layers;
     element("summary").textContent = `${explorer.nameText(image)}. ` +
-      (best ? `The strongest line, ${percent(best.share)}, goes from ${tokenName(best.from)} to ${tokenName(best.to)} in layer ${best.layer + 1}. ` : "") +
+      (best.share ? `The strongest line, ${percent(best.share)}, goes from ${tokenName(best.from)} to ${tokenName(best.to)} in layer ${best.layer + 1}. ` : "") +
       `On average over the layers, ${percent(kept)} stays in its token.`;
   }
 
