@@ -67,7 +67,6 @@ def test_the_slider_moves_through_the_epochs_of_the_training(page, folder):
     slider = page.get_by_label("After epoch")
     assert page.locator("#training-epoch-text").inner_text() == "2 of 2"
     slider.press("ArrowLeft")
-    assert slider.get_attribute("aria-valuetext") == "after epoch 1 of 2"
     page.locator("#training-layer").select_option(label="layer 2")
     page.locator("#training-head").select_option(label="head 2")
     items = page.locator("#training-images li")
@@ -86,6 +85,7 @@ def test_the_slider_moves_through_the_epochs_of_the_training(page, folder):
         assert items.nth(image).inner_text().startswith(f"predicted {NAMES[predicted]}, ")
     correct = (arrays["probabilities"][0].argmax(axis=-1) == arrays["labels"]).sum()
     assert f"After epoch 1: {correct} of 2" in page.locator("#training-summary").inner_text()
+    assert slider.get_attribute("aria-valuetext") == f"after epoch 1 of 2, {correct} of 2 correct"
 
 
 def test_images_lie_at_the_principal_components_of_their_features(page):

@@ -85,7 +85,7 @@ function showFeatureMap(data, network) {
     });
     const text = `${layer + 1} of ${model.layers}`;
     element("layer-text").textContent = text;
-    element("layer").setAttribute("aria-valuetext", `after layer ${text}`);
+    element("layer").setAttribute("aria-valuetext", `after layer ${text}, ${percent(accuracy)} correct`);
     element("summary").textContent =
       `After layer ${layer + 1}: the map holds ${percent(shares[0] + shares[1])} of the variance. If the model ended here, ` +
       `${percent(accuracy)} of these ${images.length} images, among them all mistakes that the page has, would be classified correctly.`;

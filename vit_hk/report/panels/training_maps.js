@@ -65,7 +65,7 @@ function showTrainingMaps({ palette, class_names: classNames, image_shape: shape
     const correct = labels.filter((label, image) => maps.predicted[step][image] === label).length;
     const text = `${epochs[step]} of ${epochs.at(-1)}`;
     element("epoch-text").textContent = text;
-    element("epoch").setAttribute("aria-valuetext", `after epoch ${text}`);
+    element("epoch").setAttribute("aria-valuetext", `after epoch ${text}, ${correct} of ${labels.length} correct`);
     element("summary").textContent =
       `After epoch ${epochs[step]}: ${correct} of ${labels.length} of these images are classified correctly.`;
     element("middle").textContent = percent(max / 4, 1);
