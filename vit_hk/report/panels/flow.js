@@ -22,7 +22,7 @@ function showFlow(explorer, data, network) {
   }
 
   function svg(name, attributes, ...children) {
-    const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+    const node = document.createElementNS(element("svg").namespaceURI, name);
     for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
     node.append(...children);
     return node;
@@ -86,10 +86,11 @@ function showFlow(explorer, data, network) {
     }, svg("title", {}, `${tokenName(token)}: ${percent(share)}`))));
     const names = flow.reach.map((_, layer) => svg("text", { x: 0, y: y(layer) + 4 }, layer ? `layer ${layer}` : "input"));
     const height = y(layers) + 14;
-    const picture = svg("svg", { viewBox: `0 0 ${drawing.clientWidth} ${height}`, role: "img", "aria-label": element("summary").textContent },
+    element("svg").setAttribute("viewBox", `0 0 ${drawing.clientWidth} ${height}`);
+    element("svg").setAttribute("aria-label", element("summary").textContent);
+    element("svg").replaceChildren(
       ...kept.map((edge) => drawLine(edge, x, y)), ...lines.map((edge) => drawLine(edge, x, y)),
       ...circles, ...drawHeads(x, size, top - 12), ...names);
-    drawing.replaceChildren(picture);
     element("count-text").textContent = element("count").value;
     fillTable(lines);
   }
