@@ -2,8 +2,8 @@
 
     make pictures
 
-writes docs/images/drawing.webp (a digit is drawn, and prediction and attention follow), try.png
-and report.png. It needs results/report.html of a model with the default settings on full MNIST.
+writes docs/images/drawing.webp (a digit is drawn, and prediction and attention follow), try.png,
+report.png, flow.png and features.png. It needs results/report.html of a model with the default settings on full MNIST.
 """
 
 import io
@@ -31,7 +31,7 @@ LID = [[(0.30, 0.25), (0.40, 0.17), (0.54, 0.16), (0.66, 0.24)]]
 
 
 def main() -> None:
-    """Open the page, and record the moving picture and both still ones."""
+    """Open the page, and record the moving picture and the still ones."""
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
@@ -41,6 +41,7 @@ def main() -> None:
         record_drawing(page)
         photograph_try(page)
         photograph_explorer(page)
+        photograph_panels(page)
         browser.close()
 
 
@@ -106,6 +107,16 @@ def photograph_explorer(page: Page) -> None:
     """Photograph the explorer as it opens: the most faithful map of a mistake."""
     page.evaluate("scrollTo(0, 0)")
     page.locator("#explorer").screenshot(path=IMAGES / "report.png")
+
+
+def photograph_panels(page: Page) -> None:
+    """Photograph the attention flow, and the map of the features after the last layer."""
+    page.locator("#flow-drawing").screenshot(path=IMAGES / "flow.png")
+    page.locator("#features-map").scroll_into_view_if_needed()
+    page.locator("#features-map[aria-busy=false]").wait_for()
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(800)  # until the images lie at their places
+    page.locator("#features-map").screenshot(path=IMAGES / "features.png")
 
 
 if __name__ == "__main__":
