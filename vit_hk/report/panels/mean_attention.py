@@ -12,7 +12,7 @@ from vit_hk.params import ImageShape, ModelSettings
 from vit_hk.report.panels.panel import Panel
 from vit_hk.report.pictures import image_url
 
-MAX_CHARACTERS = 300_000  # of all pictures
+MAX_CHARACTERS = 60_000  # of all pictures
 NEARLY_ALL = 0.9  # a share in common from which a map tells little of its image
 
 

@@ -11,7 +11,7 @@ from vit_hk.report.explorer_images import encode_pixels
 from vit_hk.report.panels.panel import Panel
 from vit_hk.report.snapshots import Snapshots
 
-MAX_CHARACTERS = 400_000  # of the attention and the pixels
+MAX_CHARACTERS = 150_000  # of the attention and the pixels
 
 
 @dataclasses.dataclass(frozen=True)
