@@ -3,7 +3,8 @@
     make pictures
 
 writes docs/images/drawing.webp (a digit is drawn, and prediction and attention follow), try.png,
-report.png, flow.png and features.png. It needs results/report.html of a model with the default settings on full MNIST.
+report.png, flow.png and features.png. It needs results/report.html of a model with the default
+settings on full MNIST.
 """
 
 import io
