@@ -91,7 +91,7 @@ function showFeatureMap(data, network) {
       `${percent(accuracy)} of these ${images.length} images, among them all mistakes that the page has, would be classified correctly.`;
   }
 
-  // The nearest image in the direction of an arrow key, at most 45 degrees off.
+  // The nearest image in the direction of an arrow key; beside that direction, distances count twice.
   function neighbour(from, key) {
     const [axis, sign] = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, -1], ArrowDown: [1, 1] }[key];
     const centers = buttons.map((button) => [button.offsetLeft, button.offsetTop]);
@@ -99,7 +99,7 @@ function showFeatureMap(data, network) {
     centers.forEach((center, n) => {
       const along = sign * (center[axis] - centers[from][axis]);
       const across = Math.abs(center[1 - axis] - centers[from][1 - axis]);
-      if (along > 0 && across <= along && along + across < least) [best, least] = [n, along + across];
+      if (along > 0 && along + 2 * across < least) [best, least] = [n, along + 2 * across];
     });
     return best;
   }
