@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # DVC starts the stages as `python`; this makes it the one of the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: git-repository repro test check chaos reproducible bench scaling bench-99 clean
+.PHONY: git-repository repro test check pictures chaos reproducible bench scaling bench-99 clean
 
 repro: $(VENV)/users
 	python -m vit_hk.dvc.repair
@@ -19,6 +19,9 @@ check: $(VENV)/developers
 	ruff check .
 	mypy
 	lint-imports
+
+pictures: $(VENV)/developers
+	python docs/record_page.py
 
 chaos: $(VENV)/developers
 	python tests/faults/chaos.py $(SEED)

@@ -12,6 +12,7 @@ from vit_hk.errors import one_line_errors
 from vit_hk.explain.attention_arrays import AttentionArrays
 from vit_hk.explain.explainer import Explainer
 from vit_hk.explain.head_statistics import HeadStatistics, head_statistics
+from vit_hk.explain.mean_attention import mean_attention
 from vit_hk.explain.methods import METHODS
 from vit_hk.explain.selection import (
     check_indices,
@@ -61,6 +62,9 @@ def main() -> None:
     write_statistics(statistics)
     figures.draw_statistics(statistics, info, len(sample))
     figures.draw_weights(weights, info)
+    batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
+    means = mean_attention(model, weights, info, dataset.x_test, batch_size)
+    means.save(paths.MEAN_ATTENTION)
     print(f"{paths.ATTENTION}: attention of {len(chosen)} test images")
 
 

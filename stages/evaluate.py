@@ -16,7 +16,12 @@ from vit_hk.data.image_rows import ImageArray, ImageRows, mean_image
 from vit_hk.data.splits import stratified_split
 from vit_hk.errors import one_line_errors
 from vit_hk.explain.explainer import Explainer
-from vit_hk.explain.faithfulness import Faithfulness, faithfulness, reference_maps
+from vit_hk.explain.faithfulness import (
+    Faithfulness,
+    faithfulness,
+    mean_and_standard_error,
+    reference_maps,
+)
 from vit_hk.explain.methods import METHODS
 from vit_hk.explain.selection import evenly_spaced_indices
 from vit_hk.inference import build_predictor
@@ -52,7 +57,8 @@ def main() -> None:
     explainer = Explainer(model, weights, info, params.attention)
     methods, curves = measure_faithfulness(predict, explainer, info, dataset, logits, count)
     # Adding 0 removes the minus of a rounded -0.0.
-    scores = dict(zip(methods, (curves.score.round(4) + 0.0).tolist(), strict=True))
+    means, _ = mean_and_standard_error(curves.scores)
+    scores = dict(zip(methods, (means.round(4) + 0.0).tolist(), strict=True))
     validation = validate(predict, info, dataset)
     write_metrics(dataset, summarize(logits, dataset.y_test), validation, scores)
     write_tables(dataset, logits)
@@ -149,14 +155,24 @@ def write_tables(dataset: Dataset, logits: np.ndarray) -> None:
 
 
 def write_faithfulness(methods: list[str], curves: Faithfulness) -> None:
-    """Write a row for each point of each method's deletion and insertion curve."""
+    """Write a row for each point of each method's deletion and insertion curve.
+
+    Columns that end in `_error` hold standard errors over the images: of the mean probabilities,
+    and of the method's score, which is the same in all rows of a method.
+    """
     points = len(curves.shares)
+    deletion, deletion_error = mean_and_standard_error(curves.deletion)
+    insertion, insertion_error = mean_and_standard_error(curves.insertion)
+    _, score_error = mean_and_standard_error(curves.scores)
     table = pd.DataFrame(
         {
             "method": np.repeat(methods, points),
             "share": np.tile(curves.shares, len(methods)),
-            "deletion": curves.deletion.ravel(),
-            "insertion": curves.insertion.ravel(),
+            "deletion": deletion.ravel(),
+            "insertion": insertion.ravel(),
+            "deletion_error": deletion_error.ravel(),
+            "insertion_error": insertion_error.ravel(),
+            "score_error": np.repeat(score_error, points),
         }
     ).round(6)
     with replacing(paths.FAITHFULNESS) as temporary:

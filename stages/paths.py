@@ -13,6 +13,7 @@ PER_CLASS = Path("results/per_class.csv")
 FAITHFULNESS = Path("results/faithfulness.csv")
 ATTENTION = Path("results/attention")  # a folder: heatmaps, and the arrays that they show
 ATTENTION_ARRAYS = ATTENTION / "attention.npz"
+MEAN_ATTENTION = ATTENTION / "mean_attention.npz"
 ATTENTION_IMAGES = ATTENTION / "images"  # a folder: a sheet for each explained image
 FIGURES = Path("results/figures")
 REPORT = Path("results/report.html")

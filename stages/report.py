@@ -1,16 +1,17 @@
 """Draw the figures of a run and gather settings, results and figures in one HTML page."""
 
-import dataclasses
-
 from stages import paths
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.dataset import SAMPLE_SOURCE, load_dataset
 from vit_hk.errors import one_line_errors
+from vit_hk.figures.confusion import shade_mistakes
 from vit_hk.figures.fonts import prepare_names
 from vit_hk.metrics import confusion_matrix
 from vit_hk.params import load_params
 from vit_hk.report.attention_arrays import read_attention_arrays
+from vit_hk.report.attention_moments import read_attention_moments
 from vit_hk.report.class_names import find_numbered, shorten_class_name
+from vit_hk.report.class_scores import add_intervals
 from vit_hk.report.explorer import make_explorer
 from vit_hk.report.faithfulness import read_faithfulness
 from vit_hk.report.figures import draw_figures
@@ -19,6 +20,7 @@ from vit_hk.report.history import make_charts, read_history
 from vit_hk.report.metrics import read_metrics
 from vit_hk.report.mistakes import collect_mistakes
 from vit_hk.report.page import render_page_with_model
+from vit_hk.report.panels.all_panels import make_panels
 from vit_hk.report.per_class import read_per_class
 from vit_hk.report.predictions import read_predictions
 from vit_hk.report.settings import compare_with_defaults
@@ -37,9 +39,12 @@ def main() -> None:
     snapshots = read_snapshots(paths.SNAPSHOTS, params.model, dataset)
     metrics = read_metrics(paths.METRICS)
     predictions = read_predictions(paths.PREDICTIONS, dataset)
-    per_class = read_per_class(paths.PER_CLASS, dataset)
+    per_class = add_intervals(
+        read_per_class(paths.PER_CLASS, dataset), dataset.y_test, predictions.classes
+    )
     faithfulness = read_faithfulness(paths.FAITHFULNESS)
     attention = read_attention_arrays(paths.ATTENTION_ARRAYS, params.model, dataset)
+    moments = read_attention_moments(paths.MEAN_ATTENTION, params.model, dataset)
     names_in_figures = prepare_names(dataset.class_names)
     draw_figures(
         paths.FIGURES,
@@ -52,6 +57,7 @@ def main() -> None:
         per_class=per_class,
         faithfulness=faithfulness,
     )
+    confusion = confusion_matrix(dataset.y_test, predictions.classes, dataset.num_classes)
     page = render_page_with_model(
         weights,
         params.attention,
@@ -65,14 +71,17 @@ def main() -> None:
         settings=compare_with_defaults(params, load_params(paths.DEFAULT_PARAMS)),
         versions=installed_versions(),
         num_parameters=weights.num_parameters,
+        weights_digest=weights.digest,
         metrics=metrics,
         history=history,
         charts=make_charts(history),
-        confusion=confusion_matrix(dataset.y_test, predictions.classes, dataset.num_classes),
+        confusion=confusion,
+        confusion_shades=shade_mistakes(confusion),
         mistakes=collect_mistakes(dataset, predictions.classes),
         per_class=per_class,
         num_explorer_images=len(attention.indices),
-        explorer=dataclasses.asdict(make_explorer(attention, params.model, metrics.faithfulness)),
+        explorer=make_explorer(attention, dataset, predictions, params.model, metrics.faithfulness),
+        panels=make_panels(params.model, dataset, predictions, weights, snapshots, moments),
         gallery=read_gallery(paths.ATTENTION, paths.FIGURES),
         paths=paths,
     )

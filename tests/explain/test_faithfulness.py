@@ -1,7 +1,7 @@
 import numpy as np
-import pytest
+from scipy.stats import sem
 
-from vit_hk.explain.faithfulness import faithfulness, reference_maps
+from vit_hk.explain.faithfulness import faithfulness, mean_and_standard_error, reference_maps
 
 GRID = (2, 3)  # patches of 2 x 4 pixels: images of 4 x 12
 
@@ -31,36 +31,49 @@ def map_of(*order: int) -> np.ndarray:
 def test_a_map_that_ranks_the_decisive_patch_first():
     result = faithfulness(predict, IMAGES, BACKGROUND, map_of(4, 0, 1, 2, 3, 5), CLASSES, GRID)
     np.testing.assert_allclose(result.shares, np.arange(7) / 6)
-    np.testing.assert_array_equal(result.deletion, [[1, 0, 0, 0, 0, 0, 0]])
-    np.testing.assert_array_equal(result.insertion, [[0, 1, 1, 1, 1, 1, 1]])
+    np.testing.assert_array_equal(result.deletion, [[[1, 0, 0, 0, 0, 0, 0]] * 5])
+    np.testing.assert_array_equal(result.insertion, [[[0, 1, 1, 1, 1, 1, 1]] * 5])
     # Areas 1/12 and 11/12.
-    assert result.score == pytest.approx([10 / 12])
+    np.testing.assert_allclose(result.scores, [[10 / 12] * 5])
 
 
 def test_maps_that_rank_the_decisive_patch_late():
     maps = np.concatenate([map_of(0, 1, 4, 2, 3, 5), map_of(5, 3, 2, 1, 0, 4)])
     result = faithfulness(predict, IMAGES, BACKGROUND, maps, CLASSES, GRID)
-    np.testing.assert_array_equal(result.deletion, [[1, 1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1, 0]])
-    np.testing.assert_array_equal(result.insertion, [[0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 1]])
-    assert result.score == pytest.approx([7 / 12 - 5 / 12, -10 / 12])
+    deletion, insertion = result.deletion[:, 0], result.insertion[:, 0]  # all images are equal
+    np.testing.assert_array_equal(deletion, [[1, 1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1, 0]])
+    np.testing.assert_array_equal(insertion, [[0, 0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 1]])
+    np.testing.assert_allclose(result.scores[:, 0], [7 / 12 - 5 / 12, -10 / 12])
 
 
-def test_curves_are_means_over_images_of_the_given_class():
+def test_each_image_has_curves_of_its_own_class():
     maps = np.concatenate(
         [map_of(4, 0, 1, 2, 3, 5)[:, :2], map_of(0, 1, 2, 3, 5, 4)[:, :3]], axis=1
     )
     result = faithfulness(predict, IMAGES, BACKGROUND, maps, CLASSES, GRID)
-    np.testing.assert_allclose(result.deletion, [[1, 0.6, 0.6, 0.6, 0.6, 0.6, 0]])
+    mean, _ = mean_and_standard_error(result.deletion)
+    np.testing.assert_allclose(mean, [[1, 0.6, 0.6, 0.6, 0.6, 0.6, 0]])
     other = faithfulness(predict, IMAGES, BACKGROUND, maps, np.array([2, 0, 1, 2, 0]), GRID)
     # Images 0 and 3 (class 2) have probability 1 until patch 4 is deleted, which is first in
     # image 0 and last in image 3; images 1 and 4 (class 0) from then on; image 2 (class 1) never.
-    np.testing.assert_allclose(other.deletion, [[0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4]])
-    np.testing.assert_allclose(other.insertion, [[0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4]])
+    for curves in (other.deletion, other.insertion):
+        np.testing.assert_allclose(curves.mean(axis=1), [[0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4]])
+    assert other.deletion[0, :, 1].tolist() == [0, 1, 0, 1, 0]
+
+
+def test_standard_errors_are_those_of_scipy():
+    values = np.random.default_rng(0).random((3, 7, 4))
+    mean, error = mean_and_standard_error(values)
+    np.testing.assert_allclose(mean, values.mean(axis=1))
+    np.testing.assert_allclose(error, sem(values, axis=1))
+    mean, error = mean_and_standard_error(values[:, :1])
+    assert (mean == values[:, 0]).all()
+    assert not error.any()
 
 
 def test_ties_keep_the_order_of_the_patches():
     result = faithfulness(predict, IMAGES, BACKGROUND, np.zeros((1, 5, 6)), CLASSES, GRID)
-    np.testing.assert_array_equal(result.deletion, [[1, 1, 1, 1, 1, 0, 0]])
+    np.testing.assert_array_equal(result.deletion[:, 0], [[1, 1, 1, 1, 1, 0, 0]])
 
 
 def test_only_the_changed_patches_show_the_background():

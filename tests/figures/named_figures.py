@@ -86,9 +86,13 @@ def confusion(names: list[str]) -> Figure:
     return draw_confusion(np.eye(len(names), dtype=int) * 100 + 3, names)
 
 
+ENDS = ("", "_low", "_high")  # of the columns of a score
+
+
 def per_class(names: list[str]) -> Figure:
     scores = np.linspace(0.7, 1.0, len(names))
-    return draw_per_class(pd.DataFrame({"precision": scores, "recall": scores[::-1]}), names)
+    columns = [f"{name}{end}" for name in ("precision", "recall", "f1") for end in ENDS]
+    return draw_per_class(pd.DataFrame(dict.fromkeys(columns, scores)), names)
 
 
 NAMED_FIGURES: dict[str, Callable[..., Figure]] = {

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vit_hk.figures.confusion import draw_confusion
+from vit_hk.figures.confusion import draw_confusion, shade_mistakes
 
 COUNTS = np.array([[8, 2, 0], [0, 5, 0], [0, 0, 0]])
 NAMES = ["cat", "dog", "never seen"]
@@ -11,12 +11,22 @@ def labels(ticks: list) -> list[str]:
     return [text.get_text() for text in ticks]
 
 
-def test_colours_are_shares_of_the_true_class():
-    mesh = draw_confusion(COUNTS, NAMES).axes[0].collections[0]
-    np.testing.assert_allclose(
-        mesh.get_array().reshape(3, 3), [[80, 20, 0], [0, 100, 0], [0, 0, 0]]
-    )
-    assert mesh.get_clim() == (0, 100)
+def test_colours_end_at_the_largest_mistake():
+    counts = np.array([[996, 4, 0], [1, 98, 1], [0, 0, 0]])
+    mesh = draw_confusion(counts, NAMES).axes[0].collections[0]
+    shares = mesh.get_array().reshape(3, 3)
+    np.testing.assert_allclose(shares.filled(-1), [[-1, 0.4, 0], [1, -1, 1], [0, 0, -1]])
+    assert mesh.get_clim() == (0, 1)
+    np.testing.assert_allclose(shade_mistakes(counts), [[0, 0.4, 0], [1, 0, 1], [0, 0, 0]])
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_mistakes_no_cell_is_shaded():
+    counts = np.diag([5, 3, 0])
+    mesh = draw_confusion(counts, NAMES).axes[0].collections[0]
+    assert mesh.get_array().compressed().tolist() == [0] * 6
+    assert mesh.get_clim() == (0, 1)
+    assert not shade_mistakes(counts).any()
 
 
 def test_numbers_are_counts_in_their_cells():

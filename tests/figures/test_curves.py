@@ -30,6 +30,17 @@ def test_lines_are_the_columns_of_the_history():
         np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 4])
 
 
+def test_small_losses_can_be_told_apart():
+    table = history(4)
+    table["train_loss"] = [1.5, 0.3, 0.06, 0.0]
+    axes = draw_curves(table).axes[0]
+    axes.figure.draw_without_rendering()
+    assert axes.get_yscale() == "log"
+    shown = {text.get_text() for text in axes.get_yticklabels()}
+    assert {"0.1", "0.2", "0.5", "1", "2"} <= shown
+    assert not any("$" in text for text in shown)
+
+
 def test_title_states_the_final_accuracy():
     assert "87.50 %" in draw_curves(history(4)).axes[1].get_title()
 

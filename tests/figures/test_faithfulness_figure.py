@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 from vit_hk.explain.faithfulness import reference_maps
 from vit_hk.explain.methods import METHODS as ATTRIBUTION_METHODS
@@ -14,7 +15,15 @@ def table() -> pd.DataFrame:
     """Straight lines: the insertion of method n rises to 1 - n / 10, each deletion stays at 0."""
     shares = np.linspace(0, 1, 5)
     rows = [
-        {"method": method, "share": share, "deletion": 0.0, "insertion": share * (1 - n / 10)}
+        {
+            "method": method,
+            "share": share,
+            "deletion": 0.0,
+            "insertion": share * (1 - n / 10),
+            "deletion_error": 0.0,
+            "insertion_error": share / 20,
+            "score_error": n / 100,
+        }
         for n, method in enumerate(METHODS)
         for share in shares
     ]
@@ -38,13 +47,22 @@ def test_curves_are_in_percent(table):
     assert "(%)" in deletion.get_ylabel()
 
 
+def test_bands_are_one_standard_error_to_both_sides(table):
+    _, insertion, _ = draw_faithfulness(table, 500).axes
+    (path,) = insertion.collections[1].get_paths()  # of rollout
+    at_the_end = path.vertices[path.vertices[:, 0] == 100, 1]
+    assert (at_the_end.min(), at_the_end.max()) == pytest.approx((85, 95))
+    face = insertion.collections[1].get_facecolor()[0]
+    assert to_hex(face) == insertion.lines[1].get_color()
+
+
 def test_legend_lists_scores_and_the_best_one_first(table):
     legend = draw_faithfulness(table, 500).axes[-1].get_legend()
     texts = [text.get_text() for text in legend.get_texts()]
     # Half of 1, 0.9, 0.8, …
-    assert texts[0] == "+0.50  attention of the last layer"
-    assert texts[1] == "+0.45  rollout"
-    assert texts[-1] == "+0.25  brightest patch first"
+    assert texts[0] == "+0.50 ± 0.00  attention of the last layer"
+    assert texts[1] == "+0.45 ± 0.01  rollout"
+    assert texts[-1] == "+0.25 ± 0.05  brightest patch first"
 
 
 def test_each_entry_of_the_legend_has_the_colour_of_its_method(table):

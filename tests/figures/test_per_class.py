@@ -1,5 +1,6 @@
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vit_hk.figures.per_class import draw_per_class
@@ -10,25 +11,42 @@ def labels(ticks: list) -> list[str]:
 
 
 def draw(names: list[str], precision: list[float], recall: list[float]) -> Figure:
-    columns = {"class": names, "precision": precision, "recall": recall}
-    return draw_per_class(pd.DataFrame(columns | {"f1": 0.5, "support": 10}), names)
+    """Draw scores with intervals from 0.02 below to 0.01 above each, within [0, 1]."""
+    table = pd.DataFrame({"precision": precision, "recall": recall, "f1": recall})
+    for score in ("precision", "recall", "f1"):
+        table[f"{score}_low"] = (table[score] - 0.02).clip(lower=0)
+        table[f"{score}_high"] = (table[score] + 0.01).clip(upper=1)
+    return draw_per_class(table, names)
 
 
-def test_bars_are_precision_and_recall():
+def drawn(axes: Axes) -> dict[str, tuple[list[float], list[list[float]]]]:
+    """Return the scores and the ends of the intervals of each entry of the legend, in percent."""
+    result = {}
+    for container in axes.containers:
+        line, _, (bars,) = container.lines
+        ends = [segment[:, 1].round(9).tolist() for segment in bars.get_segments()]
+        result[container.get_label()] = (line.get_ydata().tolist(), ends)
+    return result
+
+
+def test_points_are_scores_with_their_intervals():
     figure = draw(["a", "b"], [0.25, 1.0], [0.5, 0.75])
     axes = figure.axes[0]
-    heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
-    assert heights == [[25, 100], [50, 75]]
-    assert labels(axes.get_legend().get_texts()) == ["precision", "recall"]
+    assert drawn(axes) == {
+        "precision": ([25, 100], [[23, 26], [98, 100]]),
+        "recall": ([50, 75], [[48, 51], [73, 76]]),
+        "F1": ([50, 75], [[48, 51], [73, 76]]),
+    }
+    assert labels(axes.get_legend().get_texts()) == ["precision", "recall", "F1"]
     assert labels(axes.get_xticklabels()) == ["a", "b"]
-    assert axes.get_ylim() == (0, 100)
+    assert axes.get_ylim() == (0, 102)  # a point at 100 % is whole
 
 
 def test_label_states_where_an_axis_starts_that_does_not_start_at_0():
     axes = draw(["a", "b"], [0.95, 1.0], [0.99, 0.97]).axes[0]
     bottom, top = axes.get_ylim()
-    assert 0 < bottom < 95
-    assert top == 100
+    assert 0 < bottom < 93
+    assert 100 < top < 101
     assert f"the axis starts at {bottom:g}" in axes.get_ylabel()
 
 
@@ -36,14 +54,13 @@ def test_label_states_where_an_axis_starts_that_does_not_start_at_0():
 @pytest.mark.parametrize("score", [0.0, 1.0])
 def test_equal_scores_can_be_drawn(score):
     bottom, top = draw(["a"], [score], [score]).axes[0].get_ylim()
-    assert bottom < 100
-    assert top == 100
+    assert bottom < 100 < top
 
 
-def test_equal_names_have_bars_of_their_own():
+def test_equal_names_have_scores_of_their_own():
     # Two names may be equal after both were shortened.
     (axes,) = draw(["a", "a"], [0.25, 1.0], [0.5, 0.75]).axes
-    assert [[bar.get_height() for bar in bars] for bars in axes.containers] == [[25, 100], [50, 75]]
+    assert drawn(axes)["precision"][0] == [25, 100]
     assert labels(axes.get_xticklabels()) == ["a", "a"]
 
 

@@ -9,6 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
+from named_figures import ENDS
 from PIL import Image
 
 from vit_hk.figures.confusion import draw_confusion
@@ -26,7 +27,9 @@ HISTORY = pd.DataFrame(
     {"epoch": [1, 2], "train_loss": [2.0, 1.0], "validation_loss": [2.0, 1.5],
      "validation_accuracy": [0.5, 0.6], "learning_rate": [0.1, 0.0]}
 )  # fmt: skip
-SCORES = pd.DataFrame({"precision": [0.5, 1.0], "recall": [1.0, 0.9]})
+SCORES = pd.DataFrame(
+    {f"{name}{end}": [0.5, 1.0] for name in ("precision", "recall", "f1") for end in ENDS}
+)
 FIGURES: dict[str, Callable[[], Figure]] = {
     "sheet": lambda: draw_sheet(
         IMAGES[0], MAPS, index=5, actual="a", predicted="b", probability=0.9,

@@ -15,6 +15,7 @@ from PIL import Image
 
 from stages import paths
 from vit_hk.data.dataset import Dataset, save_dataset
+from vit_hk.explain.attention_moments import AttentionMoments
 from vit_hk.explain.methods import METHODS
 from vit_hk.figures.faithfulness import STYLES
 from vit_hk.metrics import per_class_table
@@ -94,6 +95,7 @@ def write_results(
     write_training(folder, model, dataset)
     write_evaluation(folder, dataset, predictions)
     write_attention(folder, model, dataset, predictions[:num_images])
+    write_mean_attention(folder, model, dataset)
     for known in GALLERY:
         if known.stage == "attention":
             (folder / paths.ATTENTION / known.name).write_bytes(figure or noise_png())
@@ -204,6 +206,9 @@ def write_evaluation(folder: Path, dataset: Dataset, predictions: np.ndarray) ->
             "share": np.tile(shares, len(STYLES)),
             "deletion": np.tile([0.9, 0.3, 0.1], len(STYLES)),
             "insertion": np.tile([0.1, 0.7, 0.9], len(STYLES)),
+            "deletion_error": 0.01,
+            "insertion_error": 0.02,
+            "score_error": 0.015,
         }
     ).to_csv(folder / paths.FAITHFULNESS, index=False)
 
@@ -239,3 +244,17 @@ def write_attention(
             maps=maps,
             maps_true=maps_true,
         )
+
+
+def write_mean_attention(folder: Path, model: ModelSettings, dataset: Dataset) -> None:
+    """Write means of which those of the first head are the same on all images."""
+    random = np.random.default_rng(4)
+    patches = model.num_patches(dataset.image_shape)
+    mean = random.dirichlet(np.ones(patches), (model.num_layers, model.num_heads))
+    variance = 0.5 * mean**2
+    variance[0, 0] = 0
+    AttentionMoments(
+        mean=mean.astype(np.float32),
+        mean_square=(mean**2 + variance).astype(np.float32),
+        count=np.array(len(dataset.x_test)),
+    ).save(folder / paths.MEAN_ATTENTION)

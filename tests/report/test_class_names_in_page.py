@@ -23,13 +23,13 @@ def check_names(page, names: list[str]) -> None:
     assert {heading.rsplit(": ", 1)[0] for heading in headings} >= texts
     links = page.locator(".matrix a").evaluate_all("all => all.map(a => a.ariaLabel)")
     assert {link.split(": ", 1)[1] for link in links} >= texts
-    images = page.locator(".images label span").all_text_contents()
+    images = page.locator(".images label span").all_text_contents()[:4]
     assert images == [
         f"true {names[0]}, predicted {names[1]}", *(f"true {name}" for name in names[1:4])
     ]  # fmt: skip
     for number in (0, 1):
         page.locator("input[name=image]").nth(number).check()
-        prediction = page.locator("#prediction").text_content()
+        prediction = page.locator("[data-part=prediction]").text_content()
         assert prediction.startswith(f"Test image {number}: {images[number]} (")
 
 
@@ -101,12 +101,12 @@ def test_numbers_in_figures_are_explained(open_report, monkeypatch, capsys):
 
 def test_hundreds_of_numbers_are_left_out(make_report, tree, monkeypatch):
     monkeypatch.setattr("vit_hk.figures.fonts._choose_families", lambda _: [])
-    names = tuple(f"猫 {n}" for n in range(400))
-    folder = make_report(tree, class_names=names, num_test=400, wrong=0.0)
+    names = tuple(f"猫 {n}" for n in range(210))
+    folder = make_report(tree, class_names=names, num_test=210, wrong=0.0)
     text = (folder / "results" / "report.html").read_text("utf-8")
     assert "199 = <bdi>猫 199</bdi>." in text
     assert "200 = " not in text
-    assert "200 of 400 numbers" in text
+    assert "10 of 210 numbers" in text
 
 
 def test_without_numbers_there_is_no_explanation(open_report):

@@ -34,9 +34,9 @@ RUN = """([data, images, off]) => {
   const sets = {};
   for (const kind of ["heads", "layers", "patches"]) sets[kind] = new Set(off[kind]);
   return images.map((pixels) => {
-    const { probabilities, attention } = model.forward(Uint8Array.from(pixels), sets);
+    const { probabilities, attention, features } = model.forward(Uint8Array.from(pixels), sets);
     const rollout = explain.rollout(model, attention, data, sets);
-    return [[...probabilities], [...attention], [...rollout]];
+    return [[...probabilities], [...attention], [...rollout], [...features]];
   });
 }"""
 
@@ -57,6 +57,7 @@ class Result(NamedTuple):
     probabilities: np.ndarray  # [B, C]
     attention: np.ndarray  # [L, B, H, T, T]
     rollout: np.ndarray  # [B, N]
+    features: np.ndarray  # [L, B, D]
 
 
 @pytest.fixture
@@ -111,11 +112,12 @@ def run_in_page(script_page) -> Callable[..., Result]:
         images = trained.images[:num_images].reshape(num_images, -1).tolist()
         data = dataclasses.asdict(trained.page_model)
         rows = script_page.evaluate(RUN, [data, images, everything])
-        probabilities, attention, rollout = (np.array(part) for part in zip(*rows, strict=True))
+        probabilities, attention, rollout, features = map(np.array, zip(*rows, strict=True))
         layers, heads = trained.settings.num_layers, trained.settings.num_heads
         tokens = trained.info.num_tokens
         attention = attention.reshape(num_images, layers, heads, tokens, tokens)
-        return Result(probabilities, attention.swapaxes(0, 1), rollout)
+        features = features.reshape(num_images, layers, -1).swapaxes(0, 1)
+        return Result(probabilities, attention.swapaxes(0, 1), rollout, features)
 
     return run
 
@@ -169,6 +171,20 @@ def test_the_page_computes_what_haiku_computes(train, run_in_page, options, imag
     maps = patch_attention(rollout, trained.info.num_patches, trained.settings.pool)
     maps /= maps.sum(axis=-1, keepdims=True)
     np.testing.assert_allclose(found.rollout, maps, atol=1e-5)
+
+
+@pytest.mark.parametrize(("options", "image_shape"), OPTIONS[:3])
+def test_features_of_a_layer_are_those_of_a_model_that_ends_there(
+    train, run_in_page, options, image_shape
+):
+    trained = train(options, image_shape)
+    found = run_in_page(trained, num_images=20)
+    rounded = jax.tree.map(lambda x: x.astype(np.float16).astype(np.float32), trained.params)
+    for layers in range(1, trained.settings.num_layers + 1):
+        settings = trained.settings.model_copy(update={"num_layers": layers})
+        shorter = make_haiku(trained._replace(settings=settings))
+        expected = shorter(rounded, trained.images[:20]).features
+        np.testing.assert_allclose(found.features[layers - 1], expected, atol=1e-3)
 
 
 def test_a_head_that_is_off_adds_nothing_to_the_tokens(train, run_in_page):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from vit_hk.data.dataset import Dataset
-from vit_hk.report.charts import make_chart
+from vit_hk.report.charts import make_chart, make_logarithmic_chart
 from vit_hk.report.explorer import encode_uint16
 from vit_hk.report.mistakes import collect_mistakes
 
@@ -70,3 +70,31 @@ def test_one_epoch_is_a_point(value):
     (line,) = chart.lines
     assert len(line.points) == 1
     assert np.isfinite(line.points).all()
+
+
+def test_a_logarithmic_axis_has_its_ticks_at_equal_ratios():
+    curves = {"one": pd.Series([1.2, 0.06]), "two": pd.Series([0.2, 0.0])}
+    chart = make_logarithmic_chart("t", "u", pd.Series([1, 2]), curves)
+    assert [tick.label for tick in chart.y_ticks] == ["0.05", "0.1", "0.2", "0.5", "1", "2"]
+    positions = {tick.label: tick.position for tick in chart.y_ticks}
+    assert (positions["0.05"], positions["2"]) == (212, 12)
+    assert positions["0.1"] - positions["1"] == pytest.approx(200 / np.log10(40), abs=0.11)
+    assert chart.lines[0].points[0] == (
+        60,
+        pytest.approx(212 - 200 * np.log(24) / np.log(40), abs=0.1),
+    )
+    # A value of 0 is drawn at the end of the axis.
+    assert [y for _, y in chart.lines[1].points] == [positions["0.2"], 212]
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.3, 1e-6])
+def test_a_single_loss_is_drawn_on_a_logarithmic_axis(value):
+    chart = make_logarithmic_chart("t", "u", pd.Series([1]), {"one": pd.Series([value])})
+    assert np.isfinite(chart.lines[0].points).all()
+    assert 12 <= chart.lines[0].points[0][1] <= 212
+
+
+def test_many_decades_have_ticks_at_powers_of_ten():
+    curves = {"one": pd.Series([9.0, 0.0002])}
+    chart = make_logarithmic_chart("t", "u", pd.Series([1, 2]), curves)
+    assert [tick.label for tick in chart.y_ticks] == ["0.0001", "0.001", "0.01", "0.1", "1", "10"]

@@ -13,6 +13,7 @@ from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.errors import UserError
 from vit_hk.params import ModelSettings, load_params
 from vit_hk.report.attention_arrays import read_attention_arrays
+from vit_hk.report.attention_moments import read_attention_moments
 from vit_hk.report.faithfulness import read_faithfulness
 from vit_hk.report.predictions import read_predictions
 from vit_hk.report.snapshots import read_snapshots
@@ -152,3 +153,19 @@ def test_attention_of_other_settings_or_data_is_refused(
     text = refusal(one_line, lambda: read_attention_arrays(path, model, dataset))
     assert problem in text
     assert "dvc repro --force --single-item attention" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "problem"),
+    [
+        ("count", np.array(59), "not of all test images of the data set"),
+        ("mean", np.zeros((2, 2, 5), np.float32), "imply shape [2, 2, 6]"),
+        ("mean_square", np.full((2, 2, 6), -1.0), "a negative weight"),
+    ],
+)
+def test_mean_attention_of_other_settings_or_data_is_refused(
+    folder, model, dataset, one_line, change_arrays, name, array, problem
+):
+    path = folder / paths.MEAN_ATTENTION
+    change_arrays(path, **{name: array})
+    assert problem in refusal(one_line, lambda: read_attention_moments(path, model, dataset))

@@ -22,7 +22,8 @@ def model(tree) -> dict:
 
 
 def test_a_large_model_on_small_patches(make_report, model):
-    text = text_of(make_report(model, image_shape=(28, 28, 1), num_images=12))
+    # The page has no model for two channels, so that it cannot compute what is left out.
+    text = text_of(make_report(model, image_shape=(28, 28, 2), num_images=12))
     # 12 layers, 4 heads, 50 x 49 shares of 2 bytes in base64: 313,600 characters an image.
     assert "for 6 of the 12 images above, where the query token is always the class token" in text
 
@@ -41,10 +42,10 @@ def test_a_bad_model_on_large_colour_images(make_report, model):
 
 
 def test_hundreds_of_classes_with_long_names(make_report, tree):
-    names = tuple(f"{'x' * 190} {n}" for n in range(400))
-    text = text_of(make_report(tree, class_names=names, num_test=1200, wrong=1.0))
-    assert "There are 400 classes, too many for a confusion matrix" in text
-    assert "200 of 400 classes" in text
+    names = tuple(f"{'x' * 190} {n}" for n in range(210))
+    text = text_of(make_report(tree, class_names=names, num_test=420, wrong=1.0))
+    assert "There are 210 classes, too many for a confusion matrix" in text
+    assert "10 of 210 classes" in text
     assert "x" * 41 not in text
 
 

@@ -25,6 +25,15 @@ def test_attention_succeeds(finished):
     assert ended.out == "results/attention: attention of 3 test images\n"
 
 
+def test_mean_attention_is_over_all_test_images(finished, arrays):
+    with np.load(finished[0] / "results" / "attention" / "mean_attention.npz") as file:
+        assert file["count"] == 18
+        assert file["mean"].shape == file["mean_square"].shape == (2, 2, 6)
+        rest = 1 - file["mean"].sum(axis=-1)  # goes to registers
+    of_three = 1 - arrays["attention"][..., 2:, 2:].sum(axis=-1).mean(axis=(1, 3))
+    np.testing.assert_allclose(rest, of_three, atol=0.1)
+
+
 def test_rows_of_the_attention_sum_to_1(arrays):
     # Two layers, three images, two heads; two registers and 2 x 3 patches.
     assert arrays["attention"].shape == (2, 3, 2, 8, 8)

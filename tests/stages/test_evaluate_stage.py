@@ -97,6 +97,11 @@ def test_faithfulness_is_the_area_between_the_curves(finished, metrics):
     for method, curve in table.groupby("method"):
         score = np.trapezoid(curve["insertion"] - curve["deletion"], curve["share"])
         assert metrics["faithfulness"][method] == pytest.approx(score, abs=1e-4)
+        # Probabilities of 3 or 4 images lie between 0 and 1, and so their errors below 1 / 2.
+        errors = curve.filter(like="_error").to_numpy()
+        assert ((errors >= 0) & (errors <= 0.5)).all()
+        assert curve["score_error"].nunique() == 1
+        assert curve["deletion_error"].iloc[-1] == curve["insertion_error"].iloc[0]
 
 
 def test_all_curves_start_and_end_at_the_same_images(finished):

@@ -18,13 +18,13 @@ MAX_STEPS = 16  # bounds the cost: with more patches than this, several change i
 
 @dataclasses.dataclass(frozen=True)
 class Faithfulness:
-    """Deletion and insertion curves of several methods, averaged over the images.
+    """Deletion and insertion curves of several methods on each image.
 
     Attributes:
       shares: [steps], share of the patches that have been changed, from 0 to 1.
-      deletion: [methods, steps], probability of the class after the most important patches are
+      deletion: [methods, B, steps], probability of the class after the most important patches are
         deleted. With a faithful map it drops early.
-      insertion: [methods, steps], probability of the class after the most important patches are
+      insertion: [methods, B, steps], probability of the class after the most important patches are
         inserted. With a faithful map it rises early.
     """
 
@@ -33,9 +33,27 @@ class Faithfulness:
     insertion: np.ndarray
 
     @property
-    def score(self) -> np.ndarray:
-        """The faithfulness score of each method, [methods]; see `faithfulness_score`."""
+    def scores(self) -> np.ndarray:
+        """The faithfulness score of each method on each image, [methods, B]."""
         return faithfulness_score(self.shares, self.deletion, self.insertion)
+
+
+def mean_and_standard_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean over images, and its standard error.
+
+    The standard error is the sample standard deviation divided by the square root of the number of
+    images; of one image it is 0, since nothing is known of how images differ.
+
+    Args:
+      values: [methods, B, ...].
+
+    Returns:
+      Both float64 [methods, ...].
+    """
+    count = values.shape[1]
+    if count == 1:
+        return values[:, 0], np.zeros_like(values[:, 0])
+    return values.mean(axis=1), values.std(axis=1, ddof=1) / np.sqrt(count)
 
 
 def faithfulness(
@@ -82,7 +100,7 @@ def _curves(
     classes: np.ndarray,
     grid: tuple[int, int],
 ) -> np.ndarray:
-    """Return the class probabilities, float64 [methods, steps], while `before` becomes `after`.
+    """Return the class probabilities, float64 [methods, B, steps], while `before` becomes `after`.
 
     Args:
       predict: see `faithfulness`.
@@ -97,7 +115,7 @@ def _curves(
     for step in steps:
         logits = predict(_ChangedImages(before, after, ranks < step, grid))
         probabilities = softmax(logits)[np.arange(len(logits)), np.tile(classes, len(ranks))]
-        points.append(probabilities.reshape(len(ranks), -1).mean(axis=1))
+        points.append(probabilities.reshape(len(ranks), -1))
     return np.stack(points, axis=-1)
 
 

@@ -3,13 +3,15 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from vit_hk.figures.colors import BLUE, ORANGE
 
 
 def draw_curves(history: pd.DataFrame) -> Figure:
     """Draw loss, validation accuracy and learning rate over the epochs.
+
+    The axis of the loss is logarithmic, so that late epochs can be told apart.
 
     Args:
       history: one row for each epoch; columns epoch, train_loss, validation_loss,
@@ -21,7 +23,11 @@ def draw_curves(history: pd.DataFrame) -> Figure:
     loss.plot(epochs, history["train_loss"], "o-", color=BLUE, label="training")
     loss.plot(epochs, history["validation_loss"], "s--", color=ORANGE, label="validation")
     loss.legend()
-    _label_axes(loss, "Loss", "cross-entropy (nats)")
+    _label_axes(loss, "Loss", "cross-entropy (nats), logarithmic")
+    loss.set_yscale("log", nonpositive="clip")
+    loss.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    loss.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    loss.yaxis.set_minor_locator(NullLocator())
     accuracy.plot(epochs, 100 * history["validation_accuracy"], "s--", color=ORANGE)
     final = 100 * history["validation_accuracy"].iloc[-1]
     _label_axes(accuracy, f"Validation accuracy (final: {final:.2f} %)", "accuracy (%)")

@@ -3,7 +3,9 @@
 from typing import Any, NamedTuple
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from vit_hk.figures.colors import BLUE, GREEN, ORANGE, PINK
 from vit_hk.metrics import faithfulness_score
@@ -31,7 +33,8 @@ def draw_faithfulness(table: pd.DataFrame, num_images: int) -> Figure:
     """Draw deletion and insertion curves of each method; the legend lists the best score first.
 
     Args:
-      table: columns method, share (of the patches), deletion and insertion (probabilities).
+      table: columns method, share (of the patches), deletion and insertion (probabilities), their
+        standard errors deletion_error and insertion_error, and score_error, that of the score.
       num_images: number of images over which the curves are averaged.
     """
     figure = Figure(figsize=(12, 4.6), layout="constrained")
@@ -40,11 +43,12 @@ def draw_faithfulness(table: pd.DataFrame, num_images: int) -> Figure:
     for method, style in STYLES.items():
         curve = table[table["method"] == method]
         line_style = {"markersize": 4, "linewidth": 1.8, **style.line}
-        deletion.plot(100 * curve["share"], 100 * curve["deletion"], **line_style)
-        (line,) = insertion.plot(100 * curve["share"], 100 * curve["insertion"], **line_style)
+        _draw_curve(deletion, curve, "deletion", line_style)
+        line = _draw_curve(insertion, curve, "insertion", line_style)
         columns = ("share", "deletion", "insertion")
         score = faithfulness_score(*(curve[name].to_numpy() for name in columns))
-        lines.append((score, line, f"{score:+.2f}  {style.label}"))
+        error = curve["score_error"].iloc[0]
+        lines.append((score, line, f"{score:+.2f} ± {error:.2f}  {style.label}"))
     deletion.set(
         title="Deletion (lower is better)",
         xlabel="patches deleted, most important first (%)",
@@ -66,6 +70,15 @@ def draw_faithfulness(table: pd.DataFrame, num_images: int) -> Figure:
     )  # fmt: skip
     figure.suptitle(
         f"Faithfulness of attribution maps, mean over {num_images:,} test images\n"
-        "(a deleted patch shows the mean training image)"
+        "(a deleted patch shows the mean training image; bands and ±: one standard error)"
     )
     return figure
+
+
+def _draw_curve(axes: Axes, curve: pd.DataFrame, name: str, style: dict[str, Any]) -> Line2D:
+    """Draw a curve in percent with a band of one standard error to both sides; return its line."""
+    share, mean, error = (100 * curve[column] for column in ("share", name, f"{name}_error"))
+    (line,) = axes.plot(share, mean, **style)
+    band = axes.fill_between(share, mean - error, mean + error, alpha=0.25, linewidth=0)
+    band.set_facecolor(line.get_color())
+    return line

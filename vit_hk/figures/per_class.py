@@ -1,11 +1,13 @@
-"""A figure of precision and recall of each class."""
+"""A figure of precision, recall and F1 of each class."""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from vit_hk.figures.colors import BLUE, ORANGE
+from vit_hk.figures.colors import BLUE, GREEN, ORANGE
 from vit_hk.figures.text import fit_line, lines_height, text_width
 
 MAX_INCHES = 40.0  # width of the figure; at 0.8 inches a class, hundreds of classes exceed memory
@@ -14,15 +16,22 @@ MAX_HORIZONTAL_NAMES = 30  # names of more classes do not fit side by side
 MAX_HORIZONTAL_INCHES = 1.0  # wider names are written vertically
 MAX_NAME_INCHES = 2.6
 FONT_SIZE = 10
+SPACING = 0.22  # between the scores of a class, whose distance to the next one is 1
+STYLES: dict[str, dict[str, Any]] = {
+    "precision": {"color": BLUE, "marker": "o", "label": "precision"},
+    "recall": {"color": ORANGE, "marker": "s", "label": "recall"},
+    "f1": {"color": GREEN, "marker": "D", "label": "F1"},
+}
 
 
 def draw_per_class(table: pd.DataFrame, class_names: list[str]) -> Figure:
-    """Draw bars of the precision and the recall of each class.
+    """Draw precision, recall and F1 of each class, each with its interval.
 
     Of hundreds of classes, only every n-th is named, as many as fit.
 
     Args:
-      table: one row for each class; columns precision and recall.
+      table: one row for each class; columns precision, recall and f1, and the ends of their
+        intervals, for example f1_low and f1_high.
       class_names: C names, in the order of the rows.
     """
     classes = len(table)
@@ -35,19 +44,27 @@ def draw_per_class(table: pd.DataFrame, class_names: list[str]) -> Figure:
         width = max(width, classes * (widest + 0.1) + MARGIN_INCHES)
     figure = Figure(figsize=(width, 4 + (widest if vertical else 0)), layout="constrained")
     axes = figure.subplots()
-    scores = table.assign(number=range(classes)).melt(
-        "number", ["precision", "recall"], var_name="score", value_name="share"
-    )
-    scores["share"] *= 100
-    sns.barplot(scores, x="number", y="share", hue="score", ax=axes, palette=[BLUE, ORANGE])
-    lowest = scores["share"].min()
+    for place, (score, style) in enumerate(STYLES.items()):
+        share, low, high = (100 * table[name] for name in (score, f"{score}_low", f"{score}_high"))
+        axes.errorbar(
+            np.arange(classes) + SPACING * (place - 1),
+            share,
+            # The ends of an interval can lie inside of the score by a rounding.
+            [(share - low).clip(lower=0), (high - share).clip(lower=0)],
+            linestyle="none",
+            **style,
+        )
+    lowest = 100 * float(table[[f"{score}_low" for score in STYLES]].to_numpy().min())
     bottom = np.floor(min(lowest - 0.1 * (100 - lowest), 99)) if lowest > 50 else 0
     axes.set(
-        title="Precision and recall of each class",
+        title="Precision, recall and F1 of each class, with intervals of 95 %",
         xlabel="class",
         ylabel="score (%)" if not bottom else f"score (%); the axis starts at {bottom:g}",
-        ylim=(bottom, 100),
+        ylim=(bottom, 100 + 0.02 * (100 - bottom)),
+        xlim=(-0.6, classes - 0.4),
     )
+    ticks = np.array(MaxNLocator(8).tick_values(bottom, 100))
+    axes.set_yticks(ticks[(ticks >= bottom) & (ticks <= 100)])  # none above 100 %
     axes.set_xticks(range(0, classes, step), names, rotation=90 if vertical else 0)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     axes.grid(axis="y", alpha=0.3)

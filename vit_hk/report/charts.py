@@ -1,6 +1,7 @@
 """Line charts over the epochs, laid out in the coordinates of an SVG."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 # The plot area in an SVG of 400 x 250 units; report.html draws with the same numbers.
 LEFT, RIGHT, TOP, BOTTOM = 52, 388, 12, 212
 X_PADDING = 8  # between the plot area and the first and the last epoch
+MAX_LOGARITHMIC_TICKS = 10  # three decades with 1, 2 and 5
 MAX_EPOCHS_WITH_MARKERS = 40  # markers of more epochs would overlap
 
 
@@ -48,9 +50,52 @@ def make_chart(
 ) -> Chart:
     """Lay out curves over the epochs; the y axis ends at a round number, or at `max_y`."""
     values = np.stack([curve.to_numpy() for curve in curves.values()])
-    y_values = np.array(MaxNLocator(5).tick_values(values.min(), values.max()))
-    low, high = float(y_values[0]), min(float(y_values[-1]), max_y)
-    y_values = y_values[y_values <= high]
+    ticks = np.array(MaxNLocator(5).tick_values(values.min(), values.max()))
+    low, high = float(ticks[0]), min(float(ticks[-1]), max_y)
+
+    def to_y(numbers: np.ndarray) -> list[float]:
+        return _scale(numbers, low, high, BOTTOM, TOP)
+
+    return _lay_out(title, unit, epochs, curves, ticks[ticks <= high], to_y)
+
+
+def make_logarithmic_chart(
+    title: str, unit: str, epochs: pd.Series, curves: dict[str, pd.Series]
+) -> Chart:
+    """Lay out curves over the epochs on a logarithmic y axis, which tells small values apart.
+
+    Values that are not positive lie at the lower end of the axis.
+    """
+    values = np.stack([curve.to_numpy() for curve in curves.values()])
+    positive = values[values > 0]
+    ends = (positive.min(), positive.max()) if positive.size else (0.1, 1.0)
+    ticks = _logarithmic_ticks(*ends)
+
+    def to_y(numbers: np.ndarray) -> list[float]:
+        low, high = np.log10(ticks[0]), np.log10(ticks[-1])
+        return _scale(np.log10(np.maximum(numbers, ticks[0])), low, high, BOTTOM, TOP)
+
+    return _lay_out(title, unit, epochs, curves, ticks, to_y)
+
+
+def _logarithmic_ticks(low: float, high: float) -> np.ndarray:
+    """Return 1, 2 and 5 times powers of 10 around an interval, or only the powers."""
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ticks = np.outer(powers, [1.0, 2.0, 5.0]).ravel()
+    first, last = ticks[ticks <= low].max(), ticks[ticks >= high].min()
+    ticks = ticks[(ticks >= first) & (ticks <= last)]
+    return ticks if len(ticks) <= MAX_LOGARITHMIC_TICKS else powers
+
+
+def _lay_out(
+    title: str,
+    unit: str,
+    epochs: pd.Series,
+    curves: dict[str, pd.Series],
+    y_values: np.ndarray,
+    to_y: Callable[[np.ndarray], list[float]],
+) -> Chart:
+    """Lay out curves over the epochs, with ticks at `y_values`; `to_y` places values in the SVG."""
     first, last = float(epochs.min()), float(epochs.max())
     x_values = np.array(MaxNLocator(8, integer=True, min_n_ticks=1).tick_values(first, last))
     x_values = x_values[(x_values >= first) & (x_values <= last)]
@@ -58,16 +103,13 @@ def make_chart(
     def to_x(numbers: np.ndarray) -> list[float]:
         return _scale(numbers, first, last, LEFT + X_PADDING, RIGHT - X_PADDING)
 
-    def to_y(numbers: np.ndarray) -> list[float]:
-        return _scale(numbers, low, high, BOTTOM, TOP)
-
     x = to_x(epochs.to_numpy())
     return Chart(
         title,
         unit,
         [
-            Line(name, list(zip(x, to_y(curve), strict=True)))
-            for name, curve in zip(curves, values, strict=True)
+            Line(name, list(zip(x, to_y(curve.to_numpy()), strict=True)))
+            for name, curve in curves.items()
         ],
         [Tick(p, f"{value:.0f}") for p, value in zip(to_x(x_values), x_values, strict=True)],
         [Tick(p, f"{value:.6g}") for p, value in zip(to_y(y_values), y_values, strict=True)],

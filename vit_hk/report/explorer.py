@@ -7,32 +7,36 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
+from vit_hk.data.dataset import Dataset
 from vit_hk.explain.attention_arrays import AttentionArrays
 from vit_hk.explain.methods import normalize_maps
 from vit_hk.explain.patch_attention import patch_attention, query_name
 from vit_hk.figures.faithfulness import STYLES
-from vit_hk.figures.overlay import ALPHA, COLORMAP
+from vit_hk.figures.overlay import COLORMAP
 from vit_hk.params import ModelSettings
-from vit_hk.report.pictures import image_url
+from vit_hk.report.class_names import shorten_class_name
+from vit_hk.report.explorer_images import choose_further_images, encode_pixels
+from vit_hk.report.predictions import Predictions
 
-MAX_IMAGE_CHARACTERS = 900_000  # of all pictures, maps, and attention of the pooled token
+MAX_IMAGE_CHARACTERS = 900_000  # of pixels, maps, and attention of the pooled token, where stored
 MAX_TOKEN_ATTENTION_CHARACTERS = 1_900_000  # of the attention of all tokens of all images
 MAX_UINT16 = 65535
-PALETTE_SIZE = 64  # colours
+PALETTE_SIZE = 256  # colours
 
 
 @dataclasses.dataclass(frozen=True)
 class ExplorerImage:
-    """A test image with its attention and maps, as numbers that `encode_uint16` has encoded.
+    """A test image; where they are stored, its attention and maps as `encode_uint16` writes them.
 
     Attributes:
       index: position in the test set.
       label: true class.
       predicted: predicted class.
       confidence: probability of the predicted class.
-      picture: data URL of the image.
-      pooled_attention: [L, H, N], from the pooled token to each patch.
-      maps: [K, N], in the order of `Explorer.map_names`; each map sums to 1.
+      pixels: uint8 [height, width, channels], in base64.
+      pooled_attention: [L, H, N], from the pooled token to each patch; empty where the page is to
+        compute the attention.
+      maps: [K, N], in the order of `Explorer.maps`; each map sums to 1.
       token_attention: [L, H, T, N], from each token to each patch; empty where it would make the
         page too large.
     """
@@ -41,10 +45,25 @@ class ExplorerImage:
     label: int
     predicted: int
     confidence: float
-    picture: str
-    pooled_attention: str
-    maps: str
-    token_attention: str
+    pixels: str
+    pooled_attention: str = ""
+    maps: str = ""
+    token_attention: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExplorerMap:
+    """An attribution map over all layers.
+
+    Attributes:
+      key: its short name, for addresses.
+      name: its name in a sentence.
+      score: faithfulness of its method on test images; None where it was not measured.
+    """
+
+    key: str
+    name: str
+    score: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +75,17 @@ class Explorer:
       columns: number of columns of patches.
       layers: number of layers.
       heads: number of heads of a layer.
+      image_shape: height, width, channels.
+      class_names: names of all classes, shortened.
       query_name: name of the pooled token.
       other_tokens: the tokens that are not patches, in words.
       prefix_tokens: names of the tokens before the patches, in their order.
-      map_names: names of K attribution maps.
-      scores: faithfulness of the method of each map; None where it was not measured.
+      maps: the attribution maps.
+      best_map: key of the map with the best faithfulness, with which the explorer opens; None
+        where none was measured.
+      brightness_score: faithfulness of the order that begins with the brightest patch, which
+        needs no model; None where it was not measured.
       palette: colours of shares, from 0 to the maximum.
-      alpha: opacity of a map over its image.
       images: the images that the page has room for.
     """
 
@@ -70,29 +93,42 @@ class Explorer:
     columns: int
     layers: int
     heads: int
+    image_shape: list[int]
+    class_names: list[str]
     query_name: str
     other_tokens: str
     prefix_tokens: list[str]
-    map_names: list[str]
-    scores: list[float | None]
+    maps: list[ExplorerMap]
+    best_map: str | None
+    brightness_score: float | None
     palette: list[str]
-    alpha: float
     images: list[ExplorerImage]
+
+    def with_stored_attention_only(self) -> "Explorer":
+        """Return the explorer without the images whose attention the page would compute."""
+        stored = [image for image in self.images if image.pooled_attention]
+        return dataclasses.replace(self, images=stored)
 
 
 def make_explorer(
-    arrays: AttentionArrays, model: ModelSettings, faithfulness: dict[str, float]
+    arrays: AttentionArrays,
+    dataset: Dataset,
+    predictions: Predictions,
+    model: ModelSettings,
+    faithfulness: dict[str, float],
 ) -> Explorer:
     """Encode as many images as the page has room for.
 
     Args:
       arrays: attention and maps.
+      dataset: holds the test images.
+      predictions: the predictions for the test images.
       model: the architecture.
       faithfulness: score of each attribution method, by name.
     """
     layers, _, heads = arrays.attention.shape[:3]
-    maps, normalized = _list_maps(arrays)
-    rows, columns = model.grid(arrays.images.shape[1:])
+    maps, normalized = _list_maps(arrays, faithfulness)
+    rows, columns = model.grid(dataset.image_shape)
     class_token = ["the class token"] if model.pool == "cls" else []
     registers = [f"register {number + 1}" for number in range(model.registers)]
     return Explorer(
@@ -100,14 +136,19 @@ def make_explorer(
         columns=columns,
         layers=layers,
         heads=heads,
+        image_shape=list(dataset.image_shape),
+        class_names=[shorten_class_name(name) for name in dataset.class_names],
         query_name=query_name(model.pool),
         other_tokens=_describe_other_tokens(model),
         prefix_tokens=class_token + registers,
-        map_names=[text for _, text in maps],
-        scores=[faithfulness.get(method) for method, _ in maps],
+        maps=maps,
+        best_map=_best_map(maps),
+        brightness_score=faithfulness.get("brightness"),
         palette=[to_hex(color) for color in colormaps[COLORMAP](np.linspace(0, 1, PALETTE_SIZE))],
-        alpha=ALPHA,
-        images=_encode_images(arrays, model, normalized),
+        images=[
+            *_encode_images(arrays, model, normalized),
+            *_encode_further_images(dataset, predictions, arrays.indices),
+        ],
     )
 
 
@@ -139,12 +180,12 @@ def _encode_images(
             label=int(arrays.labels[number]),
             predicted=int(probabilities.argmax()),
             confidence=round(float(probabilities.max()), 4),
-            picture=image_url(arrays.images[number]),
+            pixels=encode_pixels(arrays.images[number]),
             pooled_attention=encode_uint16(classified[:, number]),
             maps=encode_uint16(maps[:, number]),
             token_attention=encode_uint16(token_attention) if fits else "",
         )
-        budget -= len(image.picture) + len(image.pooled_attention) + len(image.maps)
+        budget -= len(image.pixels) + len(image.pooled_attention) + len(image.maps)
         if budget < 0:
             break
         token_budget -= len(image.token_attention)
@@ -152,27 +193,52 @@ def _encode_images(
     return images
 
 
-def _list_maps(arrays: AttentionArrays) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """Return the method and the name of each map, and the maps [K, B, N], which sum to 1.
+def _encode_further_images(
+    dataset: Dataset, predictions: Predictions, stored: np.ndarray
+) -> list[ExplorerImage]:
+    """Encode images without attention, which the page computes."""
+    return [
+        ExplorerImage(
+            index=index,
+            label=int(dataset.y_test[index]),
+            predicted=int(predictions.classes[index]),
+            confidence=round(float(predictions.confidence[index]), 4),
+            pixels=encode_pixels(dataset.x_test[index]),
+        )
+        for index in choose_further_images(dataset, predictions.classes, stored)
+    ]
+
+
+def _list_maps(
+    arrays: AttentionArrays, faithfulness: dict[str, float]
+) -> tuple[list[ExplorerMap], np.ndarray]:
+    """Return what each map is, and the maps [K, B, N], which sum to 1.
 
     A method that depends on the class has two maps, for the predicted and for the true class.
     """
-    names: list[tuple[str, str]] = []
+    listed: list[ExplorerMap] = []
     maps = []
     for method, predicted, actual in zip(
         arrays.methods.tolist(), arrays.maps, arrays.maps_true, strict=True
     ):
-        text = STYLES[method].label
+        name, score = STYLES[method].label, faithfulness.get(method)
         if np.array_equal(predicted, actual):
-            names.append((method, text))
+            listed.append(ExplorerMap(method, name, score))
             maps.append(predicted)
         else:
-            names += [
-                (method, f"{text} for the predicted class"),
-                (method, f"{text} for the true class"),
+            # Faithfulness was measured for the predicted class.
+            listed += [
+                ExplorerMap(method, f"{name} for the predicted class", score),
+                ExplorerMap(f"{method}-true", f"{name} for the true class", None),
             ]
             maps += [predicted, actual]
-    return names, normalize_maps(np.stack(maps))
+    return listed, normalize_maps(np.stack(maps))
+
+
+def _best_map(maps: list[ExplorerMap]) -> str | None:
+    """Return the key of the map with the best score; the first one of equal scores."""
+    measured = [(map_.score, map_.key) for map_ in maps if map_.score is not None]
+    return max(measured, key=lambda pair: pair[0])[1] if measured else None
 
 
 def _describe_other_tokens(model: ModelSettings) -> str:

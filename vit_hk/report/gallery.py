@@ -11,12 +11,21 @@ MAX_CHARACTERS = 1_300_000  # of the data URLs of all figures
 
 @dataclasses.dataclass(frozen=True)
 class GalleryFigure:
-    """A figure: the stage that draws it, the name of its file, its title and its caption."""
+    """A figure of the page.
+
+    Attributes:
+      stage: the stage that draws it.
+      name: of its file.
+      title: what it shows.
+      caption: what is drawn in it.
+      reading: how to read it, and what not to conclude from it.
+    """
 
     stage: str
     name: str
     title: str
     caption: str
+    reading: str
 
 
 GALLERY = (
@@ -24,48 +33,83 @@ GALLERY = (
         "report", "faithfulness.png", "Faithfulness of attribution maps",
         "Probability of the predicted class while patches are deleted from the image, or inserted "
         "into it, in the order of each map.",
+        "A faithful map ranks first the patches on which the prediction depends: its deletion "
+        "curve falls early, its insertion curve rises early. The score is the area under "
+        "insertion minus the area under deletion: at most 1, about 0 for a random order, negative "
+        "for an order that ranks important patches last. Compare with the dashed reference "
+        "orders: a map that does not beat the brightness of the patches tells little about the "
+        "model.",
     ),
     GalleryFigure(
         "attention", "class_maps.png", "Rollout and relevance",
-        "Rollout shows from which patches information can reach the pooled token, whatever "
-        "the class. Relevance attributes the predicted class, and the true class, to patches.",
+        "Rollout shows from which patches information can reach the pooled token, whatever the "
+        "class. Relevance attributes the predicted class, and the true class, to patches.",
+        "Each map sums to 1. A mistake has two relevance maps: what speaks for the predicted "
+        "class, and what speaks for the true one. Rollout is the same for all classes, ignores "
+        "signs and values, and is closer to uniform; so it has a colour scale of its own. "
+        "Evidence against a class is in none of them.",
     ),
     GalleryFigure(
         "attention", "right_wrong.png", "Relevance in mistakes",
         "Each mistake between correctly classified images of its true and of its predicted class, "
         "with the relevance for a class.",
+        "A row is one mistake, shown twice in the middle: with the relevance for its true class, "
+        "and for the class that was predicted. The outer images are confident correct examples of "
+        "these classes. Look for a patch that the mistake shares with one of them. One image is "
+        "no proof.",
     ),
     GalleryFigure(
         "attention", "any_patch.png", "Attention between patches",
         "Attention of each patch of the first image to all patches, in the last layer in which "
         "patch queries affect the prediction.",
+        "Each tile has one query patch, in the orange frame. Tiles that look alike mean that "
+        "patches attend to the same places whatever their own content; tiles that differ mean "
+        "that the content of the query patch decides.",
     ),
     GalleryFigure(
         "attention", "distance.png", "Attention distance of the heads",
         "Mean distance in pixels between a query patch and the patches it attends to, for each "
         "layer and head.",
+        "A point is a head. Near 0 it looks at its own neighbourhood, like a small convolution; "
+        "on the dashed line it is as far-reaching as uniform attention; above it, it prefers "
+        "distant patches. A head on the line need not be uniform: entropy tells.",
     ),
     GalleryFigure(
         "attention", "entropy.png", "Attention entropy of the heads",
-        "Entropy of the attention in nats, for each layer and head: 0 if all attention goes to one "
-        "token, largest if it is uniform.",
+        "Entropy of the attention in nats, for each layer and head: 0 if all attention goes to "
+        "one token, largest if it is uniform.",
+        "A point is a head. The dashed line is the maximum, uniform attention over all tokens. A "
+        "low point attends sharply to few tokens. Sharp does not mean important: the prediction "
+        "need not depend on those tokens.",
     ),
     GalleryFigure(
         "attention", "token_shares.png", "Attention by kind of token",
         "Attention to the class token, to registers and to patches, layer by layer.",
+        "A bar is the attention of one kind of query token in one layer, divided by the kind of "
+        "token that gets it. Dashed lines show uniform attention. A kind that gets far more than "
+        "that holds what other tokens need; registers are there for that.",
     ),
     GalleryFigure(
         "attention", "positions.png", "Positional embeddings",
         "Cosine similarity between the embedding of each position and those of all positions.",
+        "A tile shows how similar the position in the orange frame is to all positions: red is "
+        "similar, blue opposite, white unrelated. The model is told no coordinates; where rows or "
+        "columns stand out, it has learned them.",
     ),
     GalleryFigure(
         "attention", "filters.png", "Filters of the patch embedding",
         "Principal components of the filters; with a convolutional stem, the kernels of its first "
         "convolution.",
+        "The first components explain most of the differences between filters, and are smooth: "
+        "bars, edges, corners. The last ones resemble noise. The sign is arbitrary, so red and "
+        "blue may be exchanged; in colour images grey is 0.",
     ),
     GalleryFigure(
         "report", "snapshots.png", "Attention during training",
         "The last layer's attention on the same validation images after several epochs.",
+        "A row is an image, a column an epoch; above each map are the predicted class and its "
+        "probability. Where maps keep changing although predictions no longer do, a single map is "
+        "not to be interpreted.",
     ),
 )  # fmt: skip
 

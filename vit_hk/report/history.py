@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vit_hk.report.charts import Chart, make_chart
+from vit_hk.report.charts import Chart, make_chart, make_logarithmic_chart
 from vit_hk.report.reading import read_table
 
 
@@ -25,6 +25,6 @@ def make_charts(history: pd.DataFrame) -> list[Chart]:
     losses = {"training": history["train_loss"], "validation": history["validation_loss"]}
     accuracy = {"validation": 100 * history["validation_accuracy"]}
     return [
-        make_chart("Loss", "cross-entropy (nats)", epochs, losses),
+        make_logarithmic_chart("Loss", "cross-entropy (nats), logarithmic", epochs, losses),
         make_chart("Validation accuracy", "accuracy (%)", epochs, accuracy, max_y=100),
     ]

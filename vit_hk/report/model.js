@@ -160,7 +160,9 @@ const makeModel = (() => {
    *
    * `forward(pixels, off)` takes Float32Array or Uint8Array [height * width * channels] from 0 to
    * 255, and optionally what is switched off: sets `heads` of layer * H + head, `layers`, `patches`.
-   * It returns `logits` [C], `probabilities` [C] and `attention` [L, H, query T, key T].
+   * It returns `logits` [C], `probabilities` [C], `attention` [L, H, query T, key T] and `features`
+   * [L, D], for each layer those of a model that ended after it. `classify` takes the features of a
+   * layer and returns logits [C].
    */
   return function makeModel({ settings, image_shape: [height, width, channels], mean, std, tensors, weights }) {
     const { hidden_size: D, num_heads: H, num_layers: L, patch_size: P, registers } = settings;
@@ -276,8 +278,11 @@ const makeModel = (() => {
       return result;
     }
 
+    const classify = (features) => applyLinear("vit/head", features);
+
     function forward(pixels, off = NO_CHANGE) {
       const attention = new Float32Array(L * H * T * T);
+      const features = new Float32Array(L * D);
       const isKeyOff = Array.from({ length: T }, (_, token) => off.patches.has(token - firstPatch));
       let x = embed(pixels);
       for (let layer = 0; layer < L; layer++) {
@@ -286,12 +291,12 @@ const makeModel = (() => {
         if (!off.layers.has(layer)) x = add(x, branch); // equation 2
         const hidden = applyLinear(`${block}/mlp/in`, applyNorm(`${block}/norm_2`, x)).map(gelu);
         x = add(x, applyLinear(`${block}/mlp/out`, hidden)); // equation 3
+        features.set(pool(applyNorm("vit/norm", x), off), layer * D); // equation 4, after the last layer
       }
-      const features = pool(applyNorm("vit/norm", x), off); // equation 4
-      const logits = applyLinear("vit/head", features);
-      return { logits, probabilities: softmax(logits), attention };
+      const logits = classify(features.subarray((L - 1) * D));
+      return { logits, probabilities: softmax(logits), attention, features };
     }
 
-    return { forward, rows, columns, patchCount, firstPatch, tokenCount: T, layers: L, heads: H, isClassToken };
+    return { forward, classify, rows, columns, patchCount, firstPatch, tokenCount: T, layers: L, heads: H, width: D, isClassToken };
   };
 })();

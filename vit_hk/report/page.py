@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vit_hk.params import AttentionSettings
+from vit_hk.report.explorer import Explorer
 from vit_hk.report.page_model import encoded_size, make_page_model
 from vit_hk.report.weights_file import WeightsFile
 
@@ -15,33 +16,42 @@ DRAWN_CHANNELS = (1, 3)  # a person can draw in grey and in colours
 
 
 def render_page_with_model(
-    weights: WeightsFile, attention: AttentionSettings, **content: Any
+    weights: WeightsFile, attention: AttentionSettings, explorer: Explorer, **content: Any
 ) -> str:
     """Render the page with the trained model, or without it where the page would be too large.
+
+    Images whose attention the page would have to compute are left out where there is no room.
 
     Args:
       weights: the weights file.
       attention: the settings of the rollout.
+      explorer: the images of the attention explorer.
       **content: the other variables of the template.
 
     Raises:
       UserError: the weights file is damaged.
     """
+    stored = dataclasses.asdict(explorer.with_stored_attention_only())
     channels = weights.info.image_shape[2]
     if channels not in DRAWN_CHANNELS:
         reason = f"images of 1 or 3 channels can be drawn; those of this model have {channels}."
-        return render_page(page_model=None, page_model_missing=reason, **content)
+        return render_page(page_model=None, page_model_missing=reason, explorer=stored, **content)
     reason = (
         f"the weights of {weights.num_parameters:,} parameters take "
         f"{encoded_size(weights) / 1e6:.1f} MB, and this page is to have at most "
         f"{MAX_BYTES / 1e6:.0f} MB in all."
     )
-    page = render_page(page_model=None, page_model_missing=reason, **content)
+    page = render_page(page_model=None, page_model_missing=reason, explorer=stored, **content)
     if len(page.encode()) + encoded_size(weights) > MAX_BYTES:
         return page
     model = dataclasses.asdict(make_page_model(weights, attention))
-    with_model = render_page(page_model=model, page_model_missing="", **content)
-    return with_model if len(with_model.encode()) <= MAX_BYTES else page
+    for images in (dataclasses.asdict(explorer), stored):
+        with_model = render_page(
+            page_model=model, page_model_missing="", explorer=images, **content
+        )
+        if len(with_model.encode()) <= MAX_BYTES:
+            return with_model
+    return page
 
 
 def render_page(**content: Any) -> str:

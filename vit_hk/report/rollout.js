@@ -77,24 +77,29 @@ const explain = (() => {
   }
 
   /**
-   * Return the rollout from the pooled token to the patches, [N], with a sum of 1.
+   * Return the matrix of each layer, [query T, key T], of which the rollout is the product.
    *
-   * Heads that are off are left out, and a layer without heads passes its tokens on as they are.
+   * Heads that are off are left out; a layer without heads passes its tokens on as they are.
    */
-  function rollout(model, attention, { head_fusion: fusion, discard_ratio: ratio }, off) {
-    let product = identity(model.tokenCount);
-    for (let layer = 0; layer < model.layers; layer++) {
+  function layerMatrices(model, attention, { head_fusion: fusion, discard_ratio: ratio }, off) {
+    return Array.from({ length: model.layers }, (_, layer) => {
       const heads = headsThatAreOn(model, layer, off);
-      if (!heads.length) continue;
+      if (!heads.length) return identity(model.tokenCount);
       const fused = fuseHeads(model, attention, heads, fusion);
       discardSmallest(model, fused, ratio);
       addResidual(model, fused);
-      product = multiply(fused, product, model.tokenCount);
-    }
+      return fused;
+    });
+  }
+
+  /** Return the rollout from the pooled token to the patches, [N], with a sum of 1. */
+  function rollout(model, attention, settings, off) {
+    const product = layerMatrices(model, attention, settings, off)
+      .reduce((before, matrix) => multiply(matrix, before, model.tokenCount), identity(model.tokenCount));
     const row = pooledRow(model, product, off.patches);
     const sum = row.reduce((a, b) => a + b, 0);
     return row.map((weight) => (sum > 0 ? weight / sum : 0));
   }
 
-  return { headAttention, rollout };
+  return { headAttention, layerMatrices, rollout };
 })();

@@ -1,10 +1,9 @@
 "use strict";
 // What the section "Try the model" shows: probabilities, attention, rollout, ranking of heads.
-function makeTryViews({ class_names: classNames, palette, alpha }, model, [height, width, channels]) {
+function makeTryViews({ class_names: classNames, palette }, model, shape) {
   const MAX_CLASSES = 50; // rows of the table; with more classes, those of the highest probability
   const element = (id) => document.getElementById(id);
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
-  const colors = palette.map((color) => [1, 3, 5].map((start) => parseInt(color.slice(start, start + 2), 16)));
 
   /** Return a class name as an element that keeps its spaces and its direction of writing. */
   function nameElement(number) {
@@ -23,24 +22,10 @@ function makeTryViews({ class_names: classNames, palette, alpha }, model, [heigh
     canvas.style.aspectRatio = `${columns} / ${rows}`;
   }
 
-  function paint(canvas, count, colorOf) {
-    const image = new ImageData(canvas.width, canvas.height);
-    for (let n = 0; n < count; n++) image.data.set(colorOf(n), 4 * n);
-    canvas.getContext("2d", { willReadFrequently: true }).putImageData(image, 0, 0);
-  }
-
-  function paintWeights(canvas, weights, max, opacity) {
-    paint(canvas, weights.length, (n) => {
-      const share = max > 0 ? Math.min(1, weights[n] / max) : 0;
-      return [...colors[Math.round(share * (colors.length - 1))], Math.round(255 * opacity)];
-    });
-  }
-
   const maxOf = (weights) => weights.reduce((a, b) => Math.max(a, b), 0);
   const patchName = (patch) => `row ${Math.floor(patch / model.columns) + 1}, column ${(patch % model.columns) + 1}`;
 
-  for (const id of ["try-seen", "try-seen-below"]) setSize(element(id), width, height);
-  setSize(element("try-rollout"), model.columns, model.rows);
+  element("try-seen").style.aspectRatio = `${shape[1]} / ${shape[0]}`;
 
   function makeRow() {
     const row = element("try-probabilities").tBodies[0].insertRow();
@@ -70,12 +55,7 @@ function makeTryViews({ class_names: classNames, palette, alpha }, model, [heigh
 
     /** Draw the pixels that the model sees, [height * width * channels]. */
     drawSeen(pixels) {
-      for (const id of ["try-seen", "try-seen-below"]) {
-        paint(element(id), height * width, (n) => {
-          const color = [0, 1, 2].map((part) => pixels[n * channels + (channels === 1 ? 0 : part)]);
-          return [...color, 255];
-        });
-      }
+      drawPixels(element("try-seen"), pixels, shape);
     },
 
     /** Show probabilities, beside those with everything on. */
@@ -97,13 +77,16 @@ function makeTryViews({ class_names: classNames, palette, alpha }, model, [heigh
     /** Draw the attention of all heads, each weights [N], on one colour scale. */
     drawHeads(canvases, weightsOfHeads) {
       const max = Math.max(...weightsOfHeads.map(maxOf));
-      canvases.forEach((canvas, index) => paintWeights(canvas, weightsOfHeads[index], max, 1));
+      canvases.forEach((canvas, index) => drawTile(canvas, model, weightsOfHeads[index], colorScale(palette, max)));
       element("try-max").textContent = percent(max);
     },
 
-    drawRollout(weights) {
+    /** Draw the rollout, weights [N], with the outline of the pixels that the model sees over it. */
+    drawRollout(weights, pixels) {
       const max = maxOf(weights);
-      paintWeights(element("try-rollout"), weights, max, alpha);
+      const { rows, columns } = model;
+      drawMap(element("try-rollout"), { rows, columns, image_shape: shape }, weights,
+        colorScale(palette, max), traceOutline(pixels, shape));
       element("try-rollout-text").textContent = "How much of each patch can reach the token that is classified, " +
         `through all layers; most from ${patchName(weights.indexOf(max))}: ${percent(max)}.`;
     },

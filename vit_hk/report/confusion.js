@@ -1,0 +1,34 @@
+"use strict";
+// Links to images: cells of the confusion matrix, pictures of mistakes, and points of plots.
+function linkToExplorer(explorer, backLine) {
+  let origin = null; // where the focus came from
+
+  function go(from) {
+    origin = from;
+    backLine.hidden = false;
+    backLine.scrollIntoView();
+    explorer.focusImages();
+  }
+
+  backLine.firstElementChild.addEventListener("click", () => {
+    backLine.hidden = true;
+    origin.scrollIntoView({ block: "center" });
+    origin.focus();
+  });
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("[data-label], [data-index]");
+    if (!link) return;
+    const { label, predicted, index } = link.dataset;
+    if (index !== undefined && explorer.has(Number(index))) explorer.show({ image: Number(index) });
+    else if (label === undefined || !explorer.filter({ label, predicted })) return;
+    event.preventDefault();
+    go(link);
+  });
+
+  document.addEventListener("open-image", ({ detail, target }) => {
+    if (!explorer.has(detail.index)) return;
+    explorer.show({ image: detail.index });
+    go(target === document ? document.body : target);
+  });
+}

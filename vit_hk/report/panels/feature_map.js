@@ -1,0 +1,159 @@
+"use strict";
+// The panel "Features": the explorer's images by the principal components of their features.
+function showFeatureMap(data, network) {
+  const element = (id) => document.getElementById(`features-${id}`);
+  const map = element("map");
+  if (!map) return; // left out
+  const BATCH = 8; // images between two pauses in which the page can react
+  const MARGIN = 0.04; // of the map, around the images
+  const MAX_NAMED_CLASSES = 20; // with more, neighbouring colours cannot be told apart
+  const { model } = network;
+  const { images, class_names: classNames } = data;
+  const features = []; // [images], each [L, D]
+  const layouts = []; // by layer, once it was shown
+
+  const percent = (share) => `${(100 * share).toFixed(0)} %`;
+  const color = (label) => `hsl(${Math.round((360 * label) / classNames.length)} 75% 50%)`;
+  const isWrong = ({ label, predicted }) => label !== predicted;
+  const describe = (image) => `Test image ${image.index}: true ${classNames[image.label]}` +
+    (isWrong(image) ? `, predicted ${classNames[image.predicted]}` : "") + `, probability ${percent(image.confidence)}`;
+
+  function makeButton(image, number) {
+    const button = Object.assign(document.createElement("button"), { type: "button", tabIndex: number ? -1 : 0 });
+    const canvas = document.createElement("canvas");
+    drawPixels(canvas, decodePixels(image.pixels), data.image_shape);
+    button.append(canvas);
+    button.setAttribute("aria-label", describe(image));
+    button.style.borderColor = color(image.label);
+    button.classList.toggle("wrong", isWrong(image));
+    const show = () => { element("image").textContent = describe(image); };
+    button.addEventListener("pointerenter", show);
+    button.addEventListener("focus", show);
+    button.addEventListener("click", () =>
+      button.dispatchEvent(new CustomEvent("open-image", { bubbles: true, detail: { index: image.index } })));
+    return button;
+  }
+
+  const buttons = images.map(makeButton);
+
+  // Features of one layer of all images, [images, D].
+  function layerFeatures(layer) {
+    const result = new Float32Array(images.length * model.width);
+    features.forEach((all, n) => result.set(all.subarray(layer * model.width, (layer + 1) * model.width), n * model.width));
+    return result;
+  }
+
+  function bestOf(logits) {
+    return logits.indexOf(logits.reduce((a, b) => Math.max(a, b)));
+  }
+
+  function makeLayout(layer) {
+    const points = layerFeatures(layer);
+    const { coordinates, shares } = principalComponents(points, model.width, 2);
+    const correct = images.filter(({ label }, n) =>
+      bestOf(model.classify(points.subarray(n * model.width, (n + 1) * model.width))) === label);
+    return { coordinates, shares, accuracy: correct.length / images.length };
+  }
+
+  function layoutOf(layer) {
+    layouts[layer] ??= makeLayout(layer);
+    return layouts[layer];
+  }
+
+  // Coordinates to shares of the map, with the same scale on both axes, so that distances are true.
+  function placesOf(coordinates) {
+    const ranges = [0, 1].map((axis) => {
+      const values = coordinates.filter((_, n) => n % 2 === axis);
+      return [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
+    });
+    const { clientWidth, clientHeight } = map;
+    const room = 1 - 2 * MARGIN;
+    const [spanX, spanY] = ranges.map(([low, high]) => Math.max(high - low, 1e-9));
+    const scale = room * Math.min(clientWidth / spanX, clientHeight / spanY); // pixels of a unit
+    return images.map((_, n) => ranges.map(([low, high], axis) => {
+      const offset = (coordinates[2 * n + axis] - (low + high) / 2) * scale;
+      return 0.5 + (axis ? -offset / clientHeight : offset / clientWidth); // up is positive
+    }));
+  }
+
+  function draw() {
+    const layer = Number(element("layer").value) - 1;
+    const { coordinates, shares, accuracy } = layoutOf(layer);
+    placesOf(coordinates).forEach(([x, y], n) => {
+      buttons[n].style.left = `${100 * x}%`;
+      buttons[n].style.top = `${100 * y}%`;
+    });
+    const text = `${layer + 1} of ${model.layers}`;
+    element("layer-text").textContent = text;
+    element("layer").setAttribute("aria-valuetext", `after layer ${text}, ${percent(accuracy)} correct`);
+    element("summary").textContent =
+      `After layer ${layer + 1}: the map holds ${percent(shares[0] + shares[1])} of the variance. If the model ended here, ` +
+      `${percent(accuracy)} of these ${images.length} images, among them all mistakes that the page has, would be classified correctly.`;
+  }
+
+  // The nearest image in the direction of an arrow key; beside that direction, distances count twice.
+  function neighbour(from, key) {
+    const [axis, sign] = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, -1], ArrowDown: [1, 1] }[key];
+    const centers = buttons.map((button) => [button.offsetLeft, button.offsetTop]);
+    let [best, least] = [from, Infinity];
+    centers.forEach((center, n) => {
+      const along = sign * (center[axis] - centers[from][axis]);
+      const across = Math.abs(center[1 - axis] - centers[from][1 - axis]);
+      if (along > 0 && along + 2 * across < least) [best, least] = [n, along + 2 * across];
+    });
+    return best;
+  }
+
+  function handleKey(event) {
+    const from = buttons.indexOf(document.activeElement);
+    if (from < 0 || !event.key.startsWith("Arrow")) return;
+    event.preventDefault();
+    const target = neighbour(from, event.key);
+    buttons[from].tabIndex = -1;
+    buttons[target].tabIndex = 0;
+    buttons[target].focus();
+  }
+
+  function fillClasses() {
+    if (classNames.length > MAX_NAMED_CLASSES) return;
+    element("classes").append(...classNames.map((name, label) => {
+      const item = Object.assign(document.createElement("li"), { textContent: name });
+      item.style.borderColor = color(label);
+      return item;
+    }));
+  }
+
+  const isDone = () => features.length === images.length;
+
+  function compute(end) {
+    while (features.length < end) features.push(model.forward(decodePixels(images[features.length].pixels)).features);
+    element("summary").textContent = `Computing features: ${features.length} of ${images.length} images.`;
+    if (isDone()) finish();
+  }
+
+  // Some images at a time, so that the page reacts meanwhile.
+  function computeBatch() {
+    if (isDone()) return;
+    compute(Math.min(features.length + BATCH, images.length));
+    setTimeout(computeBatch);
+  }
+
+  function finish() {
+    map.setAttribute("aria-busy", "false");
+    map.append(...buttons);
+    fillClasses();
+    element("layer").addEventListener("input", draw);
+    map.addEventListener("keydown", handleKey);
+    new ResizeObserver(draw).observe(map);
+    draw();
+  }
+
+  element("app").hidden = false;
+  map.setAttribute("aria-busy", "true");
+  addEventListener("beforeprint", () => { if (!isDone()) compute(images.length); });
+  new IntersectionObserver(([entry], observer) => {
+    if (!entry.isIntersecting) return;
+    observer.disconnect();
+    computeBatch();
+  }, { rootMargin: "50%" }).observe(map);
+}

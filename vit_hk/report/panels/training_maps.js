@@ -1,0 +1,78 @@
+"use strict";
+// The panel "Attention during training": maps of the same images, with a slider over the epochs.
+function showTrainingMaps({ palette, class_names: classNames, image_shape: shape }) {
+  const MEAN = -1; // as a head: the mean over heads
+  const maps = JSON.parse(document.getElementById("training-data")?.textContent ?? "null");
+  if (!maps) return; // left out
+  const { rows, columns, layers, heads, epochs, labels } = maps;
+  const element = (id) => document.getElementById(`training-${id}`);
+  const attention = decodeUint16(maps.attention);
+  const patchCount = rows * columns;
+  const percent = (share, digits) => `${(100 * share).toFixed(digits)} %`;
+
+  function decodeUint16(text) {
+    const bytes = atob(text);
+    return Float64Array.from({ length: bytes.length / 2 }, (_, n) =>
+      (bytes.charCodeAt(2 * n) | (bytes.charCodeAt(2 * n + 1) << 8)) / 65535);
+  }
+
+  // Weights [N] of one snapshot, layer, image and head of an array [S, L, B, H, N].
+  function headWeights(step, layer, image, head) {
+    const index = ((step * layers + layer) * labels.length + image) * heads + head;
+    return attention.subarray(index * patchCount, (index + 1) * patchCount);
+  }
+
+  function weightsOf(step, layer, image, head) {
+    if (head !== MEAN) return headWeights(step, layer, image, head);
+    const mean = new Float64Array(patchCount);
+    for (let each = 0; each < heads; each++) {
+      headWeights(step, layer, image, each).forEach((weight, patch) => { mean[patch] += weight / heads; });
+    }
+    return mean;
+  }
+
+  const className = (number) => Object.assign(document.createElement("bdi"), { textContent: classNames[number] });
+
+  const items = maps.pixels.map((pixels) => {
+    const canvas = document.createElement("canvas");
+    canvas.setAttribute("role", "img");
+    const caption = document.createElement("p");
+    const item = document.createElement("li");
+    item.append(canvas, caption);
+    element("images").append(item);
+    return { canvas, caption, item, outline: traceOutline(decodePixels(pixels), shape) };
+  });
+
+  function drawImage(image, weights, step, max) {
+    const { canvas, caption, item, outline } = items[image];
+    drawMap(canvas, { rows, columns, image_shape: shape }, weights, colorScale(palette, max), outline);
+    const most = weights.indexOf(weights.reduce((a, b) => Math.max(a, b)));
+    canvas.setAttribute("aria-label", `Image ${image + 1}: the most attention, ${percent(weights[most], 1)}, goes to ` +
+      `row ${Math.floor(most / columns) + 1}, column ${(most % columns) + 1}`);
+    const predicted = maps.predicted[step][image];
+    const isWrong = predicted !== labels[image];
+    item.classList.toggle("wrong", isWrong);
+    caption.replaceChildren("predicted ", className(predicted), `, ${percent(maps.confidence[step][image], 0)}`,
+      ...(isWrong ? ["; true ", className(labels[image])] : []));
+  }
+
+  function draw() {
+    const step = Number(element("epoch").value);
+    const [layer, head] = [Number(element("layer").value), Number(element("head").value)];
+    const all = epochs.map((_, each) => labels.map((__, image) => weightsOf(each, layer, image, head)));
+    const max = all.flat().reduce((largest, weights) => Math.max(largest, ...weights), 0);
+    labels.forEach((_, image) => drawImage(image, all[step][image], step, max));
+    const correct = labels.filter((label, image) => maps.predicted[step][image] === label).length;
+    const text = `${epochs[step]} of ${epochs.at(-1)}`;
+    element("epoch-text").textContent = text;
+    element("epoch").setAttribute("aria-valuetext", `after epoch ${text}, ${correct} of ${labels.length} correct`);
+    element("summary").textContent =
+      `After epoch ${epochs[step]}: ${correct} of ${labels.length} of these images are classified correctly.`;
+    element("middle").textContent = percent(max / 4, 1);
+    element("max").textContent = percent(max, 1);
+  }
+
+  for (const id of ["epoch", "layer", "head"]) element(id).addEventListener("input", draw);
+  element("app").hidden = false;
+  draw();
+}
