@@ -43,10 +43,10 @@ def test_show(clone, open_file, counts):
     opened.page.locator("#confusion svg.marks").wait_for()
     # The matrix shows its counts, without a menu; they are those of the table.
     predictions = pd.read_csv(clone.folder / "results" / "predictions.csv")
-    texts = opened.page.locator("#confusion .mark-text text").all_inner_texts()
+    texts = opened.page.locator("#confusion .role-mark.mark-text text").all_text_contents()
     counted = predictions.groupby(["actual", "predicted"]).size()
-    assert sorted(int(text.replace(",", "")) for text in texts if text.strip()) == sorted(counted)
-    legend = opened.page.locator("#loss .mark-text text").all_inner_texts()
+    assert sorted(int(text.replace(",", "")) for text in texts) == sorted(counted)
+    legend = opened.page.locator("#loss .role-legend-label text").all_text_contents()
     assert {"training", "validation"} <= set(legend)
     texts = [image.get_attribute("alt") for image in opened.page.locator("img").all()]
     assert len(set(texts)) == len(texts)
