@@ -12,7 +12,6 @@ from matplotlib.patheffects import withStroke
 from vit_hk.figures.outline import image_outline
 
 COLORMAP = "viridis"  # perceptually uniform, also in grey and with colour vision deficiency
-ALPHA = 0.65  # opacity of a map over its image in the page
 GAMMA = 0.5  # exponent of the colour scale: the square root tells small weights apart
 SCALE_NAME = "square-root colour scale"  # said at each bar of such colours
 
