@@ -43,3 +43,13 @@ def test_weak_edges_beside_a_strong_one_are_left_out():
 @pytest.mark.parametrize("grey", [0, 90, 255])
 def test_an_image_of_one_colour_has_no_outline(shape, grey):
     assert image_outline(np.full(shape, grey, np.uint8)) == []
+
+
+def test_texture_is_blurred_away_and_the_shape_remains():
+    noise = np.random.default_rng(0).normal(0, 25, (96, 96, 1))
+    image = (60 + 130 * disk(96, 30)[..., None] + noise).clip(0, 255).astype(np.uint8)
+    lines = image_outline(image)
+    assert sum(np.hypot(*np.diff(line, axis=0).T).sum() for line in lines) < 7 * 96
+    longest = max(lines, key=len)
+    distance = np.hypot(*(longest - 47.5).T)
+    np.testing.assert_allclose(distance, 30, atol=4)
