@@ -6,7 +6,6 @@ from vit_hk.compare.run import Run
 from vit_hk.compare.statistics import LEVEL, Pairs, Z, resampled_errors, unpaired_error
 
 NOISE, MORE, UNKNOWN = "could be noise", "more than noise", "not known"
-VARIES = "varies from run to run"
 ABSENT = "not set"
 
 
@@ -69,11 +68,6 @@ def compare_metrics(a: Run, b: Run, pairs: Pairs | None) -> list[MetricDifferenc
         difference = b.metrics[key] - a.metrics[key]
         verdict = _judge(difference, error, by_pairs)
         rows.append(MetricDifference(key, a.metrics[key], b.metrics[key], error, verdict))
-    rows += [
-        MetricDifference(key, a.timing[key], b.timing[key], None, VARIES)
-        for key in a.timing
-        if key in b.timing
-    ]
     return rows
 
 

@@ -16,7 +16,6 @@ from vit_hk.compare.sources import (
     METRICS,
     PARAMS,
     PREDICTIONS,
-    TIMING,
     RunFiles,
 )
 from vit_hk.errors import UserError, in_one_line
@@ -33,7 +32,6 @@ class Run:
       settings: the values of params.yaml as text, by dotted key.
       data: name and source of the data set.
       metrics: the numbers of metrics.json, by dotted key.
-      timing: the numbers of timing.json, by dotted key; empty where there is none.
       predictions: a row for each test image: index, actual, predicted, probability.
       score_errors: standard error of each faithfulness score, by method; empty where unknown.
       history: a row for each epoch; None where it is missing.
@@ -43,7 +41,6 @@ class Run:
     settings: dict[str, str]
     data: str
     metrics: dict[str, float]
-    timing: dict[str, float]
     predictions: pd.DataFrame
     score_errors: dict[str, float]
     history: pd.DataFrame | None
@@ -57,13 +54,12 @@ def read_run(files: RunFiles) -> Run:
     """
     with named_errors(files):
         metrics = _read_tree(files.folder / METRICS)
-        timing, history = files.find(TIMING), files.find(HISTORY)
+        history = files.find(HISTORY)
         return Run(
             files,
             _read_settings(files.folder / PARAMS),
             f"{metrics.get('data', 'unnamed')} ({metrics.get('source', 'unknown source')})",
             _numbers(metrics),
-            _numbers(_read_tree(timing)) if timing else {},
             _read_predictions(files.folder / PREDICTIONS),
             _read_score_errors(files.find(FAITHFULNESS)),
             read_history(history) if history else None,

@@ -15,7 +15,6 @@ from vit_hk.errors import UserError, in_one_line
 PARAMS = Path("params.yaml")
 METRICS = Path("results/metrics.json")
 PREDICTIONS = Path("results/predictions.csv")
-TIMING = Path("results/timing.json")
 FAITHFULNESS = Path("results/faithfulness.csv")
 HISTORY = Path("results/history.csv")
 DATASET = Path("data/dataset.npz")
@@ -23,8 +22,13 @@ WEIGHTS = Path("models/vit.safetensors")
 ATTENTION = Path("results/attention/attention.npz")
 
 REQUIRED = (PARAMS, METRICS, PREDICTIONS)
-OPTIONAL = (HISTORY, DATASET, WEIGHTS, ATTENTION)  # without one, a part of the page is left out
-UNMISSED = (TIMING, FAITHFULNESS)  # without one, rows of a table are left out
+OPTIONAL = (
+    FAITHFULNESS,
+    HISTORY,
+    DATASET,
+    WEIGHTS,
+    ATTENTION,
+)  # without one, a part of the page is left out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +40,7 @@ class RunFiles:
       detail: what the name stands for, in words.
       folder: where the files lie, under their usual names; those of a revision are copies, and
         links into DVC's cache.
-      missing: what `folder` lacks of REQUIRED and OPTIONAL, and why.
+      missing: what `folder` lacks, and why.
       remedy: how to bring what is missing.
     """
 
@@ -48,8 +52,7 @@ class RunFiles:
 
     def find(self, file: Path) -> Path | None:
         """Return where a file lies, or None where it is missing."""
-        path = self.folder / file
-        return path if path.is_file() else None
+        return None if file in self.missing else self.folder / file
 
 
 def find_files(name: str, scratch: Path) -> RunFiles:
@@ -85,10 +88,8 @@ def _in_revision(name: str, scratch: Path) -> RunFiles:
     try:
         files = DVCFileSystem(rev=name)
         commit = files.repo.get_rev()
-        problems = {
-            file: _bring(files, file, scratch / file) for file in (*REQUIRED, *OPTIONAL, *UNMISSED)
-        }
-        missing = {file: p for file, p in problems.items() if p and file not in UNMISSED}
+        problems = {file: _bring(files, file, scratch / file) for file in (*REQUIRED, *OPTIONAL)}
+        missing = {file: problem for file, problem in problems.items() if problem}
         is_experiment = not _is_git_revision(files, name)
     except (DvcException, SCMError) as error:
         raise UserError(
