@@ -13,8 +13,9 @@ import yaml
 STAGES = ("report", "check", "train", "evaluate", "attention", "download")
 # Folders and modules that must not import JAX, Haiku, optax or torch.
 WITHOUT_JAX = (
-    "vit_hk/compare", "vit_hk/data", "vit_hk/figures", "vit_hk/report", "vit_hk/atomic.py", "vit_hk/errors.py",
-    "vit_hk/metrics.py", "vit_hk/params.py", "vit_hk/timing.py", "vit_hk/weights_metadata.py",
+    "vit_hk/compare", "vit_hk/data", "vit_hk/figures", "vit_hk/report", "vit_hk/atomic.py",
+    "vit_hk/errors.py", "vit_hk/metrics.py", "vit_hk/params.py", "vit_hk/timing.py",
+    "vit_hk/weights_metadata.py",
 )  # fmt: skip
 # One process for all: large packages are imported once, modules of the project for each stage.
 LIST_IMPORTS = f"""

@@ -5,8 +5,8 @@
   const sides = ["a", "b"].map((letter, number) => {
     const { explorer: data, model } = runs[number];
     const root = document.querySelector(`#explorer-${letter} .explorer`);
-    for (const element of [root, ...root.querySelectorAll("[role=region]")]) { // names are unique in a page
-      element.setAttribute("aria-label", `${element.getAttribute("aria-label")} of ${letter.toUpperCase()}`);
+    for (const region of root.querySelectorAll("[role=region]")) { // their names are unique in a page
+      region.setAttribute("aria-label", `${region.getAttribute("aria-label")} of ${letter.toUpperCase()}`);
     }
     return { data, explorer: makeExplorer(root, data, { model: makeModel(model), settings: model }) };
   });
