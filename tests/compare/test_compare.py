@@ -109,7 +109,7 @@ def test_a_folder_is_a_run_too(project_of_runs, compare, tmp_path):
     text = text_of((tmp_path / "page.html").read_text("utf-8"))
     assert "No setting differs" in text
     assert "There is no difference." in text
-    assert "A is folder, B is folder" in text
+    assert "A is a folder, B is a folder" in text
 
 
 def test_what_the_cache_lacks_is_named_with_the_command_that_brings_it(runs, compare):
@@ -127,6 +127,7 @@ def test_what_the_cache_lacks_is_named_with_the_command_that_brings_it(runs, com
     assert "cannot be shown" in text
     assert "correctly in B only" in text  # all that is in Git is compared
     assert "Curves" in text
+    assert (runs.folder / "compare.html").read_text("utf-8").count("data:image/png") == 6
 
 
 def test_of_an_experiment_the_command_names_the_experiment(runs, monkeypatch):

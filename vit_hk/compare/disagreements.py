@@ -5,8 +5,12 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
+from vit_hk.compare.run import Run, named_errors
+from vit_hk.compare.sources import DATASET, PREDICTIONS
+from vit_hk.data.dataset import load_dataset
 from vit_hk.report.class_names import shorten_class_name
 from vit_hk.report.pictures import image_url
+from vit_hk.report.predictions import read_predictions
 
 MAX_PICTURES = 36  # of each of both lists
 MAX_CHARACTERS = 250_000  # of the pictures of each list
@@ -60,6 +64,21 @@ def list_disagreements(
             )
         )  # fmt: skip
     return listed
+
+
+def read_test_images(run: Run) -> np.ndarray | None:
+    """Read the test images of a run, uint8 [N, height, width, channels]; None where it lacks them.
+
+    Raises:
+      UserError: the data set is damaged, or is not that of the run's predictions.
+    """
+    path = run.files.find(DATASET)
+    if path is None:
+        return None
+    with named_errors(run.files):
+        dataset = load_dataset(path)
+        read_predictions(run.files.folder / PREDICTIONS, dataset)  # compares them with the images
+    return dataset.x_test
 
 
 def is_right(predictions: pd.DataFrame) -> np.ndarray:

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vit_hk.compare.curves import make_charts
 from vit_hk.compare.differences import compare_metrics, compare_settings, have_same_images
-from vit_hk.compare.disagreements import is_right, list_disagreements
+from vit_hk.compare.disagreements import is_right, list_disagreements, read_test_images
 from vit_hk.compare.explorers import Explorable, choose_images, read_explorable
 from vit_hk.compare.run import Run
 from vit_hk.compare.statistics import LEVEL, count_pairs
@@ -27,7 +28,7 @@ def render_page(a: Run, b: Run) -> str:
     same_images = have_same_images(a, b)
     pairs = count_pairs(is_right(a.predictions), is_right(b.predictions)) if same_images else None
     explorables, reason = _read_explorables(a, b) if same_images else ([], "")
-    images = explorables[0].dataset.x_test if explorables else None
+    images = explorables[0].dataset.x_test if explorables else _read_images(a, b, same_images)
     only_a = list_disagreements(a.predictions, b.predictions, images) if pairs else []
     only_b = list_disagreements(b.predictions, a.predictions, images) if pairs else []
     content = {
@@ -63,6 +64,14 @@ def _read_explorables(a: Run, b: Run) -> tuple[list[Explorable], str]:
     if (both[0].dataset.x_test != both[1].dataset.x_test).any():
         return [], "the pixels of their test images differ"
     return both, ""
+
+
+def _read_images(a: Run, b: Run, same_images: bool) -> np.ndarray | None:
+    """Read the test images of whichever run has its data set, if both have the same images."""
+    if not same_images:
+        return None
+    images = read_test_images(a)
+    return read_test_images(b) if images is None else images
 
 
 def _render(**content: Any) -> str:

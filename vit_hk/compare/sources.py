@@ -81,7 +81,7 @@ def _in_folder(name: str) -> RunFiles:
         file: "not there" for file in (*REQUIRED, *OPTIONAL) if not (folder / file).is_file()
     }
     remedy = f"In {name}, `dvc repro` makes what is missing, or `dvc pull` brings it from a remote."
-    return RunFiles(name, "folder", folder, missing, remedy)
+    return RunFiles(name, "a folder", folder, missing, remedy)
 
 
 def _in_revision(name: str, scratch: Path) -> RunFiles:
