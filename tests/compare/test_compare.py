@@ -104,6 +104,29 @@ def test_page_has_the_same_bytes_each_time_and_both_models(project_of_runs, comp
         )
 
 
+def test_models_without_room_leave_the_stored_attention(
+    project_of_runs, compare, tmp_path, monkeypatch
+):
+    page = tmp_path / "page.html"
+    compare(project_of_runs, "HEAD", "deeper", "-o", str(page))
+    monkeypatch.setattr("vit_hk.compare.page.MAX_BYTES", page.stat().st_size - 1)
+    compare(project_of_runs, "HEAD", "deeper", "-o", str(page))
+    text = page.read_text("utf-8")
+    runs = runs_data(text)
+    assert [run["model"] for run in runs] == [None, None]
+    for run in runs:
+        images = run["explorer"]["images"]
+        assert [image["index"] for image in images] == [0, 1, 2, 3]
+        assert all(image["pooled_attention"] for image in images)
+    assert "Both models are too large for this page" in text
+    assert "data-index" not in text.split("<script")[0]  # no link to an image that is left out
+    monkeypatch.setattr("vit_hk.compare.page.MAX_BYTES", 1000)
+    compare(project_of_runs, "HEAD", "deeper", "-o", str(page))
+    assert "cannot be shown: the page would have more than 5 MB." in text_of(
+        page.read_text("utf-8")
+    )
+
+
 def test_a_folder_is_a_run_too(project_of_runs, compare, tmp_path):
     compare(project_of_runs, ".", str(project_of_runs.folder), "-o", str(tmp_path / "page.html"))
     text = text_of((tmp_path / "page.html").read_text("utf-8"))

@@ -8,7 +8,7 @@
     for (const region of root.querySelectorAll("[role=region]")) { // their names are unique in a page
       region.setAttribute("aria-label", `${region.getAttribute("aria-label")} of ${letter.toUpperCase()}`);
     }
-    return { data, explorer: makeExplorer(root, data, { model: makeModel(model), settings: model }) };
+    return { data, explorer: makeExplorer(root, data, model && { model: makeModel(model), settings: model }) };
   });
   document.getElementById("apart").textContent = moveTogether(sides);
   sides[1].explorer.show({ map: sides[0].explorer.read().map });

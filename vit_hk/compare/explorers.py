@@ -19,7 +19,7 @@ from vit_hk.report.predictions import Predictions, read_predictions
 from vit_hk.report.weights_file import WeightsFile, read_weights_file
 
 MAX_IMAGES = 150  # more would make the page slow
-MAX_CHARACTERS = 300_000  # of the pixels of these images, in each explorer
+MAX_CHARACTERS = 600_000  # of the pixels of these images, in each explorer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +50,14 @@ class Explorable:
         stored = self.stored
         images = [stored.get(index) or self._image(index) for index in indices]
         model = make_page_model(self.weights, self.params.attention)
-        explorer = dataclasses.replace(self.explorer, images=images)
-        return {"explorer": dataclasses.asdict(explorer), "model": dataclasses.asdict(model)}
+        return {"explorer": self._with(images), "model": dataclasses.asdict(model)}
+
+    def stored_page_data(self, indices: list[int]) -> dict[str, Any]:
+        """Return what the page needs without the model, for images whose attention is stored."""
+        return {"explorer": self._with([self.stored[index] for index in indices]), "model": None}
+
+    def _with(self, images: list[ExplorerImage]) -> dict[str, Any]:
+        return dataclasses.asdict(dataclasses.replace(self.explorer, images=images))
 
     def _image(self, index: int) -> ExplorerImage:
         """Return a test image whose attention the page computes."""

@@ -1,21 +1,28 @@
 """The page that compares two runs, rendered from its template."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from vit_hk.compare.curves import make_charts
+from vit_hk.compare.curves import Chart, make_charts
 from vit_hk.compare.differences import compare_metrics, compare_settings, have_same_images
 from vit_hk.compare.disagreements import is_right, list_disagreements, read_test_images
 from vit_hk.compare.explorers import Explorable, choose_images, read_explorable
 from vit_hk.compare.run import Run
 from vit_hk.compare.statistics import LEVEL, count_pairs
 from vit_hk.errors import UserError
+from vit_hk.report.page_model import encoded_size
 
 MAX_BYTES = 5_000_000
 GENERATOR = "vit_hk compare"  # tells a page of this command from a file of the user
+NO_ROOM = f"the page would have more than {MAX_BYTES / 1e6:.0f} MB."
+STORED_ONLY = (
+    "Both models are too large for this page. So it shows those images only whose attention both "
+    "runs have stored."
+)
 TEMPLATES = (Path(__file__).parent, Path(__file__).parents[1] / "report")
 
 
@@ -31,6 +38,9 @@ def render_page(a: Run, b: Run) -> str:
     images = explorables[0].dataset.x_test if explorables else _read_images(a, b, same_images)
     only_a = list_disagreements(a.predictions, b.predictions, images) if pairs else []
     only_b = list_disagreements(b.predictions, a.predictions, images) if pairs else []
+    charts: list[Chart] = []
+    if a.history is not None and b.history is not None:
+        charts = make_charts(a.history, b.history)
     content = {
         "a": a,
         "b": b,
@@ -40,19 +50,31 @@ def render_page(a: Run, b: Run) -> str:
         "level": LEVEL,
         "settings": compare_settings(a, b),
         "metrics": compare_metrics(a, b, pairs),
-        "charts": []
-        if a.history is None or b.history is None
-        else make_charts(a.history, b.history),
+        "charts": charts,
         "only_a": only_a,
         "only_b": only_b,
     }
-    if explorables:
-        indices = choose_images(explorables, [image.index for image in (*only_a, *only_b)])
-        page = _render(**content, runs=[run.page_data(indices) for run in explorables], reason="")
+    listed = [image.index for image in (*only_a, *only_b)]
+    for indices, runs, note in _explorer_contents(explorables, listed):
+        page = _render(**content, runs=runs, explored=set(indices), reason=note)
         if len(page.encode()) <= MAX_BYTES:
             return page
-        reason = f"with both models the page would have more than {MAX_BYTES / 1e6:.0f} MB"
-    return _render(**content, runs=[], reason=reason)
+    return _render(**content, runs=[], explored=set(), reason=reason or NO_ROOM)
+
+
+def _explorer_contents(
+    explorables: list[Explorable], listed: list[int]
+) -> Iterator[tuple[list[int], list[dict[str, Any]], str]]:
+    """Yield contents of both explorers, the best one first: images, data, and what is left out."""
+    if not explorables:
+        return
+    # Compared before they are encoded: weights may take a hundred times the room of the page.
+    if sum(encoded_size(run.weights) for run in explorables) < MAX_BYTES:
+        indices = choose_images(explorables, listed)
+        yield indices, [run.page_data(indices) for run in explorables], ""
+    a, b = explorables
+    if shared := [index for index in a.stored if index in b.stored]:
+        yield shared, [run.stored_page_data(shared) for run in explorables], STORED_ONLY
 
 
 def _read_explorables(a: Run, b: Run) -> tuple[list[Explorable], str]:
@@ -60,9 +82,9 @@ def _read_explorables(a: Run, b: Run) -> tuple[list[Explorable], str]:
     try:
         both = [read_explorable(run) for run in (a, b)]
     except UserError as error:
-        return [], str(error)
+        return [], f"{error}."
     if (both[0].dataset.x_test != both[1].dataset.x_test).any():
-        return [], "the pixels of their test images differ"
+        return [], "the pixels of their test images differ."
     return both, ""
 
 
