@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import haiku as hk
 import numpy as np
+from matplotlib.colors import Normalize
 
 from stages import paths
 from vit_hk.data.dataset import Dataset
@@ -19,6 +20,7 @@ from vit_hk.explain.token_shares import token_kinds
 from vit_hk.figures.by_layer import draw_by_layer
 from vit_hk.figures.class_maps import draw_class_maps
 from vit_hk.figures.filters import draw_filters, draw_kernels
+from vit_hk.figures.overlay import COLORMAP, color_scale, label_scale
 from vit_hk.figures.overview import draw_overview
 from vit_hk.figures.patch_grid import draw_patch_grid
 from vit_hk.figures.right_wrong import draw_right_wrong
@@ -95,9 +97,9 @@ def _draw_attention_between_patches(arrays: AttentionArrays, info: WeightsInfo) 
         tiles,
         f"Attention of each patch of test image {arrays.indices[0]} to all patches\n"
         f"in layer {layer} of {num_layers}, mean over heads",
-        "attention weight (query: the patch in the frame)",
-        "viridis",
-        (0.0, float(tiles.max())),
+        label_scale("attention weight (query: the patch in the frame)"),
+        COLORMAP,
+        color_scale(float(tiles.max())),
         arrays.images[0],
     )
     save_figure(figure, paths.ATTENTION / "any_patch.png")
@@ -148,7 +150,7 @@ def draw_weights(weights: hk.Params, info: WeightsInfo) -> None:
         f"Cosine similarity of the {kind} positional embeddings",
         "cosine similarity to the position in the frame",
         "RdBu_r",
-        (-1.0, 1.0),
+        Normalize(-1.0, 1.0),
     )
     save_figure(figure, paths.ATTENTION / "positions.png")
     if info.model.stem == "conv":

@@ -13,8 +13,9 @@ import yaml
 STAGES = ("report", "check", "train", "evaluate", "attention", "download")
 # Folders and modules that must not import JAX, Haiku, optax or torch.
 WITHOUT_JAX = (
-    "vit_hk/data", "vit_hk/figures", "vit_hk/report", "vit_hk/atomic.py", "vit_hk/errors.py",
-    "vit_hk/metrics.py", "vit_hk/params.py", "vit_hk/timing.py", "vit_hk/weights_metadata.py",
+    "vit_hk/compare", "vit_hk/data", "vit_hk/figures", "vit_hk/report", "vit_hk/atomic.py",
+    "vit_hk/errors.py", "vit_hk/metrics.py", "vit_hk/params.py", "vit_hk/timing.py",
+    "vit_hk/weights_metadata.py",
 )  # fmt: skip
 # One process for all: large packages are imported once, modules of the project for each stage.
 LIST_IMPORTS = f"""
@@ -133,7 +134,8 @@ def test_each_dependency_on_code_is_imported(imported, pipeline, project, stage)
 
 
 def test_template_script_and_style_of_the_page_are_dependencies_of_the_report(pipeline, project):
-    files = [p for p in (project / "vit_hk").rglob("*") if p.suffix in (".css", ".html", ".js")]
+    folder = project / "vit_hk" / "report"
+    files = [p for p in folder.rglob("*") if p.suffix in (".css", ".html", ".js")]
     names = [str(path.relative_to(project)) for path in files]
     assert len(names) >= 3
     assert all(any(covers(d, name) for d in pipeline["report"]["deps"]) for name in names)

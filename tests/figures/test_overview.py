@@ -35,6 +35,16 @@ def all_parts(figure) -> list:
     return [figure] + [part for inner in figure.subfigs for part in all_parts(inner)]
 
 
+def test_frames_of_a_sequence_share_a_scale_and_say_their_epoch():
+    images, maps = np.zeros((1, 8, 8, 1), np.uint8), np.full((1, 2, 2), 0.4)
+    figure = draw_overview(images, maps, [("a", "a")], QUERY, epoch=7, max_weight=0.9)
+    assert figure.get_suptitle().endswith("after epoch 7")
+    (tile,) = (image for axes in figure.axes for image in heatmaps(axes))
+    assert tile.norm.vmax == 0.9
+    (bar,) = (axes for axes in figure.axes if axes.get_xlabel())
+    assert bar.get_xlim() == (0.0, pytest.approx(0.9))
+
+
 def test_overview_has_a_colour_bar():
     images, maps = np.zeros((2, 8, 8, 1), np.uint8), np.full((2, 2, 2), 0.4)
     bars = [

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from vit_hk.figures.outline import image_outline
 from vit_hk.figures.right_wrong import draw_right_wrong
 
 
@@ -11,14 +12,16 @@ def make(count: int, height: int = 8, width: int = 12):
     return images, maps, [("dog", "cat")] * count, np.ones((count, 4), bool)
 
 
-def test_each_tile_shows_its_image_and_map():
+def test_each_tile_shows_its_map_and_the_outline_of_its_image():
     images, maps, classes, exists = make(3)
     figure = draw_right_wrong(images, maps, classes, exists)
     tiles = [axes for axes in figure.axes if axes.images and axes.get_title()]
     assert len(tiles) == 12
     for place, axes in zip(np.ndindex(3, 4), tiles, strict=True):
-        pixels, weights = axes.images
-        np.testing.assert_array_equal(pixels.get_array()[..., :1], images[place])
+        (weights,) = axes.images
+        (outline,) = axes.collections
+        for drawn, line in zip(outline.get_segments(), image_outline(images[place]), strict=True):
+            np.testing.assert_array_equal(drawn, line)
         np.testing.assert_array_equal(weights.get_array(), maps[place])
         assert (weights.norm.vmin, weights.norm.vmax) == (0.0, maps.max())
 
@@ -38,7 +41,7 @@ def test_tile_of_a_missing_example_is_empty():
     images, maps, classes, exists = make(1)
     exists[0, 3] = False
     axes = draw_right_wrong(images, maps, classes, exists).axes
-    assert [len(tile.images) for tile in axes[:4]] == [2, 2, 2, 0]
+    assert [len(tile.images) for tile in axes[:4]] == [1, 1, 1, 0]
     assert axes[3].get_title() == ""
 
 

@@ -94,7 +94,7 @@ def test_failed_save_keeps_the_earlier_file(tmp_path, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise ValueError("no such font")
 
-    monkeypatch.setattr(Figure, "savefig", fail)
+    monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(ValueError, match="no such font"):
         save_figure(Figure(), path)
     assert path.read_bytes() == b"old"

@@ -7,6 +7,7 @@ from vit_hk.figures.saving import save_figure
 from vit_hk.figures.sheet import draw_sheet
 
 QUERY = "the class token"
+ATTENTION = "attention, and outline of the image"
 
 
 def make(
@@ -35,7 +36,7 @@ def colors_of_patches(axes, layers: int, heads: int, rows: int, columns: int) ->
     Tiles are centered at their ticks; a patch has 4 x 4 pixels.
     """
     (picture,) = axes.images
-    pixels = picture.get_array()
+    pixels = picture.get_array()[..., :3]
     center = 4 * (np.arange(max(rows, columns)) + 0.5)  # of each patch, in pixels of its tile
     found = np.zeros((layers, heads, rows, columns, 3))
     for layer, head, row, column in np.ndindex(found.shape[:4]):
@@ -47,18 +48,22 @@ def colors_of_patches(axes, layers: int, heads: int, rows: int, columns: int) ->
 
 def test_each_tile_shows_its_layer_and_head_on_one_colour_scale():
     image, maps = make()
-    axes = panels(draw(image, maps))["attention alone"]
-    expected = colormaps["viridis"](maps / maps.max())[..., :3]
+    axes = panels(draw(image, maps))[ATTENTION]
+    expected = colormaps["viridis"](np.sqrt(maps / maps.max()))[..., :3]
     np.testing.assert_allclose(colors_of_patches(axes, *maps.shape), expected)
 
 
-def test_weights_lie_over_the_pixels_of_the_image():
-    image, maps = make(channels=3)
-    axes = panels(draw(image, maps))["attention over the image"]
-    # The center of a patch lies between four pixels; the upper left one is compared.
-    pixels = image[1::4, 1::4] / 255
-    expected = 0.65 * colormaps["viridis"](maps / maps.max())[..., :3] + 0.35 * pixels
-    np.testing.assert_allclose(colors_of_patches(axes, *maps.shape), expected)
+def test_outline_of_the_image_lies_on_each_tile():
+    image = np.zeros((8, 16, 1), np.uint8)
+    image[2:6, 4:12] = 255
+    axes = panels(draw(image, make()[1]))[ATTENTION]
+    (outline,) = axes.collections
+    assert len(outline.get_segments()) == 6  # a line around one rectangle in each of 2 x 3 tiles
+    centers = [
+        segment.min(axis=0) + np.ptp(segment, axis=0) / 2 for segment in outline.get_segments()
+    ]
+    expected = [(x, y) for y in axes.get_yticks() for x in axes.get_xticks()]
+    np.testing.assert_allclose(centers, expected, atol=0.05)
 
 
 def test_colour_bar_has_the_scale_of_the_tiles():
@@ -71,7 +76,7 @@ def test_colour_bar_has_the_scale_of_the_tiles():
 
 def test_layers_go_down_and_heads_to_the_right():
     image, maps = make()
-    axes = panels(draw(image, maps))["attention alone"]
+    axes = panels(draw(image, maps))[ATTENTION]
     (x_first, x_last), (y_first, y_last) = axes.get_xlim(), axes.get_ylim()
     assert x_first < x_last
     assert y_first > y_last
@@ -81,10 +86,9 @@ def test_layers_go_down_and_heads_to_the_right():
     assert [text.get_text() for text in axes.get_xticklabels()] == ["head 1", "head 2", "head 3"]
 
 
-@pytest.mark.parametrize("name", ["attention alone", "attention over the image"])
-def test_tiles_have_a_gap_and_the_aspect_of_the_image(name):
+def test_tiles_have_a_gap_and_the_aspect_of_the_image():
     image, maps = make(layers=2, heads=2, rows=2, columns=4)
-    axes = panels(draw(image, maps))[name]
+    axes = panels(draw(image, maps))[ATTENTION]
     assert axes.get_aspect() == 1
     (picture,) = axes.images
     white = (picture.get_array() == 1).all(axis=-1)
@@ -148,6 +152,6 @@ def test_colours_differ_in_grey_too():
     # A larger weight has a higher luminance.
     image, _ = make(layers=1, heads=1, rows=1, columns=20)
     maps = np.linspace(0, 1, 20).reshape(1, 1, 1, 20)
-    axes = panels(draw(image, maps))["attention alone"]
+    axes = panels(draw(image, maps))[ATTENTION]
     colors = colors_of_patches(axes, *maps.shape)[0, 0, 0]
     assert (np.diff(colors @ [0.2126, 0.7152, 0.0722]) > 0).all()

@@ -17,8 +17,8 @@ FILES = (
     "results/attention/images/01.png", "results/attention/images/02.png",
     "results/figures/confusion.png", "results/figures/curves.png",
     "results/figures/faithfulness.png", "results/figures/mistakes.png",
-    "results/figures/per_class.png", "results/figures/snapshots.png", "results/report.html",
-    "dvc.lock",
+    "results/figures/per_class.png", "results/figures/snapshots.png",
+    "results/figures/snapshots/1.png", "results/report.html", "dvc.lock",
 )  # fmt: skip
 
 

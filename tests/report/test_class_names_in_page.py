@@ -117,6 +117,6 @@ def test_without_numbers_there_is_no_explanation(open_report):
 
 def test_the_figures_of_the_page_show_hostile_names(make_report, tree):
     folder = make_report(tree, class_names=tuple(HOSTILE))
-    for path in (folder / "results" / "figures").iterdir():
+    for path in (folder / "results" / "figures").rglob("*.png"):
         with Image.open(path) as image:
             assert np.asarray(image).std() > 1

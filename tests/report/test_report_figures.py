@@ -10,7 +10,12 @@ from synthetic_results import write_results
 from stages import paths
 from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.params import Params, load_params
-from vit_hk.report.figures import draw_figures, mistakes_figure, snapshots_figure
+from vit_hk.report.figures import (
+    draw_figures,
+    mistakes_figure,
+    snapshot_figures,
+    snapshots_figure,
+)
 from vit_hk.report.predictions import Predictions
 from vit_hk.report.snapshots import read_snapshots
 
@@ -26,8 +31,11 @@ def results(tree, tmp_path) -> tuple[Path, Params, Dataset]:
 def test_report_writes_each_figure(make_report, tree):
     folder = make_report(tree) / paths.FIGURES
     names = {"curves", "snapshots", "confusion", "per_class", "mistakes", "faithfulness"}
-    assert {path.name for path in folder.iterdir()} == {f"{name}.png" for name in names}
-    for path in folder.iterdir():
+    assert {path.name for path in folder.glob("*.png")} == {f"{name}.png" for name in names}
+    # Numbered by epoch: DVC's extension for VS Code shows such a folder with a slider.
+    frames = {path.relative_to(folder).as_posix() for path in folder.glob("*/*")}
+    assert frames == {"snapshots/1.png", "snapshots/2.png"}
+    for path in folder.rglob("*.png"):
         with Image.open(path) as image:
             image.load()
             assert len(image.convert("RGB").getcolors(2**24)) > 20
@@ -47,6 +55,19 @@ def test_snapshots_show_the_last_layer_averaged_over_heads(results):
             probabilities = snapshots.probabilities[step, image]
             guess = f"{names[probabilities.argmax()]} ({100 * probabilities.max():.0f} %)"
             assert axes.get_title().endswith(guess)
+
+
+def test_frames_of_the_snapshots_show_one_epoch_each_on_one_scale(results):
+    folder, params, dataset = results
+    snapshots = read_snapshots(folder / paths.SNAPSHOTS, params.model, dataset)
+    figures = snapshot_figures(snapshots, params.model, list(dataset.class_names))
+    assert list(figures) == [1, 2]
+    last_layer = snapshots.attention[:, -1].mean(axis=2).reshape(2, 2, 2, 3)
+    for figure, expected in zip(figures.values(), last_layer, strict=True):
+        tiles = [i for axes in figure.axes for i in axes.images if i.get_array().ndim == 2]
+        for tile, weights in zip(tiles, expected, strict=True):
+            np.testing.assert_allclose(tile.get_array(), weights, rtol=1e-6)
+            assert tile.norm.vmax == last_layer.max()
 
 
 def titles(figure) -> list[str]:

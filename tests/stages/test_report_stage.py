@@ -21,11 +21,12 @@ def test_report_succeeds(finished, page):
 
 
 def test_same_results_give_the_same_bytes(here, copy, page):
-    figures = {path.name: path.read_bytes() for path in (copy / "results" / "figures").iterdir()}
+    folder = copy / "results" / "figures"
+    figures = {path: path.read_bytes() for path in folder.rglob("*.png")}
     assert here(STAGE, copy).code == 0
     assert (copy / "results" / "report.html").read_text("utf-8") == page
-    for path in (copy / "results" / "figures").iterdir():
-        assert path.read_bytes() == figures.pop(path.name)
+    for path in folder.rglob("*.png"):
+        assert path.read_bytes() == figures.pop(path)
     assert figures == {}
 
 

@@ -12,8 +12,11 @@ from vit_hk.errors import one_line_errors
 
 TEMPLATE = Path(".dvc/plots_page.html")
 EXPOSE = "window.vegaEmbed = vegaEmbed;"  # the name that DVC's page calls
-VEGA_LITE = "5.21"  # DVC's plots are written for version 5
-# DVC replaces {plot_divs} by the plots. The block keeps the script's names out of the page.
+# The version that compiles for the Vega of the same bundle. The templates in .dvc/plots name no
+# version, since DVC's own page and its extension for VS Code have other ones.
+VEGA_LITE = "6.4"
+# DVC replaces {plot_divs} by the plots. The block keeps the script's names out of the page. DVC
+# writes each image below its revision, and all revisions below the name of the file.
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -26,13 +29,23 @@ PAGE = """<!DOCTYPE html>
 %s
 }</script>
 <style>
-body { font-family: system-ui, sans-serif; }
-table { border-spacing: 15px; }
-img { max-width: 100%%; }
+body { font-family: system-ui, sans-serif; margin: 1rem; }
+main > div { margin-bottom: 1rem; overflow-x: auto; }
+main > div:has(img) { white-space: normal !important; }
+img { max-width: min(100%%, 90vw); height: auto; }
 </style>
 </head>
 <body>
+<main>
+<h1>DVC plots</h1>
 {plot_divs}
+</main>
+<script>
+const title = (element) => element.querySelector("p").textContent;
+for (const image of document.images) {
+  image.alt = `${title(image.closest("div[id]"))}, ${title(image.parentElement)}`;
+}
+</script>
 </body>
 </html>
 """

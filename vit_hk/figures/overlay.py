@@ -1,22 +1,30 @@
-"""Maps of patch weights as colours over their image, with a colour bar."""
+"""Maps of patch weights as opaque colours, with the outline of their image on top."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.collections import LineCollection
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.patheffects import withStroke
 
-from vit_hk.figures.images import to_rgb
+from vit_hk.figures.outline import image_outline
 
 COLORMAP = "viridis"  # perceptually uniform, also in grey and with colour vision deficiency
-ALPHA = 0.65  # opacity of a map over its image
+GAMMA = 0.5  # exponent of the colour scale: the square root tells small weights apart
+SCALE_NAME = "square-root colour scale"  # said at each bar of such colours
+
+
+def color_scale(max_weight: float) -> PowerNorm:
+    """Return the scale of colours for weights from 0 to `max_weight`."""
+    return PowerNorm(GAMMA, 0.0, max_weight or 1.0)
 
 
 def draw_overlay(
     axes: Axes, image: np.ndarray, weights: np.ndarray, max_weight: float
 ) -> AxesImage:
-    """Draw the weights of patches over their image, on a colour scale from 0 to `max_weight`.
+    """Draw the weights of patches in the colours of the bar, and the outline of their image.
 
     Args:
       axes: where to draw.
@@ -25,18 +33,43 @@ def draw_overlay(
       max_weight: the weight of the last colour.
     """
     height, width = image.shape[:2]
-    axes.imshow(to_rgb(image))
-    return axes.imshow(
+    tiles = axes.imshow(
         weights, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest",
-        cmap=COLORMAP, vmin=0.0, vmax=max_weight, alpha=ALPHA,
+        cmap=COLORMAP, norm=color_scale(max_weight),
     )  # fmt: skip
+    draw_outlines(axes, image_outline(image))
+    return tiles
+
+
+def draw_outlines(axes: Axes, lines: list[np.ndarray], width: float = 0.8) -> None:
+    """Draw lines [points, 2] in white with a dark edge, so that they stand out on every colour.
+
+    Args:
+      axes: where to draw.
+      lines: x and y of points in the units of the axes.
+      width: of the white line, in points.
+    """
+    edge = withStroke(linewidth=2.2 * width, foreground="black")
+    collection = LineCollection(lines, colors="white", linewidths=width, path_effects=[edge])
+    axes.add_collection(collection, autolim=False)
 
 
 def add_colorbar(figure: Figure, axes: list[Axes], max_weight: float, label: str) -> None:
-    """Add an opaque colour bar from 0 to `max_weight` below the axes."""
-    mappable = ScalarMappable(Normalize(0.0, max_weight), COLORMAP)
-    bar = figure.colorbar(mappable, ax=axes, location="bottom", aspect=60, shrink=0.6, pad=0.03)
-    bar.set_label(label)
+    """Add a colour bar from 0 to `max_weight` below the axes, which names the scale."""
+    bar = figure.colorbar(
+        weight_colors(max_weight), ax=axes, location="bottom", aspect=60, shrink=0.6, pad=0.03
+    )
+    bar.set_label(label_scale(label))
+
+
+def weight_colors(max_weight: float) -> ScalarMappable:
+    """Return the colours of weights from 0 to `max_weight`, for a bar."""
+    return ScalarMappable(color_scale(max_weight), COLORMAP)
+
+
+def label_scale(label: str) -> str:
+    """Return the label of a bar, which says that the scale is not linear."""
+    return f"{label}\n{SCALE_NAME}"
 
 
 def label_normalized_maps(kind: str, num_patches: int) -> str:

@@ -7,8 +7,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from vit_hk.figures.images import to_rgb
-from vit_hk.figures.overlay import ALPHA
+from vit_hk.figures.outline import image_outline
+from vit_hk.figures.overlay import draw_outlines
 
 GAP = 0.1  # between tiles, as a share of a tile's width
 FRAME_COLOR = "tab:orange"
@@ -19,7 +19,7 @@ def draw_patch_grid(
     title: str,
     unit: str,
     colormap: str,
-    limits: tuple[float, float],
+    scale: Normalize,
     image: np.ndarray | None = None,
 ) -> Figure:
     """Draw a map for each patch at the position of the patch; a frame marks the patch on its map.
@@ -30,32 +30,42 @@ def draw_patch_grid(
       title: name of the relation between patches.
       unit: label of the colour bar.
       colormap: name of a matplotlib colour map.
-      limits: minimum and maximum of the colour scale.
-      image: uint8 [height, width, channels], drawn below each map.
+      scale: from values to the colours of the map.
+      image: uint8 [height, width, channels], whose outline is drawn on each map.
     """
     rows, columns = tiles.shape[:2]
     aspect = rows / columns  # height of a tile, in units of its width
     width = 6.0 / max(1.0, aspect)  # inches
-    figure = Figure(figsize=(max(width, 4.5) + 1, width * aspect + 2.0), layout="constrained")
+    figure = Figure(figsize=(max(width, 4.5) + 1, width * aspect + 2.2), layout="constrained")
     figure.suptitle(title)
     axes = figure.subplots()
+    outline = _scale_to_tile(image, aspect) if image is not None else []
     for row in range(rows):
         for column in range(columns):
             left, top = column * (1 + GAP), row * (aspect + GAP)
             extent = (left, left + 1, top + aspect, top)
-            if image is not None:
-                axes.imshow(to_rgb(image), extent=extent)
             axes.imshow(
                 tiles[row, column], extent=extent, interpolation="nearest", cmap=colormap,
-                vmin=limits[0], vmax=limits[1], alpha=1.0 if image is None else ALPHA,
+                norm=scale,
             )  # fmt: skip
+            place = np.array([left, top])
+            draw_outlines(axes, [line + place for line in outline], width=0.5)
             corner = left + column / columns, top + row * aspect / rows
-            frame = Rectangle(corner, 1 / columns, aspect / rows, fill=False, color=FRAME_COLOR)
+            frame = Rectangle(
+                corner, 1 / columns, aspect / rows, fill=False, color=FRAME_COLOR, linewidth=1.5,
+                zorder=3,  # above the outline
+            )  # fmt: skip
             axes.add_patch(frame)
     _label_tiles(axes, rows, columns)
-    mappable = ScalarMappable(Normalize(*limits), colormap)
+    mappable = ScalarMappable(scale, colormap)
     figure.colorbar(mappable, ax=axes, location="bottom", aspect=50, shrink=0.8, label=unit)
     return figure
+
+
+def _scale_to_tile(image: np.ndarray, aspect: float) -> list[np.ndarray]:
+    """Return the outline of an image in a tile of width 1 and height `aspect`."""
+    size = np.array([image.shape[1], image.shape[0]])
+    return [(line + 0.5) / size * [1, aspect] for line in image_outline(image)]
 
 
 def _label_tiles(axes: Axes, rows: int, columns: int) -> None:

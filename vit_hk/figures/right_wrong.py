@@ -31,7 +31,7 @@ def draw_right_wrong(
     row_height = 1.5 * min(aspect, aspect**0.5)  # inches; the titles need the full width
     titles = [_fit_titles(label, guess) for label, guess in classes]
     extra = extra_height(titles, 2, FONT_SIZE)
-    height = rows * (row_height + 0.35) + 2.0 + extra
+    height = rows * (row_height + 0.35) + 2.2 + extra
     figure = Figure(figsize=(COLUMNS * COLUMN_INCHES, height), layout="constrained")
     grid = figure.subplots(rows, COLUMNS, squeeze=False)
     for axes in grid.flat:

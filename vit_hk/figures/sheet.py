@@ -2,16 +2,16 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from vit_hk.figures.images import to_rgb
-from vit_hk.figures.overlay import ALPHA, COLORMAP
+from vit_hk.figures.outline import image_outline
+from vit_hk.figures.overlay import draw_outlines, label_scale, weight_colors
 from vit_hk.figures.text import extra_height, fit_clauses
 
 GAP = 0.08  # between tiles, as a share of a tile's width
 TITLE_SIZE = 12  # points
+OUTLINE_WIDTH = 0.6  # points; tiles are small
 
 
 def draw_sheet(
@@ -24,7 +24,7 @@ def draw_sheet(
     probability: float,
     query_name: str,
 ) -> Figure:
-    """Draw the attention of each layer and head to the patches of one image.
+    """Draw the attention of each layer and head, with the outline of the image on each map.
 
     Args:
       image: uint8 [height, width, channels].
@@ -37,33 +37,30 @@ def draw_sheet(
     """
     layers, heads = maps.shape[:2]
     aspect = image.shape[0] / image.shape[1]  # height of a tile, in units of its width
-    tile = float(np.clip(9 / max(layers * aspect, heads), 0.45, 1.15 / aspect**0.5))  # inches
-    panel = max(heads * tile, 2.1)  # the minimum is the width of its title
-    width = max(2 * (panel + 0.9) + 2.6, 8.0)
+    tile = float(np.clip(10 / max(layers * aspect, heads), 0.5, 1.5 / aspect**0.5))  # inches
+    panel = max(heads * tile, 3.0)  # the minimum is the width of its title
+    width = max(panel + 4.2, 8.0)
     clauses = _title_clauses(index, actual, predicted, probability)
     title = fit_clauses(clauses, width - 0.3, TITLE_SIZE, max_lines=2)
-    height = max(layers * tile * (aspect + GAP) + 2.0, 3.6) + extra_height([[title]], 1, TITLE_SIZE)
+    height = max(layers * tile * (aspect + GAP) + 2.2, 3.8) + extra_height([[title]], 1, TITLE_SIZE)
     figure = Figure(figsize=(width, height))
     figure.set_layout_engine("constrained", h_pad=0.1)  # less would clip the last line of text
     figure.suptitle(title, fontsize=TITLE_SIZE)
-    original, alone, overlaid = figure.subplots(1, 3, width_ratios=[1.9, panel, panel])
+    original, attention = figure.subplots(1, 2, width_ratios=[2.2, panel])
     original.imshow(to_rgb(image))
     original.set(title="image with\npatch borders", xticks=[], yticks=[])
     _draw_patch_borders(original, image.shape, maps.shape[-2:])
-    mappable = ScalarMappable(Normalize(0.0, float(maps.max())), COLORMAP)
-    colors = _color_pixels(maps, mappable, image)
-    blended = ALPHA * colors + (1 - ALPHA) * to_rgb(image) / 255
-    _draw_tiles(alone, colors)
-    _draw_tiles(overlaid, blended)
-    for axes, name in ((alone, "attention alone"), (overlaid, "attention over the image")):
-        axes.tick_params(axis="x", rotation=0 if tile > 0.6 else 90)
-        axes.set_title(name)
-    uniform = 1 / maps[0, 0].size
+    colors = weight_colors(float(maps.max()))
+    _draw_tiles(attention, colors.to_rgba(maps.reshape(-1, 1)).reshape(*maps.shape, 4), image)
+    attention.tick_params(axis="x", rotation=0 if tile > 0.6 else 90)
+    attention.set_title("attention, and outline of the image")
     bar = figure.colorbar(
-        mappable, ax=[original, alone, overlaid], location="bottom", aspect=60, shrink=0.7,
-        panchor=(0.5, 1.0),  # aligns the tops of the three panels
+        colors, ax=[original, attention], location="bottom", aspect=60, shrink=0.8,
+        panchor=(0.5, 1.0),  # aligns the tops of both panels
     )  # fmt: skip
-    bar.set_label(f"attention weight (query: {query_name}; uniform over patches: {uniform:.3f})")
+    uniform = 1 / maps[0, 0].size
+    label = f"attention weight (query: {query_name}; uniform over patches: {uniform:.3f})"
+    bar.set_label(label_scale(label))
     return figure
 
 
@@ -78,20 +75,28 @@ def _title_clauses(
     return [(f"Test image {index}: true {{}},", actual), ("p" + prediction + ending, predicted)]
 
 
-def _color_pixels(maps: np.ndarray, mappable: ScalarMappable, image: np.ndarray) -> np.ndarray:
-    """Return the colour of each pixel's patch, RGB in [0, 1], [L, H, height, width, 3]."""
-    colors = mappable.to_rgba(maps.reshape(-1, maps.shape[-1]))[..., :3]
-    height, width = image.shape[0] // maps.shape[-2], image.shape[1] // maps.shape[-1]
-    return colors.reshape(*maps.shape, 3).repeat(height, axis=2).repeat(width, axis=3)
+def _draw_tiles(axes: Axes, colors: np.ndarray, image: np.ndarray) -> None:
+    """Draw tiles as one picture, since an artist for each is slow, and an outline on each.
 
-
-def _draw_tiles(axes: Axes, tiles: np.ndarray) -> None:
-    """Draw tiles [L, H, height, width, 3] as one picture, since an artist per tile is slow."""
-    layers, heads, height, width, _ = tiles.shape
+    Args:
+      axes: where to draw.
+      colors: RGBA in [0, 1], [L, H, rows, columns, 4].
+      image: uint8 [height, width, channels].
+    """
+    layers, heads, num_rows, num_columns, _ = colors.shape
+    height, width = image.shape[:2]
+    tiles = colors.repeat(height // num_rows, axis=2).repeat(width // num_columns, axis=3)
     gap = max(1, round(GAP * width))  # pixels
     padded = np.pad(tiles, [(0, 0), (0, 0), (0, gap), (0, gap), (0, 0)], constant_values=1.0)
-    rows = padded.swapaxes(1, 2).reshape(layers * (height + gap), heads * (width + gap), 3)
-    axes.imshow(rows[:-gap, :-gap])
+    rows = padded.swapaxes(1, 2).reshape(layers * (height + gap), heads * (width + gap), 4)
+    axes.imshow(rows[:-gap, :-gap], interpolation="nearest")
+    corners = [
+        (head * (width + gap), layer * (height + gap))
+        for layer in range(layers)
+        for head in range(heads)
+    ]
+    outline = image_outline(image)
+    draw_outlines(axes, [line + corner for corner in corners for line in outline], OUTLINE_WIDTH)
     axes.set_xticks(
         [head * (width + gap) + (width - 1) / 2 for head in range(heads)],
         [f"head {head + 1}" for head in range(heads)],

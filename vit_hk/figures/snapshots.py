@@ -50,7 +50,7 @@ def draw_snapshots(
         for row in range(rows)
     ]
     extra = extra_height(titles, 1, FONT_SIZE)
-    figure = Figure(figsize=(width, rows * (row_height + 0.35) + 2.4 + extra))
+    figure = Figure(figsize=(width, rows * (row_height + 0.35) + 2.7 + extra))
     # A smaller pad clips the label of the colour bar, and so does this one below tall images.
     figure.set_layout_engine("constrained", h_pad=0.06 * max(1.0, aspect**0.5))
     figure.suptitle(

@@ -12,6 +12,7 @@ from vit_hk.figures.confusion import draw_confusion
 from vit_hk.figures.curves import draw_curves
 from vit_hk.figures.faithfulness import draw_faithfulness
 from vit_hk.figures.mistakes import draw_mistakes
+from vit_hk.figures.overview import draw_overview
 from vit_hk.figures.per_class import draw_per_class
 from vit_hk.figures.saving import save_figure
 from vit_hk.figures.snapshots import draw_snapshots
@@ -43,7 +44,7 @@ def draw_figures(
       dataset: the images and their labels.
       class_names: names of the classes, as `prepare_names` returns them.
       history: rows of the epochs.
-      snapshots: attention during the training.
+      snapshots: attention during the training; a folder has a figure for each epoch too.
       predictions: predicted class of each test image.
       per_class: precision and recall of each class.
       faithfulness: deletion and insertion curves.
@@ -53,6 +54,8 @@ def draw_figures(
     """
     save_figure(draw_curves(history), folder / "curves.png")
     save_figure(snapshots_figure(snapshots, params.model, class_names), folder / "snapshots.png")
+    for epoch, figure in snapshot_figures(snapshots, params.model, class_names).items():
+        save_figure(figure, folder / "snapshots" / f"{epoch}.png")
     save_figure(confusion_figure(dataset, predictions, class_names), folder / "confusion.png")
     save_figure(draw_per_class(per_class, class_names), folder / "per_class.png")
     save_figure(mistakes_figure(dataset, predictions, class_names), folder / "mistakes.png")
@@ -61,18 +64,45 @@ def draw_figures(
 
 
 def snapshots_figure(snapshots: Snapshots, model: ModelSettings, class_names: list[str]) -> Figure:
-    """Draw the last layer's attention, averaged over heads, at each recorded epoch."""
-    maps = snapshots.attention[:, -1].mean(axis=2)  # [snapshots, B, N]
+    """Draw the last layer's attention, averaged over heads, at all recorded epochs."""
     predictions = snapshots.probabilities.argmax(axis=-1)  # [snapshots, B]
     return draw_snapshots(
         snapshots.images,
-        maps.reshape(*maps.shape[:-1], *model.grid(snapshots.images.shape[1:])),
+        _last_layer_maps(snapshots, model),
         snapshots.epochs.tolist(),
         actual=[class_names[label] for label in snapshots.labels],
         predicted=[[class_names[number] for number in numbers] for numbers in predictions],
         confidence=snapshots.probabilities.max(axis=-1),
         query_name=query_name(model.pool),
     )
+
+
+def snapshot_figures(
+    snapshots: Snapshots, model: ModelSettings, class_names: list[str]
+) -> dict[int, Figure]:
+    """Draw a figure for each recorded epoch, all on one colour scale, as frames of a sequence."""
+    maps = _last_layer_maps(snapshots, model)
+    predictions = snapshots.probabilities.argmax(axis=-1)  # [snapshots, B]
+    return {
+        epoch: draw_overview(
+            snapshots.images,
+            maps[step],
+            [
+                (class_names[guess], class_names[label])
+                for guess, label in zip(predictions[step], snapshots.labels, strict=True)
+            ],
+            query_name(model.pool),
+            epoch=epoch,
+            max_weight=float(maps.max()),
+        )
+        for step, epoch in enumerate(snapshots.epochs.tolist())
+    }
+
+
+def _last_layer_maps(snapshots: Snapshots, model: ModelSettings) -> np.ndarray:
+    """Return the last layer's attention, mean over heads, [snapshots, B, rows, columns]."""
+    maps = snapshots.attention[:, -1].mean(axis=2)  # [snapshots, B, N]
+    return maps.reshape(*maps.shape[:-1], *model.grid(snapshots.images.shape[1:]))
 
 
 def confusion_figure(dataset: Dataset, predictions: Predictions, class_names: list[str]) -> Figure:

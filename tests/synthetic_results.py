@@ -25,7 +25,7 @@ from vit_hk.report.gallery import GALLERY
 from vit_hk.weights import save_weights
 from vit_hk.weights_metadata import WeightsInfo
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[1]
 NUM_TEST = 60
 NUM_SNAPSHOTS = 2  # epochs, and images
 

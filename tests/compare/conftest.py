@@ -1,0 +1,70 @@
+import copy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from project_clone import Clone
+from synthetic_results import write_results
+
+OUTPUTS = ("data/dataset.npz", "models/vit.safetensors", "results/history.csv", "results/attention")
+TABLES = ("metrics.json", "predictions.csv", "per_class.csv", "faithfulness.csv")
+# One stage stands for all: only what it writes, and where it is kept, matters here.
+STAGE = {
+    "cmd": "true",
+    "outs": [*OUTPUTS[:3], "results/attention/attention.npz"],
+    "metrics": [{f"results/{name}": {"cache": False}} for name in TABLES],
+}
+
+
+@pytest.fixture(scope="session")
+def run_settings(settings_of_tests) -> dict[str, Any]:
+    """Return the settings of the committed run: a class token, 2 layers, 2 heads, 2 x 3 patches."""
+    model = settings_of_tests["model"] | {"pool": "cls", "registers": 0}
+    return copy.deepcopy({**settings_of_tests, "model": model})
+
+
+@pytest.fixture(scope="session")
+def project_of_runs(tmp_path_factory, run_settings) -> Clone:
+    """Return a repository with a committed run and an experiment `deeper`; do not change it.
+
+    The experiment has a third layer, and fewer mistakes on the same test images.
+    """
+    folder = tmp_path_factory.mktemp("runs") / "mein Projékt"
+    write_results(folder, run_settings, wrong=0.2)
+    clone = Clone(folder)
+    clone.run("git", "init", "--quiet", "--initial-branch=main")
+    clone.run("dvc", "init", "--quiet")
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"all": STAGE}}), "utf-8")
+    clone.run("dvc", "commit", "--force", "--quiet")
+    clone.run("git", "add", "--all")
+    clone.run("git", "commit", "--quiet", "--message=first")
+    model = run_settings["model"] | {"num_layers": 3}
+    replace_results(folder, {**run_settings, "model": model}, wrong=0.1)
+    clone.run("dvc", "exp", "save", "--force", "--name", "deeper")
+    clone.run("git", "checkout", "--quiet", "--force", "main")
+    clone.run("dvc", "checkout", "--force", "--quiet")
+    return clone
+
+
+@pytest.fixture
+def runs(project_of_runs, tmp_path) -> Clone:
+    """Return a copy of the repository that a test may change."""
+    folder = tmp_path / "mein Projékt"
+    shutil.copytree(project_of_runs.folder, folder, symlinks=True)
+    return Clone(folder)
+
+
+def replace_results(folder: Path, settings: dict[str, Any], **options: Any) -> None:
+    """Write the results of another run into a project folder."""
+    other = folder.parent / "other"
+    write_results(other, settings, **options)
+    shutil.copytree(other, folder, dirs_exist_ok=True)
+    shutil.rmtree(other)
+
+
+@pytest.fixture(scope="session")
+def write_other_run() -> Callable[..., None]:
+    return replace_results

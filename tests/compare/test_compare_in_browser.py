@@ -1,0 +1,92 @@
+"""The page that compares two runs, as a person uses it."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from vit_hk.compare.page import render_page
+from vit_hk.compare.run import read_run
+from vit_hk.compare.sources import find_files
+
+
+@pytest.fixture(scope="module")
+def page_file(project_of_runs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project_of_runs.folder)
+        for name in ("main", "deeper"):
+            (folder / name).mkdir()
+        runs = [read_run(find_files(name, folder / name)) for name in ("main", "deeper")]
+        path = folder / "compare.html"
+        path.write_text(render_page(*runs), "utf-8")
+    return path
+
+
+@pytest.fixture
+def opened(open_file, page_file):
+    opened = open_file(page_file, viewport={"width": 1280, "height": 900})
+    opened.page.set_default_timeout(5000)
+    yield opened
+    assert opened.problems == []
+    assert opened.requests == []
+    opened.page.close()
+
+
+def part(side, name: str):
+    """Return an element of an explorer by the name that its script uses."""
+    return side.locator(f'[data-part="{name}"]')
+
+
+def test_both_explorers_move_together(opened):
+    page = opened.page
+    a, b = (page.get_by_role("group", name=f"Attention of {side}") for side in "AB")
+
+    def descriptions() -> list[str]:
+        return [part(side, "description").inner_text() for side in (a, b)]
+
+    # Layer and head.
+    part(a, "layer").fill("1")
+    part(a, "head").select_option(label="head 2")
+    assert all(
+        text.startswith("Layer 1, head 2: attention of the class token") for text in descriptions()
+    )
+    # A layer that A does not have leaves A as it is.
+    part(b, "layer").fill("3")
+    assert [text.split(",")[0] for text in descriptions()] == ["Layer 1", "Layer 3"]
+    assert "A has 2 and B 3 layers." in page.locator("#apart").inner_text()
+    # The patch under the pointer, which is no pin; then a pin, taken off at the other side.
+    patches = a.get_by_role("gridcell")
+    patches.nth(4).hover()
+    assert all("attention of the patch in row 2, column 2." in text for text in descriptions())
+    patches.nth(4).click()
+    page.mouse.move(0, 0)
+    assert all("the patch in row 2, column 2 (pinned)" in text for text in descriptions())
+    b.get_by_role("button", name="Unpin").click()
+    page.mouse.move(0, 0)
+    assert all("attention of the class token." in text for text in descriptions())
+    # Images: from the list of disagreements, and back.
+    link = page.locator("#images a").last
+    index = link.get_attribute("data-index")
+    link.click()
+    for side in (a, b):
+        assert part(side, "prediction").inner_text().startswith(f"Test image {index}:")
+    page.get_by_role("button", name="Back to where you came from").click()
+    assert link.evaluate("link => link === document.activeElement")
+    # Only one is right about it.
+    texts = [part(side, "prediction").inner_text() for side in (a, b)]
+    assert ["(wrong" in texts[0], "(correct" in texts[1]] == [True, True]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_page_fits_the_screen_and_has_no_barrier(opened, width, scheme):
+    page = opened.page
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = [canvas.bounding_box() for canvas in page.locator('canvas[data-part="map"]').all()]
+    assert boxes[0]["y"] == pytest.approx(boxes[1]["y"], abs=1)  # side by side
+    assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"]
+    assert boxes[1]["width"] > 100
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    found = Axe().run(page, options=options).response["violations"]
+    assert [(rule["id"], node["html"]) for rule in found for node in rule["nodes"]] == []

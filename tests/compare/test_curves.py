@@ -1,0 +1,43 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from vit_hk.compare.curves import BOTTOM, LEFT, PADDING, RIGHT, TOP, make_charts
+
+
+def history(losses: list[float]) -> pd.DataFrame:
+    epochs = np.arange(1, len(losses) + 1)
+    return pd.DataFrame(
+        {
+            "epoch": epochs,
+            "train_loss": losses,
+            "validation_loss": losses,
+            "validation_accuracy": epochs / 10,
+        }
+    )
+
+
+def points(chart, run: str, images: str) -> list[tuple[float, float]]:
+    (curve,) = (c for c in chart.curves if (c.run, c.images) == (run, images))
+    return curve.points
+
+
+def test_runs_of_different_lengths_share_both_axes():
+    loss, accuracy = make_charts(history([1.0, 0.1, 0.01]), history([0.1]))
+    # Equal ratios are equal distances on the logarithmic axis; the shorter run ends earlier.
+    ends = LEFT + PADDING, RIGHT - PADDING
+    middle = sum(ends) / 2, (BOTTOM + TOP) / 2
+    expected = [(ends[0], TOP + PADDING), middle, (ends[1], BOTTOM - PADDING)]
+    assert points(loss, "a", "training") == expected
+    assert points(loss, "b", "validation") == [(ends[0], middle[1])]
+    assert len(points(accuracy, "a", "validation")) == 3
+    assert [tick.label for tick in loss.x_ticks] == ["1", "2", "3"]
+    assert {"0.01", "0.1", "1"} <= {tick.label for tick in loss.y_ticks}
+
+
+@pytest.mark.parametrize("losses", [[0.0], [0.0, 0.0], [0.5], [1e-9, 1e9, 0.0]], ids=str)
+def test_any_losses_can_be_laid_out(losses):
+    for chart in make_charts(history(losses), history([0.0])):
+        for curve in chart.curves:
+            assert np.isfinite(curve.points).all()
+            assert all(TOP <= y <= BOTTOM for _, y in curve.points)

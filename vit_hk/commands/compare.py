@@ -1,0 +1,75 @@
+"""python -m vit_hk compare: two runs side by side in one page."""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from vit_hk.atomic import check_writable, replacing
+from vit_hk.compare.page import GENERATOR, render_page
+from vit_hk.compare.run import read_run
+from vit_hk.compare.sources import find_files
+from vit_hk.errors import UserError
+
+HEAD_BYTES = 2000  # of a page of this command, which name its generator
+DESCRIPTION = """Write a page that compares two runs: settings, metrics with their noise, curves,
+the images on which they disagree, and the attention of both side by side. A run is a folder with
+results, a Git revision, or a DVC experiment. Nothing is checked out or downloaded."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command and its options to a parser of commands."""
+    parser = subparsers.add_parser(
+        "compare", help="compare two runs in one page", description=DESCRIPTION
+    )
+    for letter in ("A", "B"):
+        parser.add_argument(
+            letter.lower(), metavar=letter,
+            help="a folder with results (. is this one), a Git revision, or a DVC experiment",
+        )  # fmt: skip
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("compare.html"), metavar="FILE",
+        help="the page to write (default: %(default)s)",
+    )  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the page that compares the runs which the arguments name.
+
+    Raises:
+      UserError: an argument is wrong, or a file is damaged; nothing has been written then.
+    """
+    output: Path = arguments.output
+    check_own_page(output)
+    check_writable(output)
+    with tempfile.TemporaryDirectory() as scratch:
+        runs = []
+        for letter in ("a", "b"):
+            folder = Path(scratch) / letter
+            folder.mkdir()
+            runs.append(read_run(find_files(getattr(arguments, letter), folder)))
+        page = render_page(*runs)
+    with replacing(output) as temporary:
+        temporary.write_text(page, "utf-8")
+    for found in runs:
+        if found.files.missing:
+            names = ", ".join(str(file) for file in found.files.missing)
+            print(f"note: {found.files.name} lacks {names}. {found.files.remedy}")
+    print(f"{output}: {len(page.encode()):,} bytes")
+
+
+def check_own_page(output: Path) -> None:
+    """Make sure that no file of the user would be replaced.
+
+    Raises:
+      UserError: there is a file which this command did not write.
+    """
+    if not output.is_file():
+        return
+    with output.open("rb") as file:
+        if GENERATOR.encode() not in file.read(HEAD_BYTES):
+            raise UserError(
+                f"{output} is there already and is no page of this command; name another file "
+                "with -o, or remove it"
+            )

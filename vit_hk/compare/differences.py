@@ -1,0 +1,101 @@
+"""The settings and the metrics in which two runs differ."""
+
+from typing import NamedTuple
+
+from vit_hk.compare.run import Run
+from vit_hk.compare.statistics import LEVEL, Pairs, Z, resampled_errors, unpaired_error
+
+NOISE, MORE, UNKNOWN = "could be noise", "more than noise", "not known"
+ABSENT = "not set"
+
+
+class SettingDifference(NamedTuple):
+    """A key of params.yaml with its values in both runs."""
+
+    key: str
+    a: str
+    b: str
+
+
+class MetricDifference(NamedTuple):
+    """A metric of both runs.
+
+    Attributes:
+      key: dotted name.
+      a, b: its values.
+      error: standard error of the difference b - a; None where it is not known.
+      verdict: whether the difference is more than noise.
+    """
+
+    key: str
+    a: float
+    b: float
+    error: float | None
+    verdict: str
+
+
+def compare_settings(a: Run, b: Run) -> list[SettingDifference]:
+    """List the settings that differ, in the order of the first run's params.yaml."""
+    keys = [*a.settings, *(key for key in b.settings if key not in a.settings)]
+    values = [(key, a.settings.get(key, ABSENT), b.settings.get(key, ABSENT)) for key in keys]
+    return [SettingDifference(*value) for value in values if value[1] != value[2]]
+
+
+def have_same_images(a: Run, b: Run) -> bool:
+    """Return whether the predictions of both runs are for the same test images.
+
+    Name and source of the data set and the class of each image are compared.
+    """
+    columns = ["index", "actual"]
+    return a.data == b.data and a.predictions[columns].equals(b.predictions[columns])
+
+
+def compare_metrics(a: Run, b: Run, pairs: Pairs | None) -> list[MetricDifference]:
+    """List the metrics that both runs have, with the noise of their differences.
+
+    Args:
+      a: the first run.
+      b: the second run.
+      pairs: how both classify the same test images; None where the images are others.
+    """
+    errors = _standard_errors(a, b, pairs)
+    rows = []
+    for key in a.metrics:
+        if key not in b.metrics or key.endswith(".examples"):
+            continue
+        error = errors.get(key)
+        by_pairs = pairs if key in ("test.accuracy", "test.error_count") else None
+        difference = b.metrics[key] - a.metrics[key]
+        verdict = _judge(difference, error, by_pairs)
+        rows.append(MetricDifference(key, a.metrics[key], b.metrics[key], error, verdict))
+    return rows
+
+
+def _judge(difference: float, error: float | None, pairs: Pairs | None) -> str:
+    if difference == 0:
+        return "no difference"
+    if pairs:
+        return MORE if pairs.probability < LEVEL else NOISE
+    if not error:
+        return UNKNOWN
+    return MORE if abs(difference) > Z * error else NOISE
+
+
+def _standard_errors(a: Run, b: Run, pairs: Pairs | None) -> dict[str, float]:
+    """Return the standard error of each difference for which one can be told."""
+    errors = {
+        f"faithfulness.{method}": (error**2 + b.score_errors[method] ** 2) ** 0.5
+        for method, error in a.score_errors.items()
+        if method in b.score_errors
+    }
+    for split in ("test", "validation"):
+        names = f"{split}.accuracy", f"{split}.examples"
+        values = [run.metrics.get(name) for run in (a, b) for name in names]
+        if all(values):
+            errors[names[0]] = unpaired_error(*values)  # type: ignore[arg-type]
+    if pairs:
+        errors["test.accuracy"] = pairs.standard_error
+        errors["test.error_count"] = pairs.standard_error * pairs.num_images
+        resampled = resampled_errors(a.predictions, b.predictions)
+        errors |= {f"test.{name}": error for name, error in resampled.items()}
+    return errors

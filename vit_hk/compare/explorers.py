@@ -1,0 +1,116 @@
+"""The attention explorers of two runs, with the same test images in both."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from vit_hk.compare.run import Run, named_errors
+from vit_hk.compare.sources import ATTENTION, DATASET, PARAMS, PREDICTIONS, WEIGHTS
+from vit_hk.data.dataset import Dataset, load_dataset
+from vit_hk.errors import UserError
+from vit_hk.params import Params, load_params
+from vit_hk.report.attention_arrays import read_attention_arrays
+from vit_hk.report.explorer import Explorer, ExplorerImage, make_explorer
+from vit_hk.report.explorer_images import encode_pixels
+from vit_hk.report.page import DRAWN_CHANNELS
+from vit_hk.report.page_model import make_page_model
+from vit_hk.report.predictions import Predictions, read_predictions
+from vit_hk.report.weights_file import WeightsFile, read_weights_file
+
+MAX_IMAGES = 150  # more would make the page slow
+MAX_CHARACTERS = 600_000  # of the pixels of these images, in each explorer
+
+
+@dataclasses.dataclass(frozen=True)
+class Explorable:
+    """A run whose attention can be explored.
+
+    Attributes:
+      params: its settings.
+      dataset: its data set.
+      predictions: its predictions for the test images.
+      weights: its weights file.
+      explorer: the explorer of its report.
+    """
+
+    params: Params
+    dataset: Dataset
+    predictions: Predictions
+    weights: WeightsFile
+    explorer: Explorer
+
+    @property
+    def stored(self) -> dict[int, ExplorerImage]:
+        """The test images whose attention is stored, by index."""
+        return {image.index: image for image in self.explorer.images if image.pooled_attention}
+
+    def page_data(self, indices: list[int]) -> dict[str, Any]:
+        """Return what the page needs: the explorer of these test images, and the trained model."""
+        stored = self.stored
+        images = [stored.get(index) or self._image(index) for index in indices]
+        model = make_page_model(self.weights, self.params.attention)
+        return {"explorer": self._with(images), "model": dataclasses.asdict(model)}
+
+    def stored_page_data(self, indices: list[int]) -> dict[str, Any]:
+        """Return what the page needs without the model, for images whose attention is stored."""
+        return {"explorer": self._with([self.stored[index] for index in indices]), "model": None}
+
+    def _with(self, images: list[ExplorerImage]) -> dict[str, Any]:
+        return dataclasses.asdict(dataclasses.replace(self.explorer, images=images))
+
+    def _image(self, index: int) -> ExplorerImage:
+        """Return a test image whose attention the page computes."""
+        return ExplorerImage(
+            index=index,
+            label=int(self.dataset.y_test[index]),
+            predicted=int(self.predictions.classes[index]),
+            confidence=round(float(self.predictions.confidence[index]), 4),
+            pixels=encode_pixels(self.dataset.x_test[index]),
+        )
+
+
+def read_explorable(run: Run) -> Explorable:
+    """Read what the explorer of a run needs.
+
+    Raises:
+      UserError: a file is missing, damaged, or of another version of this project.
+    """
+    files = run.files
+    if lacking := [file for file in (DATASET, WEIGHTS, ATTENTION) if file in files.missing]:
+        raise UserError(f"{files.name}: {lacking[0]} is {files.missing[lacking[0]]}")
+    with named_errors(files):
+        params = load_params(files.folder / PARAMS)
+        dataset = load_dataset(files.folder / DATASET)
+        weights = read_weights_file(files.folder / WEIGHTS, params.model, dataset)
+        if dataset.image_shape[2] not in DRAWN_CHANNELS:
+            raise UserError("the page computes attention for images of 1 or 3 channels only")
+        arrays = read_attention_arrays(files.folder / ATTENTION, params.model, dataset)
+        predictions = read_predictions(files.folder / PREDICTIONS, dataset)
+        scores = {
+            key.removeprefix("faithfulness."): value
+            for key, value in run.metrics.items()
+            if key.startswith("faithfulness.")
+        }
+        explorer = make_explorer(arrays, dataset, predictions, params.model, scores)
+        return Explorable(params, dataset, predictions, weights, explorer)
+
+
+def choose_images(explorables: list[Explorable], listed: list[int]) -> list[int]:
+    """Choose test images: those that the page lists, those of the reports, mistakes, and others.
+
+    Args:
+      explorables: both runs, with the same test images.
+      listed: indices of the images that the page lists as disagreements.
+
+    Returns:
+      Indices in the test set, as many as the page has room for.
+    """
+    dataset = explorables[0].dataset
+    wrong = [run.predictions.classes != dataset.y_test for run in explorables]
+    disagreed = np.flatnonzero(wrong[0] != wrong[1])
+    neither = np.flatnonzero(wrong[0] & wrong[1])
+    order = [*listed, *(n for run in explorables for n in run.stored), *disagreed.tolist()]
+    order += [*neither.tolist(), *range(len(dataset.y_test))]
+    room = min(MAX_IMAGES, MAX_CHARACTERS // len(encode_pixels(dataset.x_test[0])))
+    return list(dict.fromkeys(order))[: max(1, room)]

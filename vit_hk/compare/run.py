@@ -1,0 +1,135 @@
+"""What a run consists of: settings, metrics, predictions and curves, read from its files."""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from vit_hk.compare.sources import (
+    FAITHFULNESS,
+    HISTORY,
+    METRICS,
+    PARAMS,
+    PREDICTIONS,
+    RunFiles,
+)
+from vit_hk.errors import UserError, in_one_line
+from vit_hk.report.history import read_history
+from vit_hk.report.reading import read_json, read_table
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run, read from its files.
+
+    Attributes:
+      files: where its files lie.
+      settings: the values of params.yaml as text, by dotted key.
+      data: name and source of the data set.
+      metrics: the numbers of metrics.json, by dotted key.
+      predictions: a row for each test image: index, actual, predicted, probability.
+      score_errors: standard error of each faithfulness score, by method; empty where unknown.
+      history: a row for each epoch; None where it is missing.
+    """
+
+    files: RunFiles
+    settings: dict[str, str]
+    data: str
+    metrics: dict[str, float]
+    predictions: pd.DataFrame
+    score_errors: dict[str, float]
+    history: pd.DataFrame | None
+
+
+def read_run(files: RunFiles) -> Run:
+    """Read a run.
+
+    Raises:
+      UserError: a file is damaged.
+    """
+    with named_errors(files):
+        metrics = _read_tree(files.folder / METRICS)
+        history = files.find(HISTORY)
+        return Run(
+            files,
+            _read_settings(files.folder / PARAMS),
+            f"{metrics.get('data', 'unnamed')} ({metrics.get('source', 'unknown source')})",
+            _numbers(metrics),
+            _read_predictions(files.folder / PREDICTIONS),
+            _read_score_errors(files.find(FAITHFULNESS)),
+            read_history(history) if history else None,
+        )
+
+
+@contextlib.contextmanager
+def named_errors(files: RunFiles) -> Iterator[None]:
+    """Put the name of the run before the message of a UserError, and paths as the run has them."""
+    try:
+        yield
+    except UserError as error:
+        text = str(error).replace(f"{files.folder}/", "")
+        raise UserError(f"{files.name}: {text}") from None
+
+
+def _read_tree(path: Path) -> dict[str, Any]:
+    tree = read_json(path, "evaluate")
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} is no table of metrics; make it again with: dvc repro evaluate")
+    return tree
+
+
+def _read_settings(path: Path) -> dict[str, str]:
+    try:
+        tree = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no YAML: {in_one_line(error)}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} holds no settings; a run's own params.yaml is needed")
+    return {key: _format(value) for key, value in _flatten(tree).items()}
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested tables by their dotted keys."""
+    values: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            values |= _flatten(value, f"{prefix}{name}.")
+        else:
+            values[f"{prefix}{name}"] = value
+    return values
+
+
+def _format(value: Any) -> str:
+    """Write a value as params.yaml does."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def _numbers(tree: dict[str, Any]) -> dict[str, float]:
+    return {
+        key: value
+        for key, value in _flatten(tree).items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def _read_predictions(path: Path) -> pd.DataFrame:
+    return read_table(path, "evaluate", ["actual", "predicted"], ["index", "probability"])
+
+
+def _read_score_errors(path: Path | None) -> dict[str, float]:
+    """Read the standard errors of the faithfulness scores, which stand in each row of a method."""
+    if path is None:
+        return {}
+    table = read_table(path, "evaluate", ["method"], [])
+    if "score_error" not in table:
+        return {}
+    errors = pd.to_numeric(table["score_error"], errors="coerce")
+    first = errors.groupby(table["method"]).first()
+    return {str(method): float(error) for method, error in first.items() if error > 0}

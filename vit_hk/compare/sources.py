@@ -1,0 +1,130 @@
+"""Finds the files of a run: in a folder, or in Git and in DVC's cache for a revision.
+
+Nothing is checked out, downloaded or changed.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from dvc.api import DVCFileSystem
+from dvc.exceptions import DvcException
+from scmrepo.exceptions import SCMError
+
+from vit_hk.errors import UserError, in_one_line
+
+PARAMS = Path("params.yaml")
+METRICS = Path("results/metrics.json")
+PREDICTIONS = Path("results/predictions.csv")
+FAITHFULNESS = Path("results/faithfulness.csv")
+HISTORY = Path("results/history.csv")
+DATASET = Path("data/dataset.npz")
+WEIGHTS = Path("models/vit.safetensors")
+ATTENTION = Path("results/attention/attention.npz")
+
+REQUIRED = (PARAMS, METRICS, PREDICTIONS)
+OPTIONAL = (
+    FAITHFULNESS,
+    HISTORY,
+    DATASET,
+    WEIGHTS,
+    ATTENTION,
+)  # without one, a part of the page is left out
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFiles:
+    """The files of one run.
+
+    Attributes:
+      name: the run as the user named it.
+      detail: what the name stands for, in words.
+      folder: where the files lie, under their usual names; those of a revision are copies, and
+        links into DVC's cache.
+      missing: what `folder` lacks, and why.
+      remedy: how to bring what is missing.
+    """
+
+    name: str
+    detail: str
+    folder: Path
+    missing: dict[Path, str]
+    remedy: str
+
+    def find(self, file: Path) -> Path | None:
+        """Return where a file lies, or None where it is missing."""
+        return None if file in self.missing else self.folder / file
+
+
+def find_files(name: str, scratch: Path) -> RunFiles:
+    """Find the files of a run.
+
+    Args:
+      name: a folder with results, a Git revision, or the name of a DVC experiment.
+      scratch: an empty folder, for copies of the files of a revision.
+
+    Raises:
+      UserError: there is no such run, or it lacks settings, metrics or predictions.
+    """
+    folder = Path(name)
+    files = _in_folder(name) if (folder / METRICS).is_file() else _in_revision(name, scratch)
+    if lacking := [file for file in REQUIRED if file in files.missing]:
+        raise UserError(
+            f"{name} ({files.detail}) has no {lacking[0]}: {files.missing[lacking[0]]}; "
+            f"compare runs that have ended. {files.remedy}"
+        )
+    return files
+
+
+def _in_folder(name: str) -> RunFiles:
+    folder = Path(name)
+    missing = {
+        file: "not there" for file in (*REQUIRED, *OPTIONAL) if not (folder / file).is_file()
+    }
+    remedy = f"In {name}, `dvc repro` makes what is missing, or `dvc pull` brings it from a remote."
+    return RunFiles(name, "a folder", folder, missing, remedy)
+
+
+def _in_revision(name: str, scratch: Path) -> RunFiles:
+    try:
+        files = DVCFileSystem(rev=name)
+        commit = files.repo.get_rev()
+        problems = {file: _bring(files, file, scratch / file) for file in (*REQUIRED, *OPTIONAL)}
+        missing = {file: problem for file, problem in problems.items() if problem}
+        is_experiment = not _is_git_revision(files, name)
+    except (DvcException, SCMError) as error:
+        raise UserError(
+            f"{name} is no folder with {METRICS}, and no Git revision or DVC experiment "
+            f"({in_one_line(error, 150)}); `git log` and `dvc exp list` name them"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{name} could not be read: {in_one_line(error)}") from None
+    kind = "experiment" if is_experiment else "commit"
+    fetch = f"dvc exp pull origin {name}" if is_experiment else "dvc fetch --all-commits"
+    remedy = f"`{fetch}` brings it from a remote; without a remote, only a new run makes it."
+    return RunFiles(name, f"{kind} {commit[:7]}", scratch, missing, remedy)
+
+
+def _bring(files: DVCFileSystem, file: Path, target: Path) -> str:
+    """Copy a file out of Git, or link to it in DVC's cache; return what prevents it, or ""."""
+    try:
+        info = files.info(file.as_posix())
+    except FileNotFoundError:
+        return "not part of this revision"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if "fs_info" in info:
+        with files.open(file.as_posix()) as source:
+            target.write_bytes(source.read())
+        return ""
+    cached = Path(files.repo.cache.local.oid_to_path(info["md5"]))
+    if not cached.is_file():
+        return "not in DVC's cache"
+    target.symlink_to(cached)
+    return ""
+
+
+def _is_git_revision(files: DVCFileSystem, name: str) -> bool:
+    try:
+        files.repo.scm.resolve_rev(name)
+    except SCMError:
+        return False
+    return True
