@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-CHUNK_BYTES = 2**23  # of images that are in memory at a time, while all are looked at
+CHUNK_BYTES = 2**20  # of images that are in memory at a time, while all are looked at
 
 
 class ImageArray(Protocol):
