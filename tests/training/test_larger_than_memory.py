@@ -26,7 +26,7 @@ MAX_PEAK = SIZE / 4
 
 
 def peak_memory(compute: Callable[[], object]) -> int:
-    """Return the maximum number of bytes that Python and NumPy held at a time, besides mapped ones."""
+    """Return the most bytes that Python and NumPy held at a time, besides those that are mapped."""
     tracemalloc.start()
     try:
         compute()
