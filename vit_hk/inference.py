@@ -100,7 +100,8 @@ def make_predictor(
         if jax.process_count() > 1:  # one exchange, after the last batch
             parts = gather([output for _, output in outputs])
             return jax.tree.map(lambda *xs: np.concatenate(xs)[: len(images)], *parts)
-        return _copy_outputs(_one_behind(outputs), len(images))
+        # A GPU computes a batch while the outputs for the one before it are copied.
+        return _copy_outputs(one_behind(outputs), len(images))
 
     return predict
 
@@ -125,8 +126,8 @@ def _copy_outputs(outputs: Iterable[tuple[int, Any]], count: int) -> Any:
     return results
 
 
-def _one_behind(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield each item after the next one is made: a GPU computes that one in the meantime."""
+def one_behind(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield each item after the next one is made, on which another thread or a GPU then works."""
     before: list[Item] = []
     for item in items:
         yield from before

@@ -1,4 +1,7 @@
+import mmap
+
 import numpy as np
+import pytest
 
 from vit_hk.data import image_rows
 from vit_hk.data.image_rows import ImageRows, chunks, mean_image
@@ -33,3 +36,46 @@ def test_chunks_are_all_images_in_their_order_and_small(monkeypatch):
 
 def test_mean_image_is_numpys_mean_to_the_last_bit():
     np.testing.assert_array_equal(mean_image(IMAGES), IMAGES.mean(axis=0))
+
+
+@pytest.fixture
+def advice(monkeypatch) -> list[tuple[int, int]]:
+    """Record the ranges of bytes of mapped files that the system is asked to read."""
+    ranges = []
+
+    class Recording(mmap.mmap):
+        def madvise(self, option: int, start: int, length: int) -> None:
+            assert option == mmap.MADV_WILLNEED
+            super().madvise(option, start, length)  # refuses what is not of the mapping
+            ranges.append((start, min(start + length, len(self))))
+
+    monkeypatch.setattr(mmap, "mmap", Recording)
+    return ranges
+
+
+def test_pages_of_chosen_images_are_read_together_and_no_others(tmp_path, advice):
+    offset, page = 5000, mmap.PAGESIZE  # as in an NPZ file, images do not begin with a page
+    content = np.random.default_rng(0).integers(0, 256, 300 * 3000, dtype=np.uint8)
+    (tmp_path / "file").write_bytes(bytes(offset) + content.tobytes())
+    mapped = np.memmap(tmp_path / "file", np.uint8, "r", offset, (300, 50, 60))
+    images = np.asarray(mapped)[..., np.newaxis]
+    rows = np.array([299, 7, 100, 102, 0, 101, 7])
+    read = ImageRows(images, rows)[:]
+    np.testing.assert_array_equal(read, content.reshape(300, 50, 60, 1)[rows])
+    needed = {
+        place // page
+        for row in rows
+        for place in range(offset + 3000 * row, offset + 3000 * (row + 1))
+    }
+    skipped = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY // page
+    pages = [
+        skipped + number
+        for start, end in advice
+        for number in range(start // page, -(-end // page))
+    ]
+    assert sorted(pages) == sorted(needed)
+    assert len(advice) == 4  # of 0, of 7, of 100 to 102, of 299
+    advice.clear()
+    for other in (images[:, ::2], images.copy(), images[:0]):
+        _ = ImageRows(other, np.arange(len(other)))[:]
+    assert not advice
