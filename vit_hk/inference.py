@@ -1,8 +1,8 @@
 """Inference with a trained model: predictions, attention, and gradients of the attention."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import haiku as hk
 import jax
@@ -26,6 +26,7 @@ CHUNK_BYTES = 2**28  # of the attention of all layers, for the images of a chunk
 # arrays that `select` takes from a ViTOutput, each with the images along its first axis
 Predictor = Callable[[hk.Params, ImageArray], Any]
 Selection = Callable[[ViTOutput], Any]
+Item = TypeVar("Item")
 LOGITS: Selection = attrgetter("logits")
 LOGITS_AND_FEATURES: Selection = attrgetter("logits", "features")  # a pair
 
@@ -87,23 +88,63 @@ def make_predictor(
 
     by_device = NamedSharding(layout.mesh, sharded)
 
+    def divide(batch: np.ndarray) -> jax.Array:
+        return jax.make_array_from_callback(batch.shape, by_device, batch.__getitem__)
+
     def predict(params: hk.Params, images: ImageArray) -> Any:
         params = replicate(params, layout.replicated)
-        outputs = []
-        for batch in _padded_batches(images, layout.batch_size):
-            parts = jax.make_array_from_callback(batch.shape, by_device, batch.__getitem__)
-            outputs.append(predict_batch(params, parts))
-        return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(images)], *gather(outputs))
+        outputs = (
+            (start, predict_batch(params, divide(batch)))
+            for start, batch in _padded_batches(images, layout.batch_size)
+        )
+        if jax.process_count() > 1:  # one exchange, after the last batch
+            parts = gather([output for _, output in outputs])
+            return jax.tree.map(lambda *xs: np.concatenate(xs)[: len(images)], *parts)
+        # A GPU computes a batch while the outputs for the one before it are copied.
+        return _copy_outputs(one_behind(outputs), len(images))
 
     return predict
 
 
-def _padded_batches(images: ImageArray, batch_size: int) -> Iterator[np.ndarray]:
-    """Yield all images in batches of `batch_size`, the last one padded with black images."""
+def _copy_outputs(outputs: Iterable[tuple[int, Any]], count: int) -> Any:
+    """Return the outputs for `count` images in one array each, from those of each batch.
+
+    The arrays are made at once: small ones, made between the memory of two batches, would keep
+    malloc from using that memory again.
+
+    Args:
+      outputs: the output for a batch, after the index of its first image.
+      count: number of images; the last batch may have more.
+    """
+    results: Any = None
+    for start, output in outputs:
+        if results is None:
+            results = jax.tree.map(lambda x: np.empty((count, *x.shape[1:]), x.dtype), output)
+        for result, part in zip(*map(jax.tree.leaves, (results, output)), strict=True):
+            own = result[start : start + len(part)]
+            own[...] = part[: len(own)]
+    return results
+
+
+def one_behind(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield each item after the next one is made, on which another thread or a GPU then works."""
+    before: list[Item] = []
+    for item in items:
+        yield from before
+        before = [item]
+    yield from before
+
+
+def _padded_batches(images: ImageArray, batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield batches of `batch_size` images, each after the index of its first one.
+
+    The last one is padded with black images.
+    """
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         missing = batch_size - len(batch)
-        yield np.pad(batch, [(0, missing), (0, 0), (0, 0), (0, 0)]) if missing else batch
+        padding = [(0, missing), (0, 0), (0, 0), (0, 0)]
+        yield start, np.pad(batch, padding) if missing else batch
 
 
 def run_model(

@@ -217,10 +217,10 @@ def test_images_are_brought_to_one_size_and_to_colours(photos):
 def test_images_that_the_disk_has_no_room_for_are_refused_before_they_are_read(
     photos, monkeypatch, one_line
 ):
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5291))
     with pytest.raises(UserError) as caught:
         load(photos)
-    assert "2,646 bytes of images need as much room on the disk of " in one_line(caught.value)
+    assert "5,292 bytes are needed on the disk of " in one_line(caught.value)
 
 
 def test_disk_that_fills_up_while_images_are_prepared_is_named(photos, one_line):

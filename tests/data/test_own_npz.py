@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import zipfile
 
 import numpy as np
 import pytest
@@ -50,6 +51,16 @@ def test_own_images_must_not_lie_where_dvc_sees_no_changes(
         with pytest.raises(UserError) as caught:
             load_source(own, tmp_path)
         assert "must not lie in data/raw, where DVC does not notice" in one_line(caught.value)
+
+
+def test_compressed_file_is_written_uncompressed(own, tmp_path, tiny_dataset):
+    with np.load(own, allow_pickle=False) as arrays:
+        np.savez_compressed(tmp_path / "compressed.npz", **arrays)
+    written = tmp_path / "dataset.npz"
+    save_dataset(load_source(settings(tmp_path / "compressed.npz"), tmp_path), written)
+    with zipfile.ZipFile(written) as archive:
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+    np.testing.assert_array_equal(load_dataset(written).x_train, tiny_dataset.x_train)
 
 
 def test_longest_source_still_fits(own, tmp_path, tiny_dataset):

@@ -314,7 +314,7 @@ def test_array_that_the_disk_has_no_room_for_is_not_decompressed(small, path, re
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**25))
     write_npz(path, small, {"x_train": LARGE_ARRAY}, compression=zipfile.ZIP_DEFLATED)
     message, memory = refused()
-    assert "cannot be decompressed: 67,108,864 bytes of images need as much room" in message
+    assert "cannot be decompressed: 67,108,864 bytes are needed on the disk of " in message
     assert "which has 33,554,432; make room there" in message
     assert memory < MAX_PEAK
 

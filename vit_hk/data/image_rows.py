@@ -1,12 +1,13 @@
 """Images that are chosen from an array without a copy: the array may be larger than memory."""
 
 import dataclasses
+import mmap
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
 
-CHUNK_BYTES = 2**23  # of images that are in memory at a time, while all are looked at
+CHUNK_BYTES = 2**20  # of images that are in memory at a time, while all are looked at
 
 
 class ImageArray(Protocol):
@@ -43,7 +44,39 @@ class ImageRows:
         return len(self.rows)
 
     def __getitem__(self, index: Any, /) -> np.ndarray:
-        return self.images[self.rows[index]]
+        rows = self.rows[index]
+        if isinstance(self.images, np.ndarray):
+            _read_ahead(self.images, np.atleast_1d(rows))
+        return self.images[rows]
+
+
+def _read_ahead(images: np.ndarray, rows: np.ndarray) -> None:
+    """Ask the system to read some images of a mapped file now, all at the same time.
+
+    Without that it reads a page when it is used, one after the other, and many around it that
+    nobody needs: 30 times as much where images are chosen at random.
+
+    Args:
+      images: uint8 [N, height, width, channels]. Nothing happens where they are not mapped, or
+        where an image does not lie in one piece.
+      rows: int [n], the indices of the images.
+    """
+    root = images
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    if not (isinstance(root, np.memmap) and len(rows) and images[0].flags.c_contiguous):
+        return
+    mapped: Any = root.base  # an mmap.mmap
+    before = root.offset % mmap.ALLOCATIONGRANULARITY + images.ctypes.data - root.ctypes.data
+    starts = before + np.sort(rows).astype(np.int64) * images.strides[0]
+    first_pages = starts // mmap.PAGESIZE
+    last_pages = (starts + images[0].nbytes - 1) // mmap.PAGESIZE
+    # Images whose pages touch are read together.
+    is_apart = first_pages[1:] > last_pages[:-1] + 1
+    firsts = first_pages[np.r_[True, is_apart]] * mmap.PAGESIZE
+    ends = (last_pages[np.r_[is_apart, True]] + 1) * mmap.PAGESIZE
+    for first, end in zip(firsts.tolist(), ends.tolist(), strict=True):
+        mapped.madvise(mmap.MADV_WILLNEED, first, end - first)
 
 
 def chunks(images: ImageArray) -> Iterator[np.ndarray]:

@@ -37,6 +37,19 @@ def map_file(file: IO[bytes], start: int, size: int) -> np.ndarray:
     return np.asarray(np.memmap(file, np.uint8, "r", start, (size,)))
 
 
+def check_room(size: int) -> None:
+    """Check that the disk of the current folder has room for `size` bytes.
+
+    Raises:
+      NoRoomError: it has less.
+    """
+    if (free := shutil.disk_usage(FOLDER).free) < size:
+        raise NoRoomError(
+            f"{size:,} bytes are needed on the disk of {FOLDER.resolve()}, which has {free:,}; "
+            "make room there"
+        )
+
+
 class Spool:
     """A temporary file in the current folder, which is written in any order and then mapped.
 
@@ -50,11 +63,7 @@ class Spool:
           NoRoomError: the disk has less room, or the folder cannot be written.
         """
         self._size = size
-        if (free := shutil.disk_usage(FOLDER).free) < size:
-            raise NoRoomError(
-                f"{size:,} bytes of images need as much room on the disk of {FOLDER.resolve()}, "
-                f"which has {free:,}; make room there"
-            )
+        check_room(size)
         try:
             self._file = tempfile.TemporaryFile(dir=FOLDER, buffering=0)  # noqa: SIM115
         except OSError as error:

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vit_hk.data.image_rows import ImageArray
+from vit_hk.inference import one_behind
 from vit_hk.runtime.aligned import aligned_empty
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout
 from vit_hk.runtime.memory import free_bytes
@@ -166,12 +167,8 @@ class ChunkFeed(Feed):
     def calls(self, order: np.ndarray, bounds: Sequence[Bounds]) -> Generator[Call]:
         """Yield calls; see `Feed.calls`."""
         with ThreadPoolExecutor(1) as reader:
-            ahead = [reader.submit(self._read, order, one) for one in bounds[:1]]
-            for following in [*bounds[1:], None]:
-                call = ahead.pop().result()
-                if following:
-                    ahead.append(reader.submit(self._read, order, following))
-                yield call
+            for call in one_behind(reader.submit(self._read, order, one) for one in bounds):
+                yield call.result()
 
     def _read(self, order: np.ndarray, bounds: Bounds) -> Call:
         rows = self._rows(order, bounds).reshape(self._num_devices, -1)

@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from vit_hk.data.spool import Spool
+from vit_hk.data.spool import Spool, check_room
 from vit_hk.params import ImageShape
 
 
@@ -16,11 +16,13 @@ class ImageSpool:
         """Create a file for `count` images.
 
         Raises:
-          NoRoomError: the disk has no room for them.
+          NoRoomError: the disk has no room for them and for the NPZ file.
         """
         self._shape = (count, *image_shape)
         self._image_bytes = math.prod(image_shape)
-        self._spool = Spool(count * self._image_bytes)
+        size = count * self._image_bytes
+        check_room(2 * size)  # the NPZ file takes as much while this file is there
+        self._spool = Spool(size)
 
     def __enter__(self) -> Self:
         return self
