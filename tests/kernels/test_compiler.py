@@ -83,6 +83,9 @@ def test_float32_in_whole_vectors_on_a_cpu_is_supported(monkeypatch, simd_target
     assert is_supported(x, lanes, 5 * lanes)
     assert not is_supported(x, lanes, lanes // 2)
     assert not is_supported(x.astype(jnp.bfloat16), lanes)
+    with monkeypatch.context() as context:
+        context.setenv("VIT_HK_KERNELS", "0")
+        assert not is_supported(x, lanes)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert not is_supported(x, lanes)
 

@@ -97,7 +97,17 @@ def test_devices_and_cores_change_the_fingerprint(make_params, dataset, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(resume, "usable_cores", lambda: 77)
         fingerprints.add(fingerprint(make_params(), dataset, CPU))
-    assert len(fingerprints) == 4
+    with monkeypatch.context() as patch:
+        patch.setenv("VIT_HK_KERNELS", "0")
+        fingerprints.add(fingerprint(make_params(), dataset, CPU))
+    assert len(fingerprints) == 5
+
+
+def test_devices_spread_over_processes_keep_the_fingerprint(make_params, dataset, monkeypatch):
+    monkeypatch.setattr(resume, "usable_cores", jax.device_count)
+    one_process = fingerprint(make_params(), dataset, CPU)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert fingerprint(make_params(), dataset, CPU) == one_process
 
 
 # --- fingerprint: code and packages ---

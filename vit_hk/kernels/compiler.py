@@ -7,6 +7,7 @@ xla/ffi/api/c_api.h, version 0.3: https://docs.jax.dev/en/latest/ffi.html.
 import ctypes
 import functools
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -77,7 +78,12 @@ def is_supported(x: jax.Array, *sizes: int) -> bool:
     """Return whether kernels support x: float32 on a CPU with FMA, all sizes whole SIMD vectors."""
     whole_vectors = all(size % simd_target().lanes == 0 for size in sizes)
     is_cpu = jax.default_backend() == "cpu" and has_fma()
-    return whole_vectors and x.dtype == jnp.float32 and is_cpu
+    return whole_vectors and x.dtype == jnp.float32 and is_cpu and are_switched_on()
+
+
+def are_switched_on() -> bool:
+    """Return False where the environment switches all kernels off, to compare: VIT_HK_KERNELS=0."""
+    return os.environ.get("VIT_HK_KERNELS") != "0"
 
 
 def call_kernel(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jax
 
+from vit_hk.kernels.compiler import are_switched_on
 from vit_hk.params import Params
 from vit_hk.runtime.devices import usable_cores
 from vit_hk.training.code_identity import hash_code, package_versions, stage_code
@@ -49,6 +50,7 @@ def fingerprint(params: Params, dataset: Path, device: jax.Device, project: Path
         "packages": package_versions(code),
         "devices": f"{jax.device_count()} x {device.platform} {device.device_kind}",
         "threads_per_device": threads_per_device,
+        "kernels": are_switched_on(),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
