@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import haiku as hk
 import numpy as np
 import pandas as pd
 
@@ -57,7 +58,7 @@ def run(params: Params, dataset: Dataset, data: TrainingData) -> None:
     check_same(identity, "use the same params.yaml, data, code, packages and kind of device")
     folder = state_folder(identity)
     parent = os.getppid()
-    with lock_folders(folder), StopRequest() as stop:
+    with lock_folders(folder):
         num_parameters = count_parameters(params.model, dataset.image_shape, dataset.num_classes)
         print(
             f"{len(data.x_train):,} training and {len(data.x_validation):,} validation images of "
@@ -65,19 +66,7 @@ def run(params: Params, dataset: Dataset, data: TrainingData) -> None:
             f"{num_parameters:,} parameters on {device.device_kind} ({device.platform})",
             flush=True,
         )
-        try:
-            trained = train(
-                params, data, dataset.num_classes, Checkpoints(folder), stop.is_set, initial_weights
-            )
-        except NotFiniteError as failure:
-            last_finite = folder / "last_finite.safetensors"
-            if is_main_process():
-                save_weights(last_finite, failure.params, info)
-            raise UserError(describe_failure(failure, last_finite)) from None
-        except StoppedError as stopped:
-            if is_main_process():
-                print(f"{stopped}; go on with: dvc repro", file=sys.stderr)
-            raise SystemExit(stop.exit_code) from None
+        trained = train_or_stop(params, data, info, folder, initial_weights)
         calibration = calibrate(params, trained.params, data, dataset.num_classes)
         if not is_main_process():
             return
@@ -87,6 +76,43 @@ def run(params: Params, dataset: Dataset, data: TrainingData) -> None:
         # process that waits does.
         if os.getppid() == parent and not is_awaited(folder):
             shutil.rmtree(folder)
+
+
+def train_or_stop(
+    params: Params,
+    data: TrainingData,
+    info: WeightsInfo,
+    state: Path,
+    initial_weights: hk.Params | None,
+) -> Trained:
+    """Train to the end, or until a signal asks to stop.
+
+    Args:
+      params: all settings.
+      data: the images.
+      info: the metadata of the weights.
+      state: the folder of the training's state.
+      initial_weights: the first weights; None draws them.
+
+    Raises:
+      UserError: the training diverged.
+      SystemExit: a signal stopped it.
+    """
+    with StopRequest() as stop:
+        try:
+            return train(
+                params, data, len(info.class_names), Checkpoints(state), stop.is_set,
+                initial_weights,
+            )  # fmt: skip
+        except NotFiniteError as failure:
+            last_finite = state / "last_finite.safetensors"
+            if is_main_process():
+                save_weights(last_finite, failure.params, info)
+            raise UserError(describe_failure(failure, last_finite)) from None
+        except StoppedError as stopped:
+            if is_main_process():
+                print(f"{stopped}; go on with: dvc repro", file=sys.stderr)
+            raise SystemExit(stop.exit_code) from None
 
 
 @contextlib.contextmanager

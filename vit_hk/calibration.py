@@ -11,9 +11,9 @@ import numpy as np
 class Calibration(NamedTuple):
     """Statistics of a trained model and its images; all are float32.
 
-    They say how far an image lies from the training images: the Mahalanobis distance of its
-    features to the nearest class mean, with one covariance for all classes (arXiv 1807.03888,
-    equation 2).
+    The temperature makes probabilities honest. The others say how far an image lies from the
+    training images: the Mahalanobis distance of its features to the nearest class mean, with one
+    covariance for all classes (arXiv 1807.03888, equation 2).
     """
 
     temperature: np.ndarray  # [], divides the logits (arXiv 1706.04599, section 4.2)

@@ -66,12 +66,19 @@ def compare_metrics(a: Run, b: Run, pairs: Pairs | None) -> list[MetricDifferenc
         error = errors.get(key)
         by_pairs = pairs if key in ("test.accuracy", "test.error_count") else None
         difference = b.metrics[key] - a.metrics[key]
-        verdict = _judge(difference, error, by_pairs)
+        verdict = judge(difference, error, by_pairs)
         rows.append(MetricDifference(key, a.metrics[key], b.metrics[key], error, verdict))
     return rows
 
 
-def _judge(difference: float, error: float | None, pairs: Pairs | None) -> str:
+def judge(difference: float, error: float | None, pairs: Pairs | None) -> str:
+    """Say whether a difference is more than noise.
+
+    Args:
+      difference: of the metric, B - A.
+      error: its standard error; None where it is not known.
+      pairs: how both runs classify the same images, where these decide instead (McNemar's test).
+    """
     if difference == 0:
         return "no difference"
     if pairs:

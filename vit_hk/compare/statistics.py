@@ -1,4 +1,4 @@
-"""Which differences between two runs are more than noise.
+"""How large the noise of a difference between two runs is.
 
 The noise meant is that of the choice of test images: other images of the same kind would give
 other numbers. What another seed would change, only further trainings can tell.

@@ -80,7 +80,7 @@ def is_main_process() -> bool:
     return jax.process_index() == 0
 
 
-def maximum(value: int) -> int:
+def max_over_processes(value: int) -> int:
     """Return the largest of the values of all processes, which must all call this function."""
     if jax.process_count() == 1:
         return value

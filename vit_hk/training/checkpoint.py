@@ -20,7 +20,7 @@ from orbax.checkpoint import args as ocp_args
 
 from vit_hk.atomic import replacing
 from vit_hk.errors import UserError
-from vit_hk.runtime.cluster import is_main_process, maximum, wait_for_all
+from vit_hk.runtime.cluster import is_main_process, max_over_processes, wait_for_all
 from vit_hk.training.progress import Epoch, Progress, Snapshot
 
 MAX_TO_KEEP = 2  # if the newest is damaged, the one before it is restored
@@ -93,7 +93,7 @@ class Checkpoints:
         # One process looks, since it also deletes, and the others follow it.
         found = self._find_intact() if is_main_process() else 0
         wait_for_all()
-        step = maximum(found)
+        step = max_over_processes(found)
         return self._read(step, start) if step else start
 
     def _find_intact(self) -> int:

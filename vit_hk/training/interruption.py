@@ -7,7 +7,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from vit_hk.runtime.cluster import maximum
+from vit_hk.runtime.cluster import max_over_processes
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -37,7 +37,7 @@ class StopRequest:
 
         All processes must call this function, so that all stop after the same step.
         """
-        agreed = maximum(self.signal or 0)
+        agreed = max_over_processes(self.signal or 0)
         if agreed:
             self.signal = agreed
         return bool(agreed)
