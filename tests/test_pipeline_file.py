@@ -109,7 +109,8 @@ def test_each_setting_that_the_code_of_a_stage_reads_is_listed(project, stages, 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_runs_the_script_of_its_name(project, stages, stage):
-    assert stages[stage]["cmd"] == f"python -m stages.{stage}"
+    launcher = "$LAUNCH " if stage == "train" else ""  # mpirun or srun; empty for one process
+    assert stages[stage]["cmd"] == f"{launcher}python -m stages.{stage}"
     assert (project / "stages" / f"{stage}.py").is_file()
 
 
