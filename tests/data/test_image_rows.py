@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vit_hk.data import image_rows
-from vit_hk.data.image_rows import ImageRows, chunks, mean_image
+from vit_hk.data.image_rows import ImageRows, are_equal, chunks, mean_image
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 3, 4, 2), dtype=np.uint8)
 ROWS = np.array([40, 3, 3, 17, 0])
@@ -36,6 +36,16 @@ def test_chunks_are_all_images_in_their_order_and_small(monkeypatch):
 
 def test_mean_image_is_numpys_mean_to_the_last_bit():
     np.testing.assert_array_equal(mean_image(IMAGES), IMAGES.mean(axis=0))
+
+
+def test_equality_depends_on_each_pixel_and_on_the_shape(monkeypatch):
+    monkeypatch.setattr(image_rows, "CHUNK_BYTES", 7 * 24)
+    assert are_equal(IMAGES, ImageRows(IMAGES, np.arange(50)))
+    other = IMAGES.copy()
+    other[49, 2, 3, 1] ^= 1
+    assert not are_equal(IMAGES, other)
+    assert not are_equal(IMAGES, IMAGES[:49])
+    assert not are_equal(IMAGES, IMAGES.reshape(50, 4, 3, 2))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from vit_hk.compare.disagreements import is_right, list_disagreements, read_test
 from vit_hk.compare.explorers import Explorable, choose_images, read_explorable
 from vit_hk.compare.run import Run
 from vit_hk.compare.statistics import LEVEL, count_pairs
+from vit_hk.data.image_rows import are_equal
 from vit_hk.errors import UserError
 from vit_hk.report.page_model import encoded_size
 
@@ -83,7 +84,7 @@ def _read_explorables(a: Run, b: Run) -> tuple[list[Explorable], str]:
         both = [read_explorable(run) for run in (a, b)]
     except UserError as error:
         return [], f"{error}."
-    if (both[0].dataset.x_test != both[1].dataset.x_test).any():
+    if not are_equal(*(run.dataset.x_test for run in both)):
         return [], "the pixels of their test images differ."
     return both, ""
 

@@ -92,3 +92,10 @@ def mean_image(images: ImageArray) -> np.ndarray:
     for chunk in chunks(images):
         total += chunk.sum(axis=0, dtype=np.int64)
     return total / len(images)
+
+
+def are_equal(left: ImageArray, right: ImageArray) -> bool:
+    """Return whether two arrays of images have the same shape and the same pixels."""
+    if left.shape != right.shape:
+        return False
+    return all((a == b).all() for a, b in zip(chunks(left), chunks(right), strict=True))
