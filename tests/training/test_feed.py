@@ -15,7 +15,7 @@ from vit_hk.runtime.batch_layout import AXIS, BatchLayout
 from vit_hk.training import feed
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, epoch_order
-from vit_hk.training.feed import ChunkFeed, WholeFeed, gather, make_feed
+from vit_hk.training.feed import ChunkFeed, WholeFeed, copy_rows, make_feed
 from vit_hk.training.loop import StoppedError, train
 from vit_hk.training.microbatches import take_share
 
@@ -108,9 +108,9 @@ def test_cores_share_one_copy_and_separate_memories_hold_a_part_each(numbered):
 
 def test_images_are_gathered_in_their_order(numbered):
     rows = np.array([3, 66, 3, 0, 41])
-    gathered = gather(numbered.x_train, rows)
+    gathered = copy_rows(numbered.x_train, rows)
     np.testing.assert_array_equal(gathered[:, 0, 0, 0], rows)
-    assert gather(numbered.x_train, rows, 9).shape == (9, 3, 5, 2)
+    assert copy_rows(numbered.x_train, rows, 9).shape == (9, 3, 5, 2)
     assert gathered.ctypes.data % 64 == 0  # so that JAX does not copy it
 
 

@@ -136,7 +136,7 @@ class WholeFeed(Feed):
         shapes = self.shapes.data
         every = np.arange(shapes.labels.shape[0]).clip(max=count - 1)  # the last one fills up
         self._data = DeviceData(
-            _divide(shapes.images, lambda part: gather(self._images, every[part])),
+            _divide(shapes.images, lambda part: copy_rows(self._images, every[part])),
             _divide(shapes.labels, lambda part: self._labels[every[part]]),
         )
 
@@ -183,28 +183,29 @@ class ChunkFeed(Feed):
             return np.pad(labels, (0, per_device - len(labels)))
 
         data = DeviceData(
-            _divide(shapes.images, lambda part: gather(self._images, rows_of(part), per_device)),
+            _divide(shapes.images, lambda part: copy_rows(self._images, rows_of(part), per_device)),
             _divide(shapes.labels, labels_of),
         )
         return self._call(data, self._chunk_rows, bounds)
 
 
 def make_feed(data: TrainingData, layout: BatchLayout, steps_per_epoch: int) -> Feed:
-    """Return a WholeFeed where all training images fit into memory, else a ChunkFeed."""
-    kind = WholeFeed if _fits_in_memory(data.x_train.shape, layout) else ChunkFeed
-    return kind(data, layout, steps_per_epoch)
+    """Return a WholeFeed where one process trains and all images fit into memory, else a ChunkFeed.
+
+    Of several processes each reads its own images alone; what fits in one could not in another.
+    """
+    is_whole = jax.process_count() == 1 and _fits_in_memory(data.x_train.shape, layout)
+    return (WholeFeed if is_whole else ChunkFeed)(data, layout, steps_per_epoch)
 
 
 def _fits_in_memory(shape: tuple[int, ...], layout: BatchLayout) -> bool:
     """Return whether images take at most MEMORY_SHARE of the free memory of a device."""
-    if jax.process_count() > 1:  # each reads its own images alone; and all must choose alike
-        return False
     free = free_bytes(layout.mesh.devices.flat[0])
     num_memories = layout.mesh.size // layout.devices_per_memory
     return free is not None and math.prod(shape) <= MEMORY_SHARE * free * num_memories
 
 
-def gather(images: ImageArray, rows: np.ndarray, size: int | None = None) -> np.ndarray:
+def copy_rows(images: ImageArray, rows: np.ndarray, size: int | None = None) -> np.ndarray:
     """Copy images to an array that JAX uses as it is, uint8 [size, height, width, channels].
 
     Args:
