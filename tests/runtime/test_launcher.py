@@ -22,6 +22,7 @@ SLURM_JOB = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLU
         SLURM_JOB,  # a script of sbatch, or a shell of salloc
         {**SLURM_JOB, "SLURM_STEP_NUM_TASKS": "1"},
         {**OPEN_MPI, "OMPI_COMM_WORLD_SIZE": "1", "OMPI_COMM_WORLD_RANK": "0"},
+        {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "3"},  # one job of many
     ],
 )
 def test_a_single_process_joins_nothing(environment):
@@ -39,15 +40,45 @@ def test_open_mpi_5_says_all_but_the_address():
         describe_processes(OPEN_MPI)
 
 
-def test_slurm_says_where_the_first_process_runs(monkeypatch):
-    step = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NODELIST": "node[07-09]", "SLURM_PROCID": "3"}
-    for name, value in (SLURM_JOB | step).items():
+SLURM_STEP = SLURM_JOB | {
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_STEP_NODELIST": "node[07-09]",
+    "SLURM_PROCID": "3",
+}
+
+
+@pytest.fixture
+def in_slurm_step(monkeypatch):
+    for name, value in SLURM_STEP.items():
         monkeypatch.setenv(name, value)
-    found = describe_processes(SLURM_JOB | step)
+
+
+@pytest.mark.usefixtures("in_slurm_step")
+def test_slurm_says_where_the_first_process_runs():
+    found = describe_processes(SLURM_STEP)
     host, _, port = found.pop("coordinator_address").partition(":")
     assert host == "node07"
     assert 1024 < int(port) < 65536
     assert found == {"num_processes": 4, "process_id": 3, "local_device_ids": [0]}
+
+
+@pytest.mark.usefixtures("in_slurm_step")
+def test_another_address_can_be_named_in_slurm():
+    named = {"JAX_COORDINATOR_ADDRESS": "node08:4321"}
+    assert describe_processes(SLURM_STEP | named)["coordinator_address"] == "node08:4321"
+
+
+def test_three_variables_count_more_than_a_launcher():
+    others = NAMED | {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}
+    for launcher in (SLURM_STEP, OPEN_MPI):
+        found = describe_processes(launcher | others)
+        assert found == {"coordinator_address": "node1:1234", "num_processes": 2, "process_id": 1}
+
+
+def test_mpirun_counts_more_than_the_srun_that_started_it():
+    address = {"JAX_COORDINATOR_ADDRESS": "node1:1234"}
+    daemons = SLURM_STEP | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}
+    assert describe_processes(daemons | OPEN_MPI | address) == EXPECTED
 
 
 @pytest.mark.parametrize("name", NAMED)

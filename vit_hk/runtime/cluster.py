@@ -1,7 +1,8 @@
 """Several processes that train one model, on one machine or many: JAX's multi-controller runtime.
 
-Each process runs the same program and computes on its own devices. Slurm's srun, Open MPI's mpirun
-and Kubernetes' indexed jobs start such processes, and JAX finds out from them how many there are.
+Each process runs the same program and computes on its own devices. Slurm's srun and
+Open MPI's mpirun say how many there are; elsewhere three variables of the environment do
+(`launcher.py`).
 """
 
 import contextlib
@@ -194,9 +195,11 @@ def _start_service(address: str, count: int) -> subprocess.Popen[str]:
 
 def _becomes_free(port: str) -> bool:
     """Wait for a port, which the service of a run before may hold a while after its end."""
+    dual = socket.has_dualstack_ipv6()  # not in each container
+    family = socket.AF_INET6 if dual else socket.AF_INET
     for _ in range(JOIN_SECONDS // 2):
         with contextlib.suppress(OSError, OverflowError, ValueError):
-            socket.create_server(("::", int(port)), family=socket.AF_INET6).close()
+            socket.create_server(("", int(port)), family=family, dualstack_ipv6=dual).close()
             return True
         time.sleep(1)
     return False

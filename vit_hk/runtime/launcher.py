@@ -14,6 +14,8 @@ ADDRESS, COUNT, INDEX = VARIABLES = (
     "JAX_PROCESS_ID",
 )
 OPEN_MPI_COUNT, OPEN_MPI_INDEX = "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"
+OPEN_MPI_4 = "OMPI_MCA_orte_hnp_uri"  # an address, which version 5 does not state
+SLURM_COUNT = "SLURM_STEP_NUM_TASKS"
 ARGUMENTS = ("coordinator_address", "num_processes", "process_id", "local_device_ids")
 JOIN_SECONDS = 120  # for the last process to start
 
@@ -25,16 +27,15 @@ def describe_processes(environment: Mapping[str, str]) -> dict[str, Any] | None:
       UserError: the variables are incomplete, or no numbers.
     """
     variables = {name: environment[name] for name in VARIABLES if environment.get(name)}
-    # Those of a step, since a script of sbatch is one process, whatever the job's SLURM_NTASKS.
-    if (
-        int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1
-        or "JOB_COMPLETION_INDEX" in environment
-    ):
-        return _ask_launcher()
-    if OPEN_MPI_COUNT in environment and COUNT not in variables:
-        if "OMPI_MCA_orte_hnp_uri" in environment:  # Open MPI 4, which JAX asks
-            return _ask_launcher() if int(environment[OPEN_MPI_COUNT]) > 1 else None
-        variables |= {COUNT: environment[OPEN_MPI_COUNT], INDEX: environment[OPEN_MPI_INDEX]}
+    if not variables.keys() & {COUNT, INDEX}:  # these count more than what a launcher says
+        # Open MPI first, since its mpirun starts processes on other machines with Slurm's srun.
+        if OPEN_MPI_COUNT in environment:
+            if OPEN_MPI_4 in environment and environment[OPEN_MPI_COUNT] != "1":
+                return _ask_launcher(variables)
+            variables |= {COUNT: environment[OPEN_MPI_COUNT], INDEX: environment[OPEN_MPI_INDEX]}
+        # That of a step, since a script of sbatch is one process, whatever the job's SLURM_NTASKS.
+        elif environment.get(SLURM_COUNT, "1") != "1":
+            return _ask_launcher(variables)
     if not variables.keys() & {COUNT, INDEX} or variables.get(COUNT) == "1":
         return None
     if missing := [name for name in VARIABLES if name not in variables]:
@@ -46,11 +47,16 @@ def describe_processes(environment: Mapping[str, str]) -> dict[str, Any] | None:
     return _parse(variables)
 
 
-def _ask_launcher() -> dict[str, Any]:
-    """Return the arguments of jax.distributed.initialize that JAX finds out from the launcher."""
+def _ask_launcher(variables: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments of jax.distributed.initialize, which JAX finds out from the launcher.
+
+    Args:
+      variables: may hold an address, which then counts instead of the one that JAX derives.
+    """
     unknown = dict.fromkeys((*ARGUMENTS, "cluster_detection_method"))
     found = ClusterEnv.auto_detect_unset_distributed_params(
-        **unknown, initialization_timeout=JOIN_SECONDS
+        **unknown | {"coordinator_address": variables.get(ADDRESS)},
+        initialization_timeout=JOIN_SECONDS,
     )
     return dict(zip(ARGUMENTS, found, strict=True))
 
