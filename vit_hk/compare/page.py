@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vit_hk.compare.curves import Chart, make_charts
 from vit_hk.compare.differences import compare_metrics, compare_settings, have_same_images
@@ -15,6 +14,8 @@ from vit_hk.compare.run import Run
 from vit_hk.compare.statistics import LEVEL, count_pairs
 from vit_hk.data.image_rows import are_equal
 from vit_hk.errors import UserError
+from vit_hk.report.page import TEMPLATES as REPORT_TEMPLATES
+from vit_hk.report.page import render_template
 from vit_hk.report.page_model import encoded_size
 
 MAX_BYTES = 5_000_000
@@ -24,7 +25,7 @@ STORED_ONLY = (
     "Both models are too large for this page. So it shows those images only whose attention both "
     "runs have stored."
 )
-TEMPLATES = (Path(__file__).parent, Path(__file__).parents[1] / "report")
+TEMPLATES = (Path(__file__).parent, REPORT_TEMPLATES)
 
 
 def render_page(a: Run, b: Run) -> str:
@@ -57,10 +58,14 @@ def render_page(a: Run, b: Run) -> str:
     }
     listed = [image.index for image in (*only_a, *only_b)]
     for indices, runs, note in _explorer_contents(explorables, listed):
-        page = _render(**content, runs=runs, explored=set(indices), reason=note)
+        page = render_template(
+            "compare.html", TEMPLATES, **content, runs=runs, explored=set(indices), reason=note
+        )
         if len(page.encode()) <= MAX_BYTES:
             return page
-    return _render(**content, runs=[], explored=set(), reason=reason or NO_ROOM)
+    return render_template(
+        "compare.html", TEMPLATES, **content, runs=[], explored=set(), reason=reason or NO_ROOM
+    )
 
 
 def _explorer_contents(
@@ -95,15 +100,3 @@ def _read_images(a: Run, b: Run, same_images: bool) -> np.ndarray | None:
         return None
     images = read_test_images(a)
     return read_test_images(b) if images is None else images
-
-
-def _render(**content: Any) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("compare.html").render(**content)

@@ -21,6 +21,7 @@ from vit_hk.compare.sources import (
 from vit_hk.errors import UserError, in_one_line
 from vit_hk.report.history import read_history
 from vit_hk.report.reading import read_json, read_table
+from vit_hk.report.settings import flatten, format_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,31 +91,13 @@ def _read_settings(path: Path) -> dict[str, str]:
         raise UserError(f"{path} is no YAML: {in_one_line(error)}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path} holds no settings; a run's own params.yaml is needed")
-    return {key: _format(value) for key, value in _flatten(tree).items()}
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of nested tables by their dotted keys."""
-    values: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            values |= _flatten(value, f"{prefix}{name}.")
-        else:
-            values[f"{prefix}{name}"] = value
-    return values
-
-
-def _format(value: Any) -> str:
-    """Write a value as params.yaml does."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
+    return {key: format_value(value) for key, value in flatten(tree).items()}
 
 
 def _numbers(tree: dict[str, Any]) -> dict[str, float]:
     return {
         key: value
-        for key, value in _flatten(tree).items()
+        for key, value in flatten(tree).items()
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     }
 

@@ -1,6 +1,7 @@
 """The HTML page, rendered from its template."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from vit_hk.report.explorer import Explorer
 from vit_hk.report.page_model import encoded_size, make_page_model
 from vit_hk.report.weights_file import WeightsFile
 
+TEMPLATES = Path(__file__).parent
 MAX_BYTES = 5_000_000  # of a page with the trained model
 DRAWN_CHANNELS = (1, 3)  # a person can draw in grey and in colours
 
@@ -55,17 +57,24 @@ def render_page_with_model(
 
 
 def render_page(**content: Any) -> str:
-    """Render report.html; all text from outside of the template is escaped.
+    """Render report.html with the variables of its template."""
+    return render_template("report.html", (TEMPLATES,), **content)
+
+
+def render_template(name: str, folders: Sequence[Path], **content: Any) -> str:
+    """Render a template; all text from outside of it is escaped.
 
     Args:
+      name: the file of the template.
+      folders: where it and the files that it includes are looked for, in this order.
       **content: the variables of the template.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("report.html").render(**content)
+    return environment.get_template(name).render(**content)

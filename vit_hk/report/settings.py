@@ -24,25 +24,27 @@ class Setting(NamedTuple):
 
 def compare_with_defaults(params: Params, defaults: Params) -> list[Setting]:
     """List all settings that affect results, in the order of params.yaml."""
-    default_values = _flatten(defaults.model_dump())
+    default_values = flatten(defaults.model_dump())
     return [
-        Setting(key, _format(value), _format(default_values[key]))
-        for key, value in _flatten(params.model_dump()).items()
+        Setting(key, format_value(value), format_value(default_values[key]))
+        for key, value in flatten(params.model_dump()).items()
         if key not in NOT_SHOWN
     ]
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the values of nested sections by their dotted keys."""
     values: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, dict):
-            values |= _flatten(value, f"{prefix}{name}.")
+            values |= flatten(value, f"{prefix}{name}.")
         else:
             values[prefix + name] = value
     return values
 
 
-def _format(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Write a value as YAML does."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
