@@ -47,7 +47,7 @@ def test_each_pair_shows_an_image_where_pictures_are_limited(misclassified, monk
 
 
 def test_axes_end_at_round_numbers():
-    chart = make_chart("t", "u", pd.Series([1.0, 3.0]), {"one": pd.Series([0.0, 1.0])})
+    chart = make_chart("t", "u", {"one": pd.Series([0.0, 1.0], [1.0, 3.0])})
     assert [tick.label for tick in chart.y_ticks] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
     assert [tick.label for tick in chart.x_ticks] == ["1", "2", "3"]
     (line,) = chart.lines
@@ -56,25 +56,25 @@ def test_axes_end_at_round_numbers():
 
 
 def test_no_axis_exceeds_100_percent():
-    chart = make_chart("t", "u", pd.Series([1, 2]), {"one": pd.Series([86.0, 100.0])}, 100)
+    chart = make_chart("t", "u", {"one": pd.Series([86.0, 100.0], [1, 2])}, 100)
     assert max(float(tick.label) for tick in chart.y_ticks) <= 100
     assert chart.lines[0].points[-1][1] == 12
-    chart = make_chart("t", "u", pd.Series([1, 2]), {"one": pd.Series([86.0, 99.5])}, 100)
+    chart = make_chart("t", "u", {"one": pd.Series([86.0, 99.5], [1, 2])}, 100)
     assert [tick.label for tick in chart.y_ticks] == ["84", "87", "90", "93", "96", "99"]
     assert chart.y_ticks[-1].position == 24.5  # 15 / 16 of the way from 212 to 12
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0])
 def test_one_epoch_is_a_point(value):
-    chart = make_chart("t", "u", pd.Series([1.0]), {"one": pd.Series([value])})
+    chart = make_chart("t", "u", {"one": pd.Series([value], [1.0])})
     (line,) = chart.lines
     assert len(line.points) == 1
     assert np.isfinite(line.points).all()
 
 
 def test_a_logarithmic_axis_has_its_ticks_at_equal_ratios():
-    curves = {"one": pd.Series([1.2, 0.06]), "two": pd.Series([0.2, 0.0])}
-    chart = make_logarithmic_chart("t", "u", pd.Series([1, 2]), curves)
+    curves = {"one": pd.Series([1.2, 0.06], [1, 2]), "two": pd.Series([0.2, 0.0], [1, 2])}
+    chart = make_logarithmic_chart("t", "u", curves)
     assert [tick.label for tick in chart.y_ticks] == ["0.05", "0.1", "0.2", "0.5", "1", "2"]
     positions = {tick.label: tick.position for tick in chart.y_ticks}
     assert (positions["0.05"], positions["2"]) == (212, 12)
@@ -89,12 +89,12 @@ def test_a_logarithmic_axis_has_its_ticks_at_equal_ratios():
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.3, 1e-6])
 def test_a_single_loss_is_drawn_on_a_logarithmic_axis(value):
-    chart = make_logarithmic_chart("t", "u", pd.Series([1]), {"one": pd.Series([value])})
+    chart = make_logarithmic_chart("t", "u", {"one": pd.Series([value], [1])})
     assert np.isfinite(chart.lines[0].points).all()
     assert 12 <= chart.lines[0].points[0][1] <= 212
 
 
 def test_many_decades_have_ticks_at_powers_of_ten():
-    curves = {"one": pd.Series([9.0, 0.0002])}
-    chart = make_logarithmic_chart("t", "u", pd.Series([1, 2]), curves)
+    curves = {"one": pd.Series([9.0, 0.0002], [1, 2])}
+    chart = make_logarithmic_chart("t", "u", curves)
     assert [tick.label for tick in chart.y_ticks] == ["0.0001", "0.001", "0.01", "0.1", "1", "10"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vit_hk.compare.curves import Chart, make_charts
+from vit_hk.compare.curves import make_charts
 from vit_hk.compare.differences import compare_metrics, compare_settings, have_same_images
 from vit_hk.compare.disagreements import is_right, list_disagreements, read_test_images
 from vit_hk.compare.explorers import Explorable, choose_images, read_explorable
@@ -14,6 +14,7 @@ from vit_hk.compare.run import Run
 from vit_hk.compare.statistics import LEVEL, count_pairs
 from vit_hk.data.image_rows import are_equal
 from vit_hk.errors import UserError
+from vit_hk.report.charts import Chart
 from vit_hk.report.page import TEMPLATES as REPORT_TEMPLATES
 from vit_hk.report.page import render_template
 from vit_hk.report.page_model import encoded_size

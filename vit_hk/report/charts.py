@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-# The plot area in an SVG of 400 x 250 units; report.html draws with the same numbers.
+# The plot area in an SVG of 400 x 250 units; chart.html draws with the same numbers.
 LEFT, RIGHT, TOP, BOTTOM = 52, 388, 12, 212
 X_PADDING = 8  # between the plot area and the first and the last epoch
 MAX_LOGARITHMIC_TICKS = 10  # three decades with 1, 2 and 5
@@ -20,6 +20,11 @@ class Line(NamedTuple):
 
     name: str
     points: list[tuple[float, float]]
+
+    @property
+    def label(self) -> str:
+        """The name with the letter of a run in upper case, as in "A training"."""
+        return self.name[0].upper() + self.name[1:] if self.name[1:2] == " " else self.name
 
 
 class Tick(NamedTuple):
@@ -42,31 +47,32 @@ class Chart:
 
 
 def make_chart(
-    title: str,
-    unit: str,
-    epochs: pd.Series,
-    curves: dict[str, pd.Series],
-    max_y: float = float("inf"),
+    title: str, unit: str, curves: dict[str, pd.Series], max_y: float = float("inf")
 ) -> Chart:
-    """Lay out curves over the epochs; the y axis ends at a round number, or at `max_y`."""
-    values = np.stack([curve.to_numpy() for curve in curves.values()])
+    """Lay out curves over the epochs; the y axis ends at a round number, or at `max_y`.
+
+    Args:
+      title: title of the chart.
+      unit: what its y axis shows.
+      curves: the values of each curve, indexed by the epochs; curves may differ in length.
+      max_y: the largest value that the axis may show.
+    """
+    values = np.concatenate([curve.to_numpy() for curve in curves.values()])
     ticks = np.array(MaxNLocator(5).tick_values(values.min(), values.max()))
     low, high = float(ticks[0]), min(float(ticks[-1]), max_y)
 
     def to_y(numbers: np.ndarray) -> list[float]:
         return _scale(numbers, low, high, BOTTOM, TOP)
 
-    return _lay_out(title, unit, epochs, curves, ticks[ticks <= high], to_y)
+    return _lay_out(title, unit, curves, ticks[ticks <= high], to_y)
 
 
-def make_logarithmic_chart(
-    title: str, unit: str, epochs: pd.Series, curves: dict[str, pd.Series]
-) -> Chart:
-    """Lay out curves over the epochs on a logarithmic y axis, which tells small values apart.
+def make_logarithmic_chart(title: str, unit: str, curves: dict[str, pd.Series]) -> Chart:
+    """Lay out curves on a logarithmic y axis, which tells small values apart; see `make_chart`.
 
     Values that are not positive lie at the lower end of the axis.
     """
-    values = np.stack([curve.to_numpy() for curve in curves.values()])
+    values = np.concatenate([curve.to_numpy() for curve in curves.values()])
     positive = values[values > 0]
     ends = (positive.min(), positive.max()) if positive.size else (0.1, 1.0)
     ticks = _logarithmic_ticks(*ends)
@@ -75,7 +81,7 @@ def make_logarithmic_chart(
         low, high = np.log10(ticks[0]), np.log10(ticks[-1])
         return _scale(np.log10(np.maximum(numbers, ticks[0])), low, high, BOTTOM, TOP)
 
-    return _lay_out(title, unit, epochs, curves, ticks, to_y)
+    return _lay_out(title, unit, curves, ticks, to_y)
 
 
 def _logarithmic_ticks(low: float, high: float) -> np.ndarray:
@@ -90,12 +96,12 @@ def _logarithmic_ticks(low: float, high: float) -> np.ndarray:
 def _lay_out(
     title: str,
     unit: str,
-    epochs: pd.Series,
     curves: dict[str, pd.Series],
     y_values: np.ndarray,
     to_y: Callable[[np.ndarray], list[float]],
 ) -> Chart:
     """Lay out curves over the epochs, with ticks at `y_values`; `to_y` places values in the SVG."""
+    epochs = np.concatenate([curve.index for curve in curves.values()])
     first, last = float(epochs.min()), float(epochs.max())
     x_values = np.array(MaxNLocator(8, integer=True, min_n_ticks=1).tick_values(first, last))
     x_values = x_values[(x_values >= first) & (x_values <= last)]
@@ -103,17 +109,16 @@ def _lay_out(
     def to_x(numbers: np.ndarray) -> list[float]:
         return _scale(numbers, first, last, LEFT + X_PADDING, RIGHT - X_PADDING)
 
-    x = to_x(epochs.to_numpy())
     return Chart(
         title,
         unit,
         [
-            Line(name, list(zip(x, to_y(curve.to_numpy()), strict=True)))
+            Line(name, list(zip(to_x(curve.index.to_numpy()), to_y(curve.to_numpy()), strict=True)))
             for name, curve in curves.items()
         ],
         [Tick(p, f"{value:.0f}") for p, value in zip(to_x(x_values), x_values, strict=True)],
         [Tick(p, f"{value:.6g}") for p, value in zip(to_y(y_values), y_values, strict=True)],
-        len(epochs) <= MAX_EPOCHS_WITH_MARKERS,
+        max(map(len, curves.values())) <= MAX_EPOCHS_WITH_MARKERS,
     )
 
 

@@ -21,10 +21,10 @@ def read_history(path: Path) -> pd.DataFrame:
 
 def make_charts(history: pd.DataFrame) -> list[Chart]:
     """Lay out charts of the losses and of the validation accuracy."""
-    epochs = history["epoch"]
+    history = history.set_index("epoch")
     losses = {"training": history["train_loss"], "validation": history["validation_loss"]}
     accuracy = {"validation": 100 * history["validation_accuracy"]}
     return [
-        make_logarithmic_chart("Loss", "cross-entropy (nats), logarithmic", epochs, losses),
-        make_chart("Validation accuracy", "accuracy (%)", epochs, accuracy, max_y=100),
+        make_logarithmic_chart("Loss", "cross-entropy (nats), logarithmic", losses),
+        make_chart("Validation accuracy", "accuracy (%)", accuracy, max_y=100),
     ]
