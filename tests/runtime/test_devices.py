@@ -21,18 +21,18 @@ class Device:
 @pytest.mark.parametrize("platform", ["auto", "gpu"])
 def test_gpu_is_used_where_there_is_one(monkeypatch, platform):
     gpus = [Device("gpu"), Device("gpu")]
-    monkeypatch.setattr(jax, "devices", lambda: gpus)
+    monkeypatch.setattr(jax, "local_devices", lambda: gpus)
     assert configure_jax(platform) is gpus[0]
 
 
 def test_auto_uses_the_cpu_where_there_is_no_gpu(monkeypatch):
     cpu = Device("cpu")
-    monkeypatch.setattr(jax, "devices", lambda: [cpu])
+    monkeypatch.setattr(jax, "local_devices", lambda: [cpu])
     assert configure_jax("auto") is cpu
 
 
 def test_missing_gpu_ends_in_one_line_that_names_the_remedy(monkeypatch, one_line):
-    monkeypatch.setattr(jax, "devices", lambda: [Device("cpu")])
+    monkeypatch.setattr(jax, "local_devices", lambda: [Device("cpu")])
     with pytest.raises(UserError) as caught:
         configure_jax("gpu")
     message = one_line(caught.value)
@@ -62,11 +62,11 @@ def test_folder_that_the_locale_cannot_encode_ends_in_one_line(monkeypatch, one_
 
 @pytest.mark.parametrize("failure", [RuntimeError, AssertionError])
 def test_jax_without_any_device_ends_in_one_line(monkeypatch, one_line, failure):
-    # What jax.devices() raises depends on the value of JAX_PLATFORMS.
+    # What jax.local_devices() raises depends on the value of JAX_PLATFORMS.
     def fail() -> None:
         raise failure("Unable to initialize\nbackend")
 
-    monkeypatch.setattr(jax, "devices", fail)
+    monkeypatch.setattr(jax, "local_devices", fail)
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     with pytest.raises(UserError) as caught:
         configure_jax("auto")
@@ -86,6 +86,22 @@ def test_each_usable_core_is_a_device(project, monkeypatch):
 
 def test_number_of_devices_that_the_user_has_set_is_kept(project):
     assert int(run_python(project, COUNT, JAX_NUM_CPU_DEVICES="3").stdout) == 3
+
+
+COLUMN_SUMS = """
+import os, jax, numpy as np
+from vit_hk.runtime.devices import configure_jax
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+configure_jax("cpu")
+x = np.random.default_rng(0).normal(size=(300, 1000)).astype("f4")
+print(np.asarray(jax.jit(lambda x: x.sum(0))(x)).tobytes().hex())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux binds to cores")
+def test_a_process_that_is_bound_to_one_core_sums_as_with_more_threads(project):
+    bound = run_python(project, COLUMN_SUMS, JAX_NUM_CPU_DEVICES="1").stdout
+    assert bound == run_python(project, COLUMN_SUMS, JAX_NUM_CPU_DEVICES="1", NPROC="8").stdout
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,17 @@
+#!/bin/bash
+# Run the lines of a recipe as an array of Slurm jobs: a line, a clone and an experiment each.
+# Command: sbatch -W --array=1-12%4 recipes/cluster/array.sh recipes/ablation.txt
+# The project's folder and DVC's cache must be visible on all machines, and the environment active.
+set -euo pipefail
+read -r name settings < <(grep -v '^#' "$1" | sed -n "${SLURM_ARRAY_TASK_ID}p")
+project=$SLURM_SUBMIT_DIR
+clone=$(mktemp -d)
+trap 'rm -rf "$clone"' EXIT
+git clone --quiet "$project" "$clone"
+cache=$(dvc cache dir)
+cd "$clone"
+dvc cache dir --local "$cache"
+dvc config --local cache.type reflink,hardlink,symlink,copy
+# shellcheck disable=SC2086 # settings are several words
+dvc exp run --name "$name" $settings
+dvc exp push --no-cache origin "$name"
