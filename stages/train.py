@@ -29,7 +29,7 @@ from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, prepare_data
 from vit_hk.training.initial_weights import load_initial_weights
 from vit_hk.training.interruption import StopRequest
-from vit_hk.training.locking import exclusive_lock, is_awaited
+from vit_hk.training.locking import exclusive_lock, is_awaited, read_holder
 from vit_hk.training.loop import NotFiniteError, StoppedError, Trained, train
 from vit_hk.training.progress import Snapshot
 from vit_hk.training.resume import STATE_ROOT, fingerprint, state_folder
@@ -127,6 +127,8 @@ def lock_folders(state: Path) -> Iterator[None]:
             locks.enter_context(exclusive_lock(STATE_ROOT))
             locks.enter_context(exclusive_lock(state, wait=True))
         wait_for_all()
+        # Orbax would wait for ever for a checkpoint in a folder that only some of them see.
+        check_same(read_holder(state), "run all in one folder, on a shared disk")
         yield
 
 

@@ -11,8 +11,11 @@ from settings_file import change_settings
 
 from vit_hk.model.size import count_parameters
 from vit_hk.params import Params, load_params
+from vit_hk.runtime.launcher import ADDRESS, COUNT, INDEX
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").iterdir())
+FOLDER = Path(__file__).parents[1] / "recipes"
+RECIPES = sorted(path for path in FOLDER.iterdir() if path.is_file())
+CLUSTER = sorted(path for path in (FOLDER / "cluster").iterdir() if path.is_file())
 
 
 def head(path: Path) -> str:
@@ -67,3 +70,36 @@ def test_rows_of_the_ablation_are_distinct_settings(project, with_changes):
     names, options = zip(*(row.partition(" ")[::2] for row in rows), strict=True)
     settings = [with_changes(row).model_dump_json() for row in options]
     assert len(set(names)) == len(set(settings)) == len(rows)
+
+
+@pytest.mark.parametrize("path", CLUSTER, ids=lambda path: path.name)
+def test_files_for_clusters_state_their_command(path):
+    assert re.search(rf"Command: .*recipes/cluster/{path.name}", path.read_text("utf-8"))
+
+
+def test_processes_of_kubernetes_are_as_many_as_they_are_told():
+    service, job = yaml.safe_load_all((FOLDER / "cluster" / "kubernetes.yaml").read_text("utf-8"))
+    spec = job["spec"]
+    pod = spec["template"]["spec"]
+    (container,) = pod["containers"]
+    variables = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert variables.keys() == {ADDRESS, COUNT, INDEX}
+    assert int(variables[COUNT]) == spec["completions"] == spec["parallelism"]
+    assert service["metadata"]["name"] == pod["subdomain"]
+    assert service["spec"]["selector"] == {"job-name": job["metadata"]["name"]}
+    host = f"{job['metadata']['name']}-0.{pod['subdomain']}"
+    assert variables[ADDRESS].partition(":")[0] == host
+
+
+def test_machines_of_skypilot_get_the_three_variables():
+    task = yaml.safe_load((FOLDER / "cluster" / "skypilot.yaml").read_text("utf-8"))
+    for name in (ADDRESS, COUNT, INDEX):
+        assert f"export {name}=" in task["run"]
+
+
+def test_search_changes_settings_that_exist(project):
+    settings = yaml.safe_load((project / "params.yaml").read_text("utf-8"))
+    code = (FOLDER / "cluster" / "search.py").read_text("utf-8")
+    names = re.findall(r'"(\w+)\.(\w+)": trial', code)
+    assert names
+    assert all(key in settings[section] for section, key in names)

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Run the lines of a recipe as an array of Slurm jobs: a line, a clone and an experiment each.
-# Command: sbatch -W --array=1-12%4 recipes/cluster/array.sh recipes/ablation.txt
-# The project's folder and DVC's cache must be visible on all machines, and the environment active.
+# Command: sbatch -W --array=1-12%4 recipes/cluster/array.sh recipes/ablation.txt evaluate
+# All machines must see the project's folder and DVC's cache. Commit dvc.lock first: jobs take the
+# data set that it names from the cache. The last word, a stage to stop at, may be left out.
 set -euo pipefail
 read -r name settings < <(grep -v '^#' "$1" | sed -n "${SLURM_ARRAY_TASK_ID}p")
 project=$SLURM_SUBMIT_DIR
@@ -11,7 +12,7 @@ git clone --quiet "$project" "$clone"
 cache=$(dvc cache dir)
 cd "$clone"
 dvc cache dir --local "$cache"
-dvc config --local cache.type reflink,hardlink,symlink,copy
+dvc checkout --quiet data/dataset.npz
 # shellcheck disable=SC2086 # settings are several words
-dvc exp run --name "$name" $settings
+dvc exp run --name "$name" $settings "${@:2}"
 dvc exp push --no-cache origin "$name"

@@ -124,6 +124,17 @@ def test_when_a_process_fails_the_others_end_and_name_it(project_with):
     assert not any("Traceback" in processes.printed(index) for index in range(2))
 
 
+def test_processes_that_do_not_share_a_folder_are_refused(project_with):
+    folder = project_with()
+    other = folder.with_name("copy")
+    shutil.copytree(folder, other)
+    processes = Processes([folder, other], 1)
+    assert processes.exit_codes(60) == [1, 1]
+    assert "process 1 differs from process 0: run all in one folder, on a shared disk" in "".join(
+        processes.errors(0) + processes.errors(1)
+    )
+
+
 def test_batch_that_the_devices_do_not_divide_is_refused(project_with):
     processes = Processes([project_with(batch_size=15)] * 2, 1)
     assert processes.exit_codes(60) == [1, 1]

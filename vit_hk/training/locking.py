@@ -34,13 +34,12 @@ def exclusive_lock(folder: Path, wait: bool = False) -> Iterator[None]:
     Raises:
       UserError: another process holds it, for example a training that outlived its dvc.
     """
-    pid_file = folder / HOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")
         _acquire(lock, folder, wait)
     except Timeout:
-        pid = _read_pid(pid_file)
+        pid = read_holder(folder)
         raise UserError(
             f"{folder} is in use by another training, process {pid}; wait until it ends, or "
             f"stop it with: kill {pid} (it keeps its state), then go on with: dvc repro"
@@ -48,7 +47,7 @@ def exclusive_lock(folder: Path, wait: bool = False) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{folder} could not be written: {error.strerror or error}") from error
     try:
-        with replacing(pid_file) as temporary:
+        with replacing(folder / HOLDER) as temporary:
             temporary.write_text(str(os.getpid()), "utf-8")
         yield
     finally:
@@ -66,7 +65,7 @@ def _acquire(lock: FileLock, folder: Path, wait: bool) -> None:
     except Timeout:
         if not wait:
             raise
-        pid = _read_pid(folder / HOLDER)
+        pid = read_holder(folder)
         print(f"waiting for the result of process {pid}, which trains the same", flush=True)
         waiting = folder / f"{WAITING}{os.getpid()}"
         waiting.touch()
@@ -92,8 +91,9 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _read_pid(pid_file: Path) -> str:
+def read_holder(folder: Path) -> str:
+    """Return the process id of the last holder of the lock of a folder, or "unknown"."""
     try:
-        return pid_file.read_text("utf-8")
+        return (folder / HOLDER).read_text("utf-8")
     except (OSError, ValueError):
         return "unknown"
