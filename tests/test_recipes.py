@@ -91,12 +91,6 @@ def test_processes_of_kubernetes_are_as_many_as_they_are_told():
     assert variables[ADDRESS].partition(":")[0] == host
 
 
-def test_machines_of_skypilot_get_the_three_variables():
-    task = yaml.safe_load((FOLDER / "cluster" / "skypilot.yaml").read_text("utf-8"))
-    for name in (ADDRESS, COUNT, INDEX):
-        assert f"export {name}=" in task["run"]
-
-
 def test_search_changes_settings_that_exist(project):
     settings = yaml.safe_load((project / "params.yaml").read_text("utf-8"))
     code = (FOLDER / "cluster" / "search.py").read_text("utf-8")
