@@ -45,6 +45,7 @@ class Kills:
         self.clone, self.command, self.max_seconds = clone, command, max_seconds
         self.signals = KILLS_OF_DVC if command[0] == "dvc" else KILLS_OF_THE_TRAINER
         self.random = random.Random(seed)  # noqa: S311
+        self.next_kinds: list[str] = []
         self.counts: Counter[str] = Counter()
         self.refused = self.repaired = 0
         self.printed = ""
@@ -87,7 +88,9 @@ class Kills:
             )  # fmt: skip
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:
-        kind = self.random.choice(list(self.signals))
+        if not self.next_kinds:  # each kind once, then all again in another order
+            self.next_kinds = self.random.sample(list(self.signals), len(self.signals))
+        kind = self.next_kinds.pop()
         if kind in ("whole group killed", "Ctrl-C"):
             os.killpg(process.pid, self.signals[kind])
         elif kind == "dvc alone killed":

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import yaml
-from kills import DVC, TRAINER, Kills, find_trainer, wait_for
+from kills import DVC, Kills, find_trainer, wait_for
 from project_clone import Clone, check_same
 
 LONGER = {"train__epochs": 6, "train__checkpoint_steps": 20}
@@ -48,67 +48,56 @@ def trained(clone: Clone) -> dict[str, object]:
     return {"dvc.lock": lock, **{name: clone.read(name) for name in files}}
 
 
-@pytest.mark.parametrize(("command", "count"), [(TRAINER, 2), (TRAIN, 3)], ids=["trainer", "dvc"])
-def test_killed_runs_end_with_the_bytes_of_an_uninterrupted_one(
-    uninterrupted, clone, command, count
-):
-    kills = Kills(clone, command, seed=count, max_seconds=5.0)
-    kills.run(count)
+def start(clone: Clone, *command: str) -> subprocess.Popen[bytes]:
+    """Start a command in a group of its own."""
+    return subprocess.Popen(
+        command, cwd=clone.folder, env=clone.environment, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+
+
+def test_killed_runs_end_with_the_bytes_of_an_uninterrupted_one(uninterrupted, clone):
+    kills = Kills(clone, TRAIN, seed=0, max_seconds=5.0)
+    kills.run(3)  # in three of the five ways
     clone.repro("train")
     check_same(trained(uninterrupted), trained(clone))
     assert [path.name for path in clone.folder.glob(".scratch/train/*/*")] == []
 
 
-def test_orphaned_trainer_and_a_new_one_never_write_together(uninterrupted, clone):
+def test_only_one_of_two_dvcs_and_of_two_trainings_runs(uninterrupted, clone):
     clone.set(train__epochs=2000)
-    environment = {"cwd": clone.folder, "env": clone.environment}
-    first = subprocess.Popen(
-        TRAIN, **environment, stdout=subprocess.DEVNULL, start_new_session=True
-    )
+    first = start(clone, *TRAIN)
     wait_for(clone.folder, ".scratch/train/process")
-    first.kill()
-    first.wait()
-    orphan = find_trainer(clone.folder)
+    trainer = find_trainer(clone.folder)
+    trainer.suspend()  # it would compute in vain while the others are refused
     try:
-        for _ in range(2):  # with the same settings, then with others
-            refused = clone.run(*TRAIN, expect=255)
-            assert f"is in use by another training, process {orphan.pid}; wait" in refused
-            assert "Traceback" not in refused
-            clone.set(**LONGER)
-        assert orphan.is_running()
-        assert not (clone.folder / "models/vit.safetensors").exists()
-    finally:
-        orphan.send_signal(signal.SIGTERM)
-        orphan.wait(60)
-    clone.repro("train")
-    check_same(trained(uninterrupted), trained(clone))
-
-
-def test_second_dvc_beside_a_running_one_is_refused(clone):
-    clone.set(train__epochs=2000)
-    first = subprocess.Popen(
-        TRAIN, cwd=clone.folder, env=clone.environment, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    try:
-        wait_for(clone.folder, ".scratch/train/process")
         second = clone.run(*TRAIN, expect=255)
         assert "Traceback" not in second
         assert "is busy" in second or "Unable to acquire lock" in second
         assert first.poll() is None
+
+        first.kill()
+        first.wait()
+        for _ in range(2):  # with the same settings, then with others
+            refused = clone.run(*TRAIN, expect=255)
+            assert f"is in use by another training, process {trainer.pid}; wait" in refused
+            assert "Traceback" not in refused
+            clone.set(**LONGER)
+        assert trainer.is_running()
+        assert not (clone.folder / "models/vit.safetensors").exists()
     finally:
-        find_trainer(clone.folder).terminate()
-        first.wait(60)
+        trainer.resume()
+        trainer.terminate()
+        trainer.wait(60)
+    clone.repro("train")
+    check_same(trained(uninterrupted), trained(clone))
 
 
 def test_killed_experiment_resumes(clone):
     clone.run("git", "add", "--all")
     clone.run("git", "commit", "--quiet", "--message=settings")
-    command = ["dvc", "exp", "run", "train", "--temp", "-S", "train.epochs=30"]
-    running = subprocess.Popen(
-        command, cwd=clone.folder, env=clone.environment, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    command = ["dvc", "exp", "run", "train", "--temp", "-S", "train.epochs=15"]
+    running = start(clone, *command)
     # The state lies in the project, not in the temporary copy that the experiment runs in.
     wait_for(clone.folder, ".scratch/train/*/*.sha256.json")
     os.killpg(running.pid, signal.SIGKILL)

@@ -53,12 +53,6 @@ def outputs(folder):
     return {name: content[name] for name in names}
 
 
-def test_two_processes_give_the_bytes_of_one_with_as_many_devices(
-    trained_by, one_process_with_two_devices
-):
-    assert trained_by(2, 1) == one_process_with_two_devices
-
-
 def test_four_devices_give_the_same_bytes_in_one_and_two_processes(
     trained_by, one_process_with_two_devices
 ):
