@@ -1,6 +1,7 @@
 """Several real processes train one model, as on several machines: over TCP, with Gloo."""
 
 import copy as copying
+import functools
 import shutil
 import signal
 import subprocess
@@ -22,29 +23,24 @@ def project_with(start, settings_of_tests):
     def create(**changes):
         settings = copying.deepcopy(settings_of_tests)
         settings["model"] |= {"dropout": 0.1, "drop_path": 0.1}
-        settings["train"] |= {"batch_size": 16, "augment": ALL_RANDOM, "epochs": 20} | changes
+        settings["train"] |= {"batch_size": 16, "augment": ALL_RANDOM, "epochs": 8} | changes
         return start(settings)
 
     return create
 
 
 @pytest.fixture(scope="module")
-def trained_by(project_with):
-    """Return a function that trains with some processes and devices, and returns the outputs."""
+def one_process_with(project_with):
+    """Return a function that trains in one process with some devices, and returns the outputs."""
 
-    def train(count, devices):
+    @functools.cache
+    def train(devices):
         folder = project_with()
-        processes = Processes([folder] * count, devices)
-        assert processes.exit_codes() == [0] * count, processes.printed(0)
-        assert not any("epoch" in processes.printed(index) for index in range(1, count))
+        process = Processes([folder], devices)
+        assert process.exit_codes() == [0], process.printed(0)
         return outputs(folder)
 
     return train
-
-
-@pytest.fixture(scope="module")
-def one_process_with_two_devices(trained_by):
-    return trained_by(1, 2)
 
 
 def outputs(folder):
@@ -53,32 +49,9 @@ def outputs(folder):
     return {name: content[name] for name in names}
 
 
-def test_four_devices_give_the_same_bytes_in_one_and_two_processes(
-    trained_by, one_process_with_two_devices
+def test_two_processes_of_mpirun_give_the_bytes_of_one_with_as_many_devices(
+    project_with, one_process_with
 ):
-    one = trained_by(1, 4)
-    assert trained_by(2, 2) == one
-    assert b"4 x cpu" in one["models/vit.safetensors"][:4000]
-    assert one != one_process_with_two_devices
-
-
-def test_a_stop_of_one_process_stops_all_and_one_process_goes_on(
-    project_with, one_process_with_two_devices
-):
-    folder = project_with()
-    processes = Processes([folder] * 2, 1)
-    processes.wait_for_line("epoch   2/")
-    processes.end(1, signal.SIGTERM)
-    assert processes.exit_codes() == [143, 143]
-    assert "stopped after step" in processes.printed(0)
-    assert not (folder / "models" / "vit.safetensors").exists()
-    resumed = Processes([folder], 2)
-    assert resumed.exit_codes() == [0]
-    assert "resumed after step" in resumed.printed(0)
-    assert outputs(folder) == one_process_with_two_devices
-
-
-def test_mpirun_starts_the_processes(project_with, one_process_with_two_devices):
     folder = project_with()
     run = subprocess.run(
         ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", *TRAIN],
@@ -86,22 +59,41 @@ def test_mpirun_starts_the_processes(project_with, one_process_with_two_devices)
         text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    assert outputs(folder) == one_process_with_two_devices
+    assert run.stdout.count("epoch   1/8") == 1  # process 1 prints none
+    assert outputs(folder) == one_process_with(2)
+
+
+def test_a_stop_of_one_process_stops_all_and_one_process_goes_on(project_with, one_process_with):
+    folder = project_with()
+    processes = Processes([folder] * 2, 2)
+    processes.wait_for_line("epoch   2/")
+    processes.end(1, signal.SIGTERM)
+    assert processes.exit_codes() == [143, 143]
+    assert "stopped after step" in processes.printed(0)
+    assert "epoch" not in processes.printed(1)
+    assert not (folder / "models" / "vit.safetensors").exists()
+    resumed = Processes([folder], 4)
+    assert resumed.exit_codes() == [0]
+    assert "resumed after step" in resumed.printed(0)
+    assert outputs(folder) == one_process_with(4)
+    assert b"4 x cpu" in one_process_with(4)["models/vit.safetensors"][:4000]
+    assert one_process_with(4) != one_process_with(2)
 
 
 def test_when_a_process_is_gone_the_others_end_and_name_it(project_with):
-    faults = [(signal.SIGKILL, 1), (signal.SIGKILL, 0), (signal.SIGSTOP, 1)]
-    runs = [Processes([project_with(epochs=100_000)] * 2, 1) for _ in faults]
-    for run, (number, index) in zip(runs, faults, strict=True):
-        run.wait_for_line("epoch   2/")
+    runs = []
+    for number, index in [(signal.SIGKILL, 0), (signal.SIGSTOP, 1)]:
+        run = Processes([project_with(epochs=100_000)] * 2, 1)
+        run.wait_for_line("epoch   1/")
         run.end(index, number)
-    for run, (number, index) in zip(runs, faults, strict=True):
+        runs.append((run, index))  # the others wait while the next run starts
+    for run, index in runs:
         survivor = 1 - index
         assert run.running[survivor].wait(30) == 1
         assert run.errors(survivor) == [
             f"error: process {index} is gone, of 2 processes; the last checkpoint is kept; go on "
             "with the same command"
-        ], number
+        ]
         run.running[index].kill()
 
 

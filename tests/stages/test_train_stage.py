@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
-from folder_content import folder_content
+from folder_content import FAST_COMPILATION, folder_content
 
 from vit_hk.errors import UserError
 from vit_hk.params import ModelSettings
@@ -236,9 +236,10 @@ def test_stop_signal_keeps_the_outputs_and_says_how_to_resume(
 def test_of_two_equal_trainings_one_waits_and_takes_the_result(start, settings_of_tests, tmp_path):
     # As two experiments that differ in what they draw: each in a copy of the project.
     processes = []
-    environment = os.environ | {"DVC_ROOT": str(tmp_path)}
+    environment = os.environ | {"DVC_ROOT": str(tmp_path), "XLA_FLAGS": FAST_COMPILATION}
+    settings = settings_of_tests | {"train": settings_of_tests["train"] | {"epochs": 10}}
     for _ in range(2):
-        folder = start(settings_of_tests)
+        folder = start(settings)
         process = subprocess.Popen(
             [sys.executable, "-m", "stages.train"], cwd=folder, env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -249,9 +250,9 @@ def test_of_two_equal_trainings_one_waits_and_takes_the_result(start, settings_o
     first, second = ((folder / "models/vit.safetensors").read_bytes() for folder, _ in processes)
     assert first == second
     (waited,) = (text for text in printed if "which trains the same" in text)
-    assert "resumed after step 120 of 120" in waited
-    assert "epoch  40/40" in "".join(printed)
-    assert "epoch   1/40" not in waited
+    assert "resumed after step 30 of 30" in waited
+    assert "epoch  10/10" in "".join(printed)
+    assert "epoch   1/10" not in waited
     assert "kill" not in waited
     assert list((tmp_path / ".scratch/train").iterdir()) == []  # the last one removes the state
 
