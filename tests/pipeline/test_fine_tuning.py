@@ -12,7 +12,6 @@ def locked_dependencies(clone, stage: str) -> dict[str, str]:
 
 
 def test_training_from_weights_depends_on_their_file(clone):
-    assert clone.repro("train") == []
     assert "models/random" in locked_dependencies(clone, "train")
 
     digits = clone.folder / "models" / "digits.safetensors"
