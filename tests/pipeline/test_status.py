@@ -1,5 +1,6 @@
 """Which stages a change of code or of one setting makes out of date, as `dvc status` reports."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from dvc.repo import Repo
 
 def changed_stages(clone) -> set[str]:
     """Return the stages of which a dependency or a setting has changed."""
-    with Repo(clone.folder) as repo:  # in this process: a dvc of its own would start for a second
+    # In this process, since a dvc of its own would take a second to start.
+    with contextlib.chdir(clone.folder), Repo() as repo:
         return set(repo.status())
 
 
