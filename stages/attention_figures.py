@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import haiku as hk
 import numpy as np
-from matplotlib.colors import Normalize
 
 from stages import paths
 from vit_hk.data.dataset import Dataset
@@ -20,7 +19,7 @@ from vit_hk.explain.token_shares import token_kinds
 from vit_hk.figures.by_layer import draw_by_layer
 from vit_hk.figures.class_maps import draw_class_maps
 from vit_hk.figures.filters import draw_filters, draw_kernels
-from vit_hk.figures.overlay import COLORMAP, color_scale, label_scale
+from vit_hk.figures.overlay import COLORMAP, color_scale, label_scale, linear_scale
 from vit_hk.figures.overview import draw_overview
 from vit_hk.figures.patch_grid import draw_patch_grid
 from vit_hk.figures.right_wrong import draw_right_wrong
@@ -150,7 +149,7 @@ def draw_weights(weights: hk.Params, info: WeightsInfo) -> None:
         f"Cosine similarity of the {kind} positional embeddings",
         "cosine similarity to the position in the frame",
         "RdBu_r",
-        Normalize(-1.0, 1.0),
+        linear_scale(-1.0, 1.0),
     )
     save_figure(figure, paths.ATTENTION / "positions.png")
     if info.model.stem == "conv":

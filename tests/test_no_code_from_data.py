@@ -53,9 +53,14 @@ def find_unsafe_code(code: str) -> list[str]:
     return found
 
 
+# It starts `coordinator.py` beside it, with a port and a number; no text of a file reaches it.
+STARTS_A_PROCESS = Path("vit_hk/runtime/cluster.py")
+
+
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_file_runs_no_data(path):
-    assert find_unsafe_code((PROJECT / path).read_text("utf-8")) == []
+    allowed = ["subprocess"] if path == STARTS_A_PROCESS else []
+    assert find_unsafe_code((PROJECT / path).read_text("utf-8")) == allowed
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,14 @@ def test_what_is_no_archive_is_refused(tmp_path, one_line, content, problem):
     assert problem in refuse(path, one_line)
 
 
+def test_member_of_a_zip_without_a_name_is_passed_over(tmp_path):
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(""), b"content")
+        archive.writestr("a/b.png", b"content")
+    assert [member.parts for member in iterate_members(path)] == [("a", "b.png")]
+
+
 @pytest.mark.parametrize("kind", ARCHIVES)
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

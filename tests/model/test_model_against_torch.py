@@ -303,7 +303,7 @@ def test_model_and_reference_equal_torch(
     s = default_architecture if changes is None else settings(**changes)
     images = random_normal(2, *shape)
     model = make_model(s, num_classes=5)
-    params = random_params(model, images, False, std=0.15 if changes is None else 0.4)
+    params = random_params(model, images, std=0.15 if changes is None else 0.4)
     with torch.no_grad():
         expected = torch_vit(s, params, images)
     haiku = jax.jit(lambda p, x: model.apply(p, x))(params, images)

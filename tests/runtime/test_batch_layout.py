@@ -44,6 +44,8 @@ def test_gpu_processes_its_share_as_one_microbatch(monkeypatch, make_layout):
 class Device:
     """A stand-in for a jax.Device, for a mesh on which nothing is computed."""
 
+    process_index = 0
+
     def __init__(self, platform: str) -> None:
         self.platform = platform
 

@@ -15,6 +15,8 @@ SHAPE = (8, 8, 1)  # of the images of `quadrants`
 class Device:
     """A stand-in for a jax.Device, for a mesh on which nothing is computed."""
 
+    process_index = 0
+
     def __init__(self, platform: str) -> None:
         self.platform = platform
 

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
@@ -14,6 +14,11 @@ from vit_hk.figures.outline import image_outline
 COLORMAP = "viridis"  # perceptually uniform, also in grey and with colour vision deficiency
 GAMMA = 0.5  # exponent of the colour scale: the square root tells small weights apart
 SCALE_NAME = "square-root colour scale"  # said at each bar of such colours
+
+
+def linear_scale(low: float, high: float) -> Normalize:
+    """Return a linear colour scale between two values."""
+    return Normalize(low, high)
 
 
 def color_scale(max_weight: float) -> PowerNorm:

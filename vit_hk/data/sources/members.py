@@ -126,7 +126,9 @@ def _members_of_zip(root: Path) -> Iterator[Member]:
             parts = _checked_parts(info.filename, root, seen)
             problem = "encrypted" if info.flag_bits & 1 else None
             opened = functools.partial(_open_in_zip, archive, info)
-            yield Member(parts, info.is_dir(), opened, info.file_size, problem)
+            # Not info.is_dir(), which fails where the name is empty.
+            is_folder = info.filename.endswith("/")
+            yield Member(parts, is_folder, opened, info.file_size, problem)
 
 
 def _members_of_tar(root: Path) -> Iterator[Member]:
