@@ -48,3 +48,19 @@ def open_file(chromium) -> Callable[..., OpenedPage]:
         return opened
 
     return run
+
+
+@pytest.fixture
+def open_clean(open_file) -> Iterator[Callable[..., Page]]:
+    """Return a function as `open_file`; after the test its pages have no problems, no requests."""
+    opened: list[OpenedPage] = []
+
+    def run(path: Path, **options: Any) -> Page:
+        opened.append(open_file(path, **options))
+        return opened[-1].page
+
+    yield run
+    for file in opened:
+        assert file.problems == []
+        assert file.requests == []
+        file.page.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import chromium, open_file  # noqa: F401
+from browser import chromium, open_clean, open_file  # noqa: F401
 from project_clone import Clone, copy_project
 from settings_file import AS_THEY_ARE, AUGMENTATION_OFF
 

@@ -83,10 +83,17 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """
     confidence = probabilities.max(axis=-1)
     correct = probabilities.argmax(axis=-1) == labels
-    # Bin m holds the confidences in ((m - 1) / 15, m / 15].
-    bins = np.ceil(confidence * CALIBRATION_BINS).astype(int).clip(1, CALIBRATION_BINS)
+    bins = confidence_bins(confidence)
     gap = np.bincount(bins, weights=correct - confidence, minlength=CALIBRATION_BINS + 1)
     return float(np.abs(gap).sum() / len(labels))
+
+
+def confidence_bins(confidence: np.ndarray) -> np.ndarray:
+    """Return the bin of each confidence in [0, 1], int from 1 to CALIBRATION_BINS.
+
+    Bin m holds the confidences in ((m - 1) / CALIBRATION_BINS, m / CALIBRATION_BINS].
+    """
+    return np.ceil(confidence * CALIBRATION_BINS).astype(int).clip(1, CALIBRATION_BINS)
 
 
 def per_class_table(

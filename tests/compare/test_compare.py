@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 from project_clone import Clone
 
+from stages import paths
 from vit_hk.__main__ import main
+from vit_hk.compare import sources
 from vit_hk.compare.sources import find_files
 from vit_hk.errors import UserError, one_line_errors
 
@@ -237,3 +239,8 @@ def test_outside_of_a_repository_only_folders_are_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="no folder with"):
         find_files("HEAD", tmp_path)
+
+
+def test_files_of_a_run_are_those_that_the_stages_write():
+    written = {path for path in vars(paths).values() if isinstance(path, Path)}
+    assert {*sources.REQUIRED, *sources.OPTIONAL} - {sources.PARAMS} <= written

@@ -29,9 +29,9 @@ def test_runs_of_different_lengths_share_both_axes():
     ends = LEFT + X_PADDING, RIGHT - X_PADDING
     middle = sum(ends) / 2, (BOTTOM + TOP) / 2
     expected = [(ends[0], TOP), middle, (ends[1], BOTTOM)]
-    assert points(loss, "a", "training") == expected
-    assert points(loss, "b", "validation") == [(ends[0], middle[1])]
-    assert len(points(accuracy, "a", "validation")) == 3
+    assert points(loss, "A", "training") == expected
+    assert points(loss, "B", "validation") == [(ends[0], middle[1])]
+    assert len(points(accuracy, "A", "validation")) == 3
     assert [tick.label for tick in loss.x_ticks] == ["1", "2", "3"]
     assert {"0.01", "0.1", "1"} <= {tick.label for tick in loss.y_ticks}
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from folder_content import FAST_COMPILATION, folder_content
+from folder_content import folder_content
+from processes import FAST_COMPILATION
 from settings_file import change_settings
 
 from vit_hk.data.dataset import Dataset, save_dataset

@@ -1,9 +1,6 @@
-"""The content of a folder, to compare before and after a stage, and how stages are compiled."""
+"""The content of a folder, to compare before and after a stage."""
 
 from pathlib import Path
-
-# Compiling takes most of the time, and the compiled code runs only for a moment.
-FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def folder_content(folder: Path) -> dict[str, bytes]:

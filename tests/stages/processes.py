@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from folder_content import FAST_COMPILATION
-
 from vit_hk.runtime.launcher import ADDRESS, COUNT, INDEX
 
+# Compiling takes most of the time, and the compiled code runs only for a moment.
+FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 TRAIN = [sys.executable, "-m", "stages.train"]
 
 

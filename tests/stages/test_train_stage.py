@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
-from folder_content import FAST_COMPILATION, folder_content
+from folder_content import folder_content
+from processes import FAST_COMPILATION
 
 from vit_hk.errors import UserError
 from vit_hk.params import ModelSettings

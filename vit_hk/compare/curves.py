@@ -8,9 +8,9 @@ from vit_hk.report.charts import Chart, make_chart, make_logarithmic_chart
 def make_charts(a: pd.DataFrame, b: pd.DataFrame) -> list[Chart]:
     """Lay out the losses and the validation accuracy of two histories.
 
-    Curves have names such as "a training".
+    Curves have names such as "A training".
     """
-    runs = {"a": a.set_index("epoch"), "b": b.set_index("epoch")}
+    runs = {"A": a.set_index("epoch"), "B": b.set_index("epoch")}
     losses, accuracy = {}, {}
     for run, history in runs.items():
         losses[f"{run} training"] = history["train_loss"]

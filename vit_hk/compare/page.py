@@ -15,11 +15,10 @@ from vit_hk.compare.statistics import LEVEL, count_pairs
 from vit_hk.data.image_rows import are_equal
 from vit_hk.errors import UserError
 from vit_hk.report.charts import Chart
+from vit_hk.report.page import MAX_BYTES, render_template
 from vit_hk.report.page import TEMPLATES as REPORT_TEMPLATES
-from vit_hk.report.page import render_template
 from vit_hk.report.page_model import encoded_size
 
-MAX_BYTES = 5_000_000
 GENERATOR = "vit_hk compare"  # tells a page of this command from a file of the user
 NO_ROOM = f"the page would have more than {MAX_BYTES / 1e6:.0f} MB."
 STORED_ONLY = (

@@ -48,7 +48,7 @@ class Run:
 
 
 def read_run(files: RunFiles) -> Run:
-    """Read a run.
+    """Read the settings, metrics, predictions and curves of a run.
 
     Raises:
       UserError: a file is damaged.

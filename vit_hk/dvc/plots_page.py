@@ -52,7 +52,7 @@ for (const image of document.images) {
 
 
 def main() -> None:
-    """Write .dvc/plots_page.html."""
+    """Write the template of DVC's plots page, with Vega in it, to .dvc/plots_page.html."""
     script = vl_convert.javascript_bundle(EXPOSE, VEGA_LITE)
     with replacing(TEMPLATE) as temporary:
         temporary.write_text(PAGE % script, "utf-8")

@@ -21,11 +21,6 @@ class Line(NamedTuple):
     name: str
     points: list[tuple[float, float]]
 
-    @property
-    def label(self) -> str:
-        """The name with the letter of a run in upper case, as in "A training"."""
-        return self.name[0].upper() + self.name[1:] if self.name[1:2] == " " else self.name
-
 
 class Tick(NamedTuple):
     """A tick of an axis: its SVG coordinate on that axis, and its label."""

@@ -53,10 +53,10 @@ def joined_processes() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not _is_agreed_stop(error):
+        if _is_agreed_stop(error):
+            _leave(watch, service)
+        else:
             watch.report_failure(error)
-            raise
-        _leave(watch, service)
         raise
     _leave(watch, service)
 

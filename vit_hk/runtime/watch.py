@@ -23,7 +23,7 @@ class Watch:
     """
 
     def __init__(self, client: Any, index: int, count: int) -> None:
-        """Start to watch.
+        """Start the threads that watch over the other processes.
 
         Args:
           client: JAX's client of the coordination service.

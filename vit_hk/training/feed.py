@@ -71,8 +71,8 @@ class Feed:
     def _describe(self, num_images: int, spec: Any) -> None:
         """Set `specs` and `shapes`; `spec` says how the devices divide a number of images."""
         by_device: Any = PartitionSpec(AXIS)
-        everywhere: Any = PartitionSpec()
-        self.specs = Call(DeviceData(spec, spec), by_device, everywhere, everywhere)
+        replicated: Any = PartitionSpec()
+        self.specs = Call(DeviceData(spec, spec), by_device, replicated, replicated)
 
         def shape_of(shape: Sequence[int], dtype: type, spec: PartitionSpec) -> Any:
             sharding = NamedSharding(self._layout.mesh, spec)
@@ -83,8 +83,8 @@ class Feed:
         self.shapes = Call(
             DeviceData(shape_of(images, np.uint8, spec), shape_of(images[:1], np.int32, spec)),
             shape_of(rows, np.int32, by_device),
-            shape_of((), np.int32, everywhere),
-            shape_of((), np.int32, everywhere),
+            shape_of((), np.int32, replicated),
+            shape_of((), np.int32, replicated),
         )
 
     def _rows(self, order: np.ndarray, bounds: Bounds) -> np.ndarray:
@@ -125,7 +125,7 @@ class WholeFeed(Feed):
         steps_per_epoch: int,
         calls_per_epoch: int = MIN_CALLS_PER_EPOCH,
     ) -> None:
-        """Copy the images."""
+        """Copy all training images and labels to the devices."""
         super().__init__(data, layout, steps_per_epoch, calls_per_epoch)
         self.is_exchanged = layout.devices_per_memory < layout.mesh.size
         count, parts = len(self._images), layout.mesh.size if self.is_exchanged else 1

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from vit_hk.metrics import CALIBRATION_BINS
+from vit_hk.metrics import CALIBRATION_BINS, confidence_bins
 from vit_hk.report.intervals import wilson_interval
 from vit_hk.report.panels.panel import Panel
 from vit_hk.report.panels.plot_area import PlotArea
@@ -62,7 +62,7 @@ def reliability_panel(
 
 def fill_bins(confidence: np.ndarray, correct: np.ndarray) -> list[Bin]:
     """Return the bins that hold images, in their order; they are those of `calibration_error`."""
-    numbers = np.ceil(confidence * CALIBRATION_BINS).astype(int).clip(1, CALIBRATION_BINS)
+    numbers = confidence_bins(confidence)
     bins = []
     for number in np.unique(numbers).tolist():
         inside = numbers == number
