@@ -54,10 +54,9 @@ def test_parallel_experiments_with_one_training_leave_the_workspace_unchanged(re
     queue = Clone(shutil.copytree(reproduced.folder, tmp_path / "my project", symlinks=True))
     for name, setting in (("one", "num_images=1"), ("right", "num_wrong=0")):
         changes = ("-S", f"attention.{setting}", "-S", "train.epochs=2")
-        queue.run("dvc", "exp", "run", "evaluate", "--queue", "--name", name, *changes)
+        queue.run("dvc", "exp", "run", "train", "--queue", "--name", name, *changes)
     queue.run("dvc", "exp", "run", "--run-all", "--jobs", "2")
     rows = experiment_table(queue)
     assert rows["one"]["attention.num_images"] == "1"
     assert rows["right"]["attention.num_wrong"] == "0"
-    assert float(rows["right"]["test.accuracy"]) > 0
     assert queue.run("git", "status", "--porcelain") == ""

@@ -24,10 +24,8 @@ def test_training_from_weights_depends_on_their_file(clone):
         assert locked_dependencies(clone, stage)["models/digits.safetensors"] == md5
 
     # Another file under the same name is another start.
-    tuned = clone.read("models/vit.safetensors")
-    digits.write_bytes(tuned)
-    assert clone.repro("train") == ["check", "train"]
-    assert clone.read("models/vit.safetensors") != tuned
+    digits.write_bytes(clone.read("models/vit.safetensors"))
+    assert "train" in clone.run("dvc", "status", "train")
 
     # A mistake is found before DVC removes the weights.
     trained = clone.read("models/vit.safetensors")

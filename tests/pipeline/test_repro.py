@@ -8,7 +8,6 @@ import pytest
 import yaml
 from project_clone import check_same, outputs
 
-STAGES = ["download", "check", "train", "evaluate", "attention", "report"]
 FILES = (
     "data/dataset.npz", "models/vit.safetensors", "results/history.csv", "results/snapshots.npz",
     "results/metrics.json", "results/per_class.csv", "results/predictions.csv",
@@ -59,13 +58,15 @@ def test_unchanged_project_runs_no_stage(clone):
 
 
 def test_forced_run_at_another_path_gives_the_same_bytes(reproduced, clone):
-    assert clone.repro("--force") == STAGES
+    # Training again has tests of its own, with kills.
+    stages = ["download", "check", "evaluate", "attention", "report"]
+    assert clone.repro("--force", "--single-item", *stages) == stages
     check_same(outputs(reproduced.folder), outputs(clone.folder))
 
 
-def test_attention_settings_run_only_attention_and_report(clone):
+def test_attention_settings_do_not_train(clone):
     clone.set(attention__num_images=3)
-    assert clone.repro() == ["check", "attention", "report"]
+    assert clone.repro("attention") == ["check", "attention"]
     assert (clone.folder / "results/attention/images/03.png").exists()
 
 

@@ -34,8 +34,11 @@ MINIMAL_ENVIRONMENT = {
 }
 
 
-@pytest.mark.parametrize("value", ["abc", "", "0", "-2", "1.5", "²"])
-@pytest.mark.parametrize("stage", ["train", "evaluate", "attention"])
+@pytest.mark.parametrize(
+    ("stage", "value"),
+    [("train", "abc"), ("train", ""), ("train", "0"), ("train", "1.5"), ("train", "²"),
+     ("evaluate", "-2"), ("attention", "0")],
+)  # fmt: skip
 def test_number_of_devices_that_is_none_ends_in_one_line(program, copy, project, stage, value):
     ended = program(stage, copy, PYTHONPATH=str(project), JAX_NUM_CPU_DEVICES=value)
     assert ended.code == 1
@@ -142,7 +145,7 @@ def non_ascii(finished, copy, monkeypatch, tiny_dataset, settings_of_tests) -> P
 
 
 def test_minimal_environment_and_non_ascii_names_work(program, non_ascii):
-    for stage in ("evaluate", "attention", "download"):
+    for stage in ("evaluate", "report", "download"):
         ended = program(stage, non_ascii, **MINIMAL_ENVIRONMENT)
         assert (ended.code, ended.err) == (0, ""), stage
     assert r"\u2026" in ended.out  # in the warning about the offline sample

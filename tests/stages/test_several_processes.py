@@ -18,24 +18,31 @@ ALL_RANDOM = {"shift": 1, "rotate": 9, "scale": 0.1, "elastic": 0.5, "mixup": 0.
 
 @pytest.fixture(scope="module")
 def project_with(start, settings_of_tests):
-    """Return a function that creates an untrained project, in which all that is random is on."""
+    """Return a function that creates an untrained project with some changed settings."""
 
-    def create(**changes):
+    def create(model=None, **train):
         settings = copying.deepcopy(settings_of_tests)
-        settings["model"] |= {"dropout": 0.1, "drop_path": 0.1}
-        settings["train"] |= {"batch_size": 16, "augment": ALL_RANDOM, "epochs": 8} | changes
+        settings["model"] |= {"num_layers": 1} | (model or {})
+        settings["train"] |= {"batch_size": 16} | train
         return start(settings)
 
     return create
 
 
 @pytest.fixture(scope="module")
-def one_process_with(project_with):
+def random_project(project_with):
+    """Return a function that creates an untrained project, in which all that is random is on."""
+    rates = {"dropout": 0.1, "drop_path": 0.1}
+    return functools.partial(project_with, rates, augment=ALL_RANDOM, epochs=8)
+
+
+@pytest.fixture(scope="module")
+def one_process_with(random_project):
     """Return a function that trains in one process with some devices, and returns the outputs."""
 
     @functools.cache
     def train(devices):
-        folder = project_with()
+        folder = random_project()
         process = Processes([folder], devices)
         assert process.exit_codes() == [0], process.printed(0)
         return outputs(folder)
@@ -50,9 +57,9 @@ def outputs(folder):
 
 
 def test_two_processes_of_mpirun_give_the_bytes_of_one_with_as_many_devices(
-    project_with, one_process_with
+    random_project, one_process_with
 ):
-    folder = project_with()
+    folder = random_project()
     run = subprocess.run(
         ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", *TRAIN],
         cwd=folder, env=environment(folder, 1, **{ADDRESS: free_address()}), capture_output=True,
@@ -63,8 +70,8 @@ def test_two_processes_of_mpirun_give_the_bytes_of_one_with_as_many_devices(
     assert outputs(folder) == one_process_with(2)
 
 
-def test_a_stop_of_one_process_stops_all_and_one_process_goes_on(project_with, one_process_with):
-    folder = project_with()
+def test_a_stop_of_one_process_stops_all_and_one_process_goes_on(random_project, one_process_with):
+    folder = random_project()
     processes = Processes([folder] * 2, 2)
     processes.wait_for_line("epoch   2/")
     processes.end(1, signal.SIGTERM)
