@@ -69,7 +69,7 @@ def peak_memory(read: Callable[[], object]) -> int:
 # Damage to bytes of the file.
 
 
-@mutations(500)
+@mutations(200)
 @given(
     edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=4)
 )
@@ -88,7 +88,7 @@ def test_flipped_bits_give_the_same_data_or_are_refused(small, path, one_line, e
         assert_same(loaded, small)
 
 
-@mutations(400)
+@mutations(160)
 @given(
     start=st.floats(0, 1), length=st.integers(0, 400), inserted=st.binary(max_size=30),
     compressed=st.booleans(),
@@ -116,7 +116,7 @@ def test_name_of_60_000_characters_is_not_quoted_in_full(small, path, one_line):
 # One array of the file with valid checksums, so that its header and data are checked.
 
 
-@mutations(200)
+@mutations(100)
 @given(
     content=st.binary(max_size=80)
     | st.text("{}[]()'\"descrfoantu1<|U0_:, \n\\9-TFalse", max_size=80).map(npy_by_hand)
@@ -129,7 +129,7 @@ def test_random_array_is_refused(small, path, one_line, content):
 SIZES = st.integers(-2, 6) | st.sampled_from([10**5, 2**31, 2**32, 2**63 - 1, 2**64, 10**30])
 
 
-@mutations(300)
+@mutations(120)
 @given(
     shape=st.lists(SIZES, max_size=6).map(tuple),
     descr=st.sampled_from(["|u1", "|b1", "<i8", "<f4", "<U7", "|O", "<M8[s]", "|V9", "<c16"]),
@@ -229,7 +229,7 @@ def changed(array: np.ndarray, kind: str, to: object) -> np.ndarray | None:
             return np.full(array.shape, to)
 
 
-@mutations(600)
+@mutations(250)
 @given(
     names=st.lists(st.sampled_from(ARRAYS), min_size=1, max_size=2), changes=CHANGES,
     compressed=st.booleans(),

@@ -84,7 +84,7 @@ def section_of(tree: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     return tree
 
 
-@mutations(400)
+@mutations(150)
 @given(number=st.integers(0, 999), value=VALUES)
 def test_any_value_is_loaded_unchanged_or_its_key_is_named(read, tree, number, value):
     changed = copy.deepcopy(tree)  # Hypothesis gives the same fixture to all examples
@@ -98,7 +98,7 @@ def test_any_value_is_loaded_unchanged_or_its_key_is_named(read, tree, number, v
         assert loaded.model_dump() == changed
 
 
-@mutations(200)
+@mutations(80)
 @given(number=st.integers(0, 99), key=KEYS, value=SCALARS)
 def test_any_unknown_key_is_refused_and_named(read, tree, number, key, value):
     changed = copy.deepcopy(tree)
@@ -112,7 +112,7 @@ def test_any_unknown_key_is_refused_and_named(read, tree, number, key, value):
     assert shown in message or "is not valid YAML at line " in message
 
 
-@mutations(300)
+@mutations(120)
 @given(changes=CHANGES)
 def test_any_change_of_the_tree_is_valid_or_refused(read, tree, changes):
     tree = copy.deepcopy(tree)
@@ -127,7 +127,7 @@ def test_any_change_of_the_tree_is_valid_or_refused(read, tree, changes):
     assert isinstance(loaded, str) or loaded.model_dump() == tree
 
 
-@mutations(150)
+@mutations(80)
 @given(
     value=VALUES,
     path=st.sampled_from(
@@ -142,7 +142,7 @@ def test_any_structure_in_flow_style_is_valid_or_refused(read, tree, value, path
     read(dump(changed).replace("PLACE", text, 1))
 
 
-@mutations(150)
+@mutations(80)
 @given(content=st.binary(max_size=60) | FRAGMENTS.map(str.encode) | st.text(max_size=60).map(
     lambda text: text.encode("utf-8", "surrogatepass")
 ))  # fmt: skip
@@ -150,7 +150,7 @@ def test_any_bytes_are_refused(read, content):
     assert isinstance(read(content), str)
 
 
-@mutations(150)
+@mutations(80)
 @given(edits=st.lists(st.tuples(st.integers(0, 10_000), FRAGMENTS), min_size=1, max_size=3))
 def test_any_damage_to_the_text_is_valid_or_refused(read, tree, edits):
     text = yaml.safe_dump(tree)
@@ -206,8 +206,8 @@ def test_file_of_ten_megabytes_is_refused_before_it_is_parsed(tmp_path, one_line
     assert f"more than {MAX_BYTES:,} bytes" in one_line(caught.value)
 
 
-def test_key_that_is_repeated_ten_thousand_times_is_refused(read):
-    assert "key 'seed' stands twice" in refused_in_little_memory(read, "seed: 1\n" * 12_000)
+def test_key_that_is_repeated_thousands_of_times_is_refused(read):
+    assert "key 'seed' stands twice" in refused_in_little_memory(read, "seed: 1\n" * 2_000)
 
 
 @pytest.mark.parametrize("text", ["[" * 50_000, "{a: " * 9000, "- " * 30_000], ids=["[", "{", "-"])

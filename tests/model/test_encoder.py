@@ -23,12 +23,12 @@ def run(settings, random_params):
     """Return a function that computes the output of a model in training, and all gradients."""
 
     @functools.cache
-    def forward_and_backward(pool, **execution):
-        s = settings(pool=pool, num_layers=3, dropout=0.1, drop_path=0.4, qk_norm=True, registers=1)
+    def forward_and_backward(**execution):
+        s = settings(num_layers=2, dropout=0.1, drop_path=0.4, qk_norm=True, registers=1)
         model = make_model(s, 5, **execution)
         params = random_params(make_model(s, 5), IMAGES)
         num_tokens = s.num_tokens(IMAGES.shape[1:])
-        offset = 0.1 * np.random.default_rng(2).normal(size=(3, 4, 2, num_tokens, num_tokens))
+        offset = 0.1 * np.random.default_rng(2).normal(size=(2, 4, 2, num_tokens, num_tokens))
 
         def loss(params, offset):
             keys = jax.random.split(jax.random.key(0), len(IMAGES))
@@ -41,13 +41,11 @@ def run(settings, random_params):
     return forward_and_backward
 
 
-@pytest.mark.parametrize(
-    ("pool", "execution"), [("cls", {"scan_layers": True}), ("gap", {"remat": True})], ids=str
-)
-def test_outputs_and_gradients_equal_those_of_unrolled_blocks(run, pool, execution):
+@pytest.mark.parametrize("execution", [{"scan_layers": True}, {"remat": True}], ids=str)
+def test_outputs_and_gradients_equal_those_of_unrolled_blocks(run, execution):
     # Dropout and drop path are equal only if the random numbers are the same.
-    (expected_d_params, expected_d_offset), expected_output = run(pool)
-    (d_params, d_offset), output = run(pool, **execution)
+    (expected_d_params, expected_d_offset), expected_output = run()
+    (d_params, d_offset), output = run(**execution)
     assert jax.tree.structure(d_params) == jax.tree.structure(expected_d_params)
     assert_close(ravel_pytree(d_params)[0], ravel_pytree(expected_d_params)[0])
     assert_close(d_offset, expected_d_offset)
@@ -82,8 +80,8 @@ def test_program_of_scanned_layers_does_not_grow_with_depth(settings, pool):
         found = operations(gradient, shapes)
         return sum(operation.primitive.name == "dot_general" for operation in found)
 
-    assert count_matmuls(9) > 2 * count_matmuls(3)
-    assert count_matmuls(9, scan_layers=True) == count_matmuls(3, scan_layers=True)
+    assert count_matmuls(5) > 1.5 * count_matmuls(3)
+    assert count_matmuls(5, scan_layers=True) == count_matmuls(3, scan_layers=True)
 
 
 def test_remat_takes_less_memory(settings):

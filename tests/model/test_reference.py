@@ -37,31 +37,37 @@ class Variant(NamedTuple):
     remat: bool = False
 
 
+# Each pair of the choices of pool, registers, position, qk_norm, stem, GELU and execution occurs.
+TANH = {"gelu": "tanh", "norm_eps": 1e-3}
 VARIANTS = {
     "default architecture": Variant(
         {"patch_size": 7, "hidden_size": 64, "num_layers": 4, "num_heads": 4, "mlp_dim": 128},
         (28, 28, 1),
     ),
-    "cls": Variant({}),
-    "gap": Variant({"pool": "gap"}),
-    "cls-registers-one_layer": Variant({"registers": 3, "num_layers": 1}),
-    "gap-registers-sincos2d": Variant({"pool": "gap", "registers": 2, "position": "sincos2d"}),
-    "cls-sincos2d-one_column": Variant({"position": "sincos2d", "patch_size": 2}, (8, 2, 1)),
-    "cls-qk_norm": Variant({"qk_norm": True}),
-    "gap-qk_norm": Variant({"pool": "gap", "qk_norm": True}),
-    "cls-conv": Variant({"stem": "conv"}),
-    "gap-conv-odd_patch": Variant({"pool": "gap", "stem": "conv", "patch_size": 3}, (9, 6, 2)),
-    "cls-tanh-norm_eps": Variant({"gelu": "tanh", "norm_eps": 1e-3}),
-    "gap-conv-qk_norm-tanh-norm_eps": Variant(
-        {"pool": "gap", "stem": "conv", "qk_norm": True, "gelu": "tanh", "norm_eps": 1e-3}
+    "gap-registers-sincos2d-qk_norm-conv-tanh-remat": Variant(
+        {"pool": "gap", "registers": 2, "position": "sincos2d", "qk_norm": True, "stem": "conv"}
+        | TANH,
+        remat=True,
     ),
-    "cls-scan": Variant({"num_layers": 3}, scan_layers=True),
-    "gap-scan-registers-conv": Variant(
-        {"pool": "gap", "registers": 2, "stem": "conv"}, scan_layers=True
+    "cls-registers-qk_norm-conv-scan": Variant(
+        {"registers": 3, "qk_norm": True, "stem": "conv"}, scan_layers=True
     ),
-    "cls-remat-registers": Variant({"num_layers": 3, "registers": 1}, remat=True),
-    "gap-remat-qk_norm": Variant({"pool": "gap", "qk_norm": True}, remat=True),
+    "gap-sincos2d-tanh-scan": Variant(
+        {"pool": "gap", "position": "sincos2d", **TANH}, scan_layers=True
+    ),
+    "gap-sincos2d-qk_norm-conv-odd_patch": Variant(
+        {"pool": "gap", "position": "sincos2d", "qk_norm": True, "stem": "conv", "patch_size": 3},
+        (9, 6, 2),
+    ),
+    "cls-registers-tanh-remat": Variant({"registers": 2, **TANH}, remat=True),
+    "cls-sincos2d-qk_norm-remat-one_column": Variant(
+        {"position": "sincos2d", "qk_norm": True, "patch_size": 2}, (8, 2, 1), remat=True
+    ),
+    "gap-registers-conv-tanh-one_layer": Variant(
+        {"pool": "gap", "registers": 2, "stem": "conv", "num_layers": 1, **TANH}
+    ),
 }
+WITHOUT_KERNELS = list(VARIANTS)[:3]
 
 
 @pytest.fixture(scope="module")
@@ -102,17 +108,21 @@ def expected(inputs):
     return compute
 
 
-@pytest.fixture(params=["with kernels", "without kernels"])
-def uses_kernels(request, monkeypatch):
-    """Switch kernels off in one of two cases, and return whether the model uses them."""
-    if request.param == "without kernels":
-        for module in MODULES_WITH_KERNELS:
-            monkeypatch.setattr(f"vit_hk.model.{module}.is_supported", lambda *_: False)
-    return request.param == "with kernels"
-
-
 @pytest.mark.parametrize("name", VARIANTS)
-def test_outputs_and_gradients_equal_the_reference(inputs, expected, uses_kernels, name):
+def test_outputs_and_gradients_equal_the_reference(inputs, expected, name):
+    compare_with_reference(inputs, expected, name, uses_kernels=True)
+
+
+@pytest.mark.parametrize("name", WITHOUT_KERNELS)
+def test_without_kernels_outputs_and_gradients_equal_the_reference(
+    inputs, expected, monkeypatch, name
+):
+    for module in MODULES_WITH_KERNELS:
+        monkeypatch.setattr(f"vit_hk.model.{module}.is_supported", lambda *_: False)
+    compare_with_reference(inputs, expected, name, uses_kernels=False)
+
+
+def compare_with_reference(inputs, expected, name, uses_kernels):
     variant = VARIANTS[name]
     settings, params, images = inputs(variant)
     model = make_model(settings, NUM_CLASSES, scan_layers=variant.scan_layers, remat=variant.remat)

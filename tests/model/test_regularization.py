@@ -124,14 +124,14 @@ def test_training_with_rates_of_zero_draws_no_random_number(settings):
 
 
 def test_random_numbers_of_an_image_depend_on_its_key_alone(settings):
-    model = make_model(settings(dropout=0.5, drop_path=0.5, num_layers=3), 5)
+    model = make_model(settings(dropout=0.5, drop_path=0.5, num_layers=2), 5)
     images = np.random.default_rng(0).normal(size=(6, 4, 4, 1)).astype(np.float32)
     params = jax.tree.map(lambda x: x + 0.1, zeros_like(model, images))
     run = jax.jit(lambda images, keys: model.apply(params, images, keys).features)
     keys = keys_of(6)
     together = run(images, keys)
     assert np.abs(together - run(images, keys_of(6, seed=1))).max() > 0.1
-    parts = [run(images[part], keys[part]) for part in (slice(0, 1), slice(1, 4), slice(4, 6))]
+    parts = [run(images[part], keys[part]) for part in (slice(0, 3), slice(3, 6))]
     np.testing.assert_allclose(np.concatenate(parts), together, rtol=1e-5, atol=1e-5)
 
 

@@ -3,9 +3,9 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 from sklearn.utils.class_weight import compute_class_weight
 
-from vit_hk.model.vit import init_params
 from vit_hk.training.class_weights import balanced_class_weights
 from vit_hk.training.microbatches import Microbatch
 from vit_hk.training.train_step import build_train_step
@@ -36,12 +36,20 @@ def test_training_minimizes_the_weighted_loss(make_params, quadrants):
     )
     assert plain.class_weights is None
     images, labels = data.normalization(data.x_train), data.y_train
-    weights = init_params(make_params().model, images.shape[1:], 4, seed=0)
-    batch = Microbatch(images, labels, None, jax.random.split(jax.random.key(0), len(labels)))
-    logits = plain.model.apply(weights, images, batch.keys).logits
-    losses = -np.asarray(jax.nn.log_softmax(logits))[np.arange(len(labels)), labels]
-    factors = len(labels) / 4 / np.bincount(labels)[labels]
-    assert float(plain.loss(weights, batch)) == pytest.approx(losses.mean(), rel=1e-5)
-    assert float(balanced.loss(weights, batch)) == pytest.approx(
-        (factors * losses).mean(), rel=1e-5
+    random = np.random.default_rng(0)
+    weights = jax.tree.map(
+        lambda leaf: random.normal(0.0, 0.3, leaf.shape).astype(np.float32), plain.param_shapes
     )
+    keys = jax.random.split(jax.random.key(0), len(labels))
+
+    @jax.jit
+    def logits_and_losses(weights, images, labels, keys):
+        batch = Microbatch(images, labels, None, keys)
+        logits = plain.model.apply(weights, images, keys).logits
+        return logits, plain.loss(weights, batch), balanced.loss(weights, batch)
+
+    logits, plain_loss, balanced_loss = logits_and_losses(weights, images, labels, keys)
+    losses = -log_softmax(np.asarray(logits), axis=1)[np.arange(len(labels)), labels]
+    factors = len(labels) / 4 / np.bincount(labels)[labels]
+    assert float(plain_loss) == pytest.approx(losses.mean(), rel=1e-5)
+    assert float(balanced_loss) == pytest.approx((factors * losses).mean(), rel=1e-5)

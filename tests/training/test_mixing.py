@@ -27,7 +27,7 @@ def test_mixup_blends_each_image_with_its_partner_by_the_returned_lambda():
     np.testing.assert_allclose(mixed, lam * IMAGES + (1 - lam) * PARTNERS, rtol=1e-5)
 
 
-@pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
+@pytest.mark.parametrize("alpha", [0.2, 3.0])
 def test_lambda_of_mixup_follows_the_beta_distribution(alpha):
     _, lambdas = draw(1000, mixup=alpha)
     assert kstest(lambdas, beta(alpha, alpha).cdf).pvalue > 0.001

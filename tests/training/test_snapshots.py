@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 
@@ -30,7 +31,8 @@ def taken(make_params, quadrants):
 def test_attention_is_from_the_class_token_to_the_patches(taken, quadrants):
     settings, weights, snapshot = taken
     images = quadrants.x_validation[snapshot_indices(quadrants)]
-    output = reference.vit(weights, quadrants.normalization(images), settings)
+    run = jax.jit(lambda weights, images: reference.vit(weights, images, settings))
+    output = run(weights, quadrants.normalization(images))
     assert snapshot.epoch == 2
     assert snapshot.attention.shape == (1, 4, 2, 4)
     expected = output.attention[:, :, :, 0, 1:]

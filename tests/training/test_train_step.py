@@ -310,7 +310,7 @@ def test_step_whose_weights_overflow_is_not_applied(make_params):
 
 @pytest.mark.parametrize(
     "layout",
-    [BatchLayout(ONE_DEVICE, 3, 2), BatchLayout(TWO_DEVICES, 1, 3), BatchLayout(TWO_DEVICES, 3, 1)],
+    [BatchLayout(ONE_DEVICE, 3, 2), BatchLayout(TWO_DEVICES, 3, 1)],
     ids=layout_id,
 )
 def test_loss_and_gradient_are_means_over_all_microbatches(make_params, layout):
@@ -325,9 +325,7 @@ def test_loss_and_gradient_are_means_over_all_microbatches(make_params, layout):
     assert float(training.state.epoch_loss) == pytest.approx(math.log(2), rel=1e-5)
 
 
-LAYOUTS = [
-    BatchLayout(ONE_DEVICE, 1, 10), BatchLayout(ONE_DEVICE, 5, 2), BatchLayout(TWO_DEVICES, 5, 1)
-]  # fmt: skip
+LAYOUTS = [BatchLayout(ONE_DEVICE, 1, 10), BatchLayout(TWO_DEVICES, 5, 1)]
 
 
 def test_each_image_draws_its_own_random_numbers_whatever_the_layout(make_params):
@@ -338,7 +336,7 @@ def test_each_image_draws_its_own_random_numbers_whatever_the_layout(make_params
 
     settings = make_params(batch_size=10).train
     losses = [losses_of(score, settings, 6, layout=layout) for layout in LAYOUTS]
-    assert losses[0] == losses[1] == losses[2]
+    assert losses[0] == losses[1]
     # If all images of a batch drew the same number, each loss would be 100 or log 2.
     assert losses[0] - {round(100.0, 5), round(math.log(2), 5)}
 
@@ -382,13 +380,13 @@ def test_steps_equal_gradient_descent_on_the_reference(make_params, quadrants):
 
 @pytest.fixture(scope="module")
 def run_vit(make_params, quadrants):
-    """Return a function that trains a ViT with all that is random, and returns the state."""
+    """Return a function that trains a ViT, with random numbers in the model and in the images."""
     params = make_params(
         model={"dropout": 0.1},
         warmup_epochs=0.0,
         ema_decay=0.9,
         label_smoothing=0.1,
-        augment={"shift": 1, "rotate": 9, "scale": 0.1, "elastic": 0.5, "mixup": 1, "cutmix": 1},
+        augment={"shift": 1, "rotate": 9, "mixup": 1},
     )
     weights = init_params(params.model, (8, 8, 1), 4, params.seed)
 
