@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from folder_content import folder_content
-from processes import FAST_COMPILATION
 from settings_file import change_settings
 
 from vit_hk.data.dataset import Dataset, save_dataset
@@ -32,7 +31,6 @@ class StageRun(NamedTuple):
 
 def run_program(stage: str, folder: Path, **environment: str) -> StageRun:
     inherited = {name: value for name, value in os.environ.items() if name != "DVC_ROOT"}
-    inherited["XLA_FLAGS"] = FAST_COMPILATION
     run = subprocess.run(
         [sys.executable, "-m", f"stages.{stage}"],
         cwd=folder, env=inherited | environment, capture_output=True, text=True, check=False,

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from vit_hk.runtime.launcher import ADDRESS, COUNT, INDEX
 
-# Compiling takes most of the time, and the compiled code runs only for a moment.
-FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 TRAIN = [sys.executable, "-m", "stages.train"]
 
 
@@ -26,7 +24,6 @@ def environment(folder: Path, devices: int, **variables: str) -> dict[str, str]:
     fixed = {
         "JAX_NUM_CPU_DEVICES": str(devices),
         "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled"),
-        "XLA_FLAGS": FAST_COMPILATION,
     }
     return inherited | fixed | variables
 

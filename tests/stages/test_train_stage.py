@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 from folder_content import folder_content
-from processes import FAST_COMPILATION
 
 from vit_hk.errors import UserError
 from vit_hk.params import ModelSettings
@@ -237,7 +236,7 @@ def test_stop_signal_keeps_the_outputs_and_says_how_to_resume(
 def test_of_two_equal_trainings_one_waits_and_takes_the_result(start, settings_of_tests, tmp_path):
     # As two experiments that differ in what they draw: each in a copy of the project.
     processes = []
-    environment = os.environ | {"DVC_ROOT": str(tmp_path), "XLA_FLAGS": FAST_COMPILATION}
+    environment = os.environ | {"DVC_ROOT": str(tmp_path)}
     settings = settings_of_tests | {"train": settings_of_tests["train"] | {"epochs": 10}}
     for _ in range(2):
         folder = start(settings)
