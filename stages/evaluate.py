@@ -21,7 +21,7 @@ from vit_hk.explain.faithfulness import (
     Faithfulness,
     faithfulness,
     faithfulness_table,
-    mean_and_standard_error,
+    mean_scores,
     reference_maps,
 )
 from vit_hk.explain.methods import METHODS
@@ -64,7 +64,7 @@ def main() -> None:
             "data": dataset.name,
             "source": dataset.source,
             "test": summarize(logits, dataset.y_test),
-            "temperature_scaled": scale(logits, dataset.y_test, calibration),
+            "temperature_scaled": measure_scaled(logits, dataset.y_test, calibration),
             "validation": validate(predict, info, dataset),
             "corruptions": mean_accuracies(corruptions),
             "faithfulness": mean_scores(methods, curves),
@@ -136,7 +136,7 @@ def corrupt_test_images(
     return measure_corruptions(predict, images, labels, settings.corruptions)
 
 
-def scale(
+def measure_scaled(
     logits: np.ndarray, labels: np.ndarray, calibration: Calibration | None
 ) -> dict[str, float | int] | None:
     """Return the metrics of the test images that change with the temperature of the weights.
@@ -161,16 +161,11 @@ def validate(predict: Predict, info: WeightsInfo, dataset: Dataset) -> dict[str,
     return {name: summary[name] for name in ("accuracy", "loss", "examples")}
 
 
-def mean_scores(methods: list[str], curves: Faithfulness) -> dict[str, float]:
-    """Return the faithfulness score of each method, averaged over the images."""
-    means, _ = mean_and_standard_error(curves.scores)
-    # Adding 0 removes the minus of a rounded -0.0.
-    return dict(zip(methods, (means.round(4) + 0.0).tolist(), strict=True))
-
-
 def write_metrics(metrics: dict[str, Any]) -> None:
     """Write the headline metrics as JSON, nested by what they are of; None is left out."""
     known = {name: value for name, value in metrics.items() if value is not None}
+    for name in (name for name in metrics if name not in known):
+        print(f"{paths.METRICS}: no {name}, since imported weights lack what it takes")
     with replacing(paths.METRICS) as temporary:
         text = json.dumps(known, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", "utf-8")

@@ -57,6 +57,13 @@ def mean_and_standard_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return values.mean(axis=1), values.std(axis=1, ddof=1) / np.sqrt(count)
 
 
+def mean_scores(methods: list[str], curves: Faithfulness) -> dict[str, float]:
+    """Return the faithfulness score of each method, averaged over the images."""
+    means, _ = mean_and_standard_error(curves.scores)
+    # Adding 0 removes the minus of a rounded -0.0.
+    return dict(zip(methods, (means.round(4) + 0.0).tolist(), strict=True))
+
+
 def faithfulness_table(methods: list[str], curves: Faithfulness) -> pd.DataFrame:
     """Return a row for each point of each method's deletion and insertion curve.
 
