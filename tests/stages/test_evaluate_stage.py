@@ -119,9 +119,7 @@ def test_all_curves_start_and_end_at_the_same_images(finished):
     assert whole.iloc[0] > empty.iloc[0]
 
 
-def test_temperature_is_that_of_the_weights_and_lowers_the_loss_of_validation_images(
-    finished, metrics
-):
+def test_temperature_is_that_of_the_weights(finished, metrics):
     scaled = metrics["temperature_scaled"]
     calibration = read_weights(finished[0] / "models" / "vit.safetensors").calibration
     assert scaled["temperature"] == pytest.approx(float(calibration.temperature), abs=1e-6)

@@ -39,8 +39,9 @@ def draw_corruptions(table: pd.DataFrame, examples: np.ndarray) -> Figure:
         _draw_row(axes_of_row, str(name), rows_of_name, images)
     for severity, axes in enumerate(grid[0]):
         axes.set_title(f"severity {severity}" if severity else "as it is", fontsize=9)
+    mean, count = table[table["severity"] > 0]["accuracy"].mean(), int(table["examples"].iloc[0])
     figure.suptitle(
-        f"Accuracy on corrupted test images, {int(table['examples'].iloc[0]):,} images each"
+        f"Accuracy on corrupted test images: {100 * mean:.1f} % in the mean (of {count:,} images)"
     )
     return figure
 

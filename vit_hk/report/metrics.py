@@ -46,7 +46,6 @@ class Metrics(BaseModel):
     Attributes:
       test, validation: of these images.
       temperature_scaled: of the test images; None where the weights have no temperature.
-      corruptions: the accuracy with each corruption, mean of its severities; "mean" is that of all.
       faithfulness: the score of each order of patches.
     """
 
@@ -55,7 +54,6 @@ class Metrics(BaseModel):
     test: TestSummary
     validation: Summary
     temperature_scaled: TemperatureScaled | None = None
-    corruptions: dict[str, Share]
     faithfulness: dict[str, float]
 
 
