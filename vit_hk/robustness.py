@@ -75,5 +75,6 @@ def mean_accuracies(table: pd.DataFrame) -> dict[str, float]:
       table: what `measure_corruptions` returns.
     """
     of_severities = table[table["severity"] > 0].groupby("corruption", sort=False)["accuracy"]
-    means = of_severities.mean()
-    return {"mean": round(float(means.mean()), 6)} | means.round(6).to_dict()
+    means = {str(name): float(mean) for name, mean in of_severities.mean().items()}
+    overall = {"mean": sum(means.values()) / len(means)}
+    return {name: round(mean, 6) for name, mean in (overall | means).items()}

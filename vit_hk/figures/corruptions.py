@@ -31,7 +31,7 @@ def draw_corruptions(table: pd.DataFrame, examples: np.ndarray) -> Figure:
     """
     num_rows, num_columns = examples.shape[:2]
     figure = Figure(figsize=(12, max(4.6, 1.5 + 0.86 * num_rows)), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1.05, 1])
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1.05, 1])[0]
     _draw_lines(left.subplots(), table)
     grid = right.subplots(num_rows, num_columns, squeeze=False)
     rows = table.groupby("corruption", sort=False)
