@@ -37,7 +37,8 @@ GALLERY = (
         "its severities with the images on the right, and with what you could still read. The "
         "severities of two corruptions are not equally hard, so compare models on one corruption, "
         "rather than corruptions. Translations within those of the training "
-        "(train.augment.shift) are no corruption to this model. Bands are one standard error. "
+        "(train.augment.shift) are no corruption to this model. Strokes are bright areas, which "
+        "grow and shrink in photos too. Bands are one standard error. "
         "These figures are a report: a model chosen by them needs other test images.",
     ),
     GalleryFigure(
