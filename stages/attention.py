@@ -43,7 +43,7 @@ def main() -> None:
     check_indices(params.attention.images, len(dataset.x_test))
     class_names = prepare_names(dataset.class_names)
     configure_jax(params.platform)
-    weights, info = load_weights(paths.WEIGHTS, params.model, dataset)
+    weights, info, _ = load_weights(paths.WEIGHTS, params.model, dataset)
     model = make_model(info.model, dataset.num_classes)
     probabilities = predict_test_images(model, weights, info, dataset, params)  # [images, C]
     chosen = np.array(params.attention.images, dtype=int)

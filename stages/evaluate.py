@@ -1,4 +1,4 @@
-"""Run the trained model over every test image once; write metrics and tables."""
+"""Run the trained model over the test images; write metrics and tables."""
 
 import functools
 import json
@@ -11,6 +11,7 @@ import pandas as pd
 
 from stages import paths
 from vit_hk.atomic import check_writable, replacing
+from vit_hk.calibration import Calibration
 from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.data.image_rows import ImageArray, ImageRows, mean_image
 from vit_hk.data.splits import stratified_split
@@ -19,21 +20,24 @@ from vit_hk.explain.explainer import Explainer
 from vit_hk.explain.faithfulness import (
     Faithfulness,
     faithfulness,
-    mean_and_standard_error,
+    faithfulness_table,
+    mean_scores,
     reference_maps,
 )
 from vit_hk.explain.methods import METHODS
 from vit_hk.explain.selection import evenly_spaced_indices
 from vit_hk.inference import build_predictor
-from vit_hk.metrics import per_class_table, predictions_table, summarize
+from vit_hk.metrics import per_class_table, predictions_table, summarize, summarize_scaled
 from vit_hk.model.vit import make_model
-from vit_hk.params import load_params
+from vit_hk.params import EvaluateSettings, load_params
+from vit_hk.robustness import mean_accuracies, measure_corruptions
 from vit_hk.runtime.devices import configure_jax
 from vit_hk.runtime.memory import report_out_of_memory
 from vit_hk.timing import record_timing
 from vit_hk.weights import load_weights
 from vit_hk.weights_metadata import WeightsInfo
 
+TABLES = (paths.PER_CLASS, paths.PREDICTIONS, paths.FAITHFULNESS, paths.CORRUPTIONS)
 RANDOM_ORDER_SEED = 0  # fixed, so that all experiments are compared with the same random order
 
 Predict = Callable[[ImageArray], np.ndarray]  # images [images, …] -> logits [images, C]
@@ -43,26 +47,36 @@ Predict = Callable[[ImageArray], np.ndarray]  # images [images, …] -> logits [
 def main() -> None:
     """Write metrics and tables from params.yaml, data/dataset.npz and models/vit.safetensors."""
     params = load_params()
-    check_writable(
-        paths.METRICS, paths.PER_CLASS, paths.PREDICTIONS, paths.FAITHFULNESS, paths.TIMING
-    )
+    check_writable(*TABLES, paths.METRICS, paths.TIMING)
     dataset = load_dataset(paths.DATASET)
     configure_jax(params.platform)
-    weights, info = load_weights(paths.WEIGHTS, params.model, dataset)
+    weights, info, calibration = load_weights(paths.WEIGHTS, params.model, dataset)
     model = make_model(info.model, dataset.num_classes)
     batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
     predict = functools.partial(build_predictor(model, info, batch_size), weights)
     logits, seconds = predict_test_images(predict, dataset)
-    count = params.evaluate.num_faithfulness_images(len(logits))
     explainer = Explainer(model, weights, info, params.attention)
+    count = params.evaluate.num_faithfulness_images(len(logits))
     methods, curves = measure_faithfulness(predict, explainer, info, dataset, logits, count)
-    # Adding 0 removes the minus of a rounded -0.0.
-    means, _ = mean_and_standard_error(curves.scores)
-    scores = dict(zip(methods, (means.round(4) + 0.0).tolist(), strict=True))
-    validation = validate(predict, info, dataset)
-    write_metrics(dataset, summarize(logits, dataset.y_test), validation, scores)
-    write_tables(dataset, logits)
-    write_faithfulness(methods, curves)
+    corruptions = corrupt_test_images(predict, dataset, params.evaluate)
+    write_metrics(
+        {
+            "data": dataset.name,
+            "source": dataset.source,
+            "test": summarize(logits, dataset.y_test),
+            "temperature_scaled": measure_scaled(logits, dataset.y_test, calibration),
+            "validation": validate(predict, info, dataset),
+            "corruptions": mean_accuracies(corruptions),
+            "faithfulness": mean_scores(methods, curves),
+        }
+    )
+    names = list(dataset.class_names)
+    write_tables(
+        per_class_table(dataset.y_test, logits.argmax(axis=-1), names),
+        predictions_table(dataset.y_test, logits, names),
+        faithfulness_table(methods, curves),
+        corruptions,
+    )
     rate = {"seconds": seconds, "images_per_second": len(logits) / seconds}
     record_timing(paths.TIMING, "evaluate", rate)
 
@@ -112,9 +126,29 @@ def measure_faithfulness(
     return [*METHODS, *references], curves
 
 
-def validate(
-    predict: Predict, info: WeightsInfo, dataset: Dataset
+def corrupt_test_images(
+    predict: Predict, dataset: Dataset, settings: EvaluateSettings
+) -> pd.DataFrame:
+    """Return the accuracy on corrupted test images; see `measure_corruptions`."""
+    total = len(dataset.x_test)
+    indices = evenly_spaced_indices(settings.num_corrupted_images(total), total)
+    images, labels = ImageRows(dataset.x_test, indices), dataset.y_test[indices]
+    return measure_corruptions(predict, images, labels, settings.corruptions)
+
+
+def measure_scaled(
+    logits: np.ndarray, labels: np.ndarray, calibration: Calibration | None
 ) -> dict[str, float | int] | None:
+    """Return the metrics of the test images that change with the temperature of the weights.
+
+    `train` fits it on validation images; imported weights have none, and the result is None.
+    """
+    if calibration is None:
+        return None
+    return summarize_scaled(logits, labels, float(calibration.temperature))
+
+
+def validate(predict: Predict, info: WeightsInfo, dataset: Dataset) -> dict[str, Any] | None:
     """Return the metrics of the images that were held out from the training of these weights.
 
     For imported weights they are unknown, and the result is None.
@@ -123,60 +157,26 @@ def validate(
         return None
     _, held_out = stratified_split(dataset.y_train, info.validation_fraction, info.seed)
     logits = predict(ImageRows(dataset.x_train, held_out))
-    return summarize(logits, dataset.y_train[held_out])
+    summary = summarize(logits, dataset.y_train[held_out])
+    return {name: summary[name] for name in ("accuracy", "loss", "examples")}
 
 
-def write_metrics(
-    dataset: Dataset,
-    test: dict[str, float | int],
-    validation: dict[str, float | int] | None,
-    faithfulness_scores: dict[str, float],
-) -> None:
-    """Write the headline metrics as JSON, nested by split."""
-    metrics: dict[str, Any] = {"data": dataset.name, "source": dataset.source, "test": test}
-    if validation is not None:
-        names = ("accuracy", "loss", "examples")
-        metrics["validation"] = {name: validation[name] for name in names}
-    metrics["faithfulness"] = faithfulness_scores
+def write_metrics(metrics: dict[str, Any]) -> None:
+    """Write the headline metrics as JSON, nested by what they are of; None is left out."""
+    known = {name: value for name, value in metrics.items() if value is not None}
+    for name in (name for name in metrics if name not in known):
+        print(f"{paths.METRICS}: no {name}, since imported weights lack what it takes")
     with replacing(paths.METRICS) as temporary:
-        text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(known, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", "utf-8")
     print(f"{paths.METRICS}: {json.dumps(metrics['test'])}")
 
 
-def write_tables(dataset: Dataset, logits: np.ndarray) -> None:
-    """Write a row for each class, and a row for each test image."""
-    names = list(dataset.class_names)
-    per_class = per_class_table(dataset.y_test, logits.argmax(axis=-1), names)
-    with replacing(paths.PER_CLASS) as temporary:
-        per_class.to_csv(temporary, index=False)
-    with replacing(paths.PREDICTIONS) as temporary:
-        predictions_table(dataset.y_test, logits, names).to_csv(temporary, index=False)
-
-
-def write_faithfulness(methods: list[str], curves: Faithfulness) -> None:
-    """Write a row for each point of each method's deletion and insertion curve.
-
-    Columns that end in `_error` hold standard errors over the images: of the mean probabilities,
-    and of the method's score, which is the same in all rows of a method.
-    """
-    points = len(curves.shares)
-    deletion, deletion_error = mean_and_standard_error(curves.deletion)
-    insertion, insertion_error = mean_and_standard_error(curves.insertion)
-    _, score_error = mean_and_standard_error(curves.scores)
-    table = pd.DataFrame(
-        {
-            "method": np.repeat(methods, points),
-            "share": np.tile(curves.shares, len(methods)),
-            "deletion": deletion.ravel(),
-            "insertion": insertion.ravel(),
-            "deletion_error": deletion_error.ravel(),
-            "insertion_error": insertion_error.ravel(),
-            "score_error": np.repeat(score_error, points),
-        }
-    ).round(6)
-    with replacing(paths.FAITHFULNESS) as temporary:
-        table.to_csv(temporary, index=False)
+def write_tables(*tables: pd.DataFrame) -> None:
+    """Write the tables as CSV files, in the order of TABLES."""
+    for path, table in zip(TABLES, tables, strict=True):
+        with replacing(path) as temporary:
+            table.to_csv(temporary, index=False)
 
 
 if __name__ == "__main__":

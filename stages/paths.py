@@ -11,6 +11,7 @@ METRICS = Path("results/metrics.json")
 PREDICTIONS = Path("results/predictions.csv")
 PER_CLASS = Path("results/per_class.csv")
 FAITHFULNESS = Path("results/faithfulness.csv")
+CORRUPTIONS = Path("results/corruptions.csv")
 ATTENTION = Path("results/attention")  # a folder: heatmaps, and the arrays that they show
 ATTENTION_ARRAYS = ATTENTION / "attention.npz"
 MEAN_ATTENTION = ATTENTION / "mean_attention.npz"

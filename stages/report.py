@@ -12,6 +12,7 @@ from vit_hk.report.attention_arrays import read_attention_arrays
 from vit_hk.report.attention_moments import read_attention_moments
 from vit_hk.report.class_names import find_numbered, shorten_class_name
 from vit_hk.report.class_scores import add_intervals
+from vit_hk.report.corruptions import read_corruptions
 from vit_hk.report.explorer import make_explorer
 from vit_hk.report.faithfulness import read_faithfulness
 from vit_hk.report.figures import draw_figures
@@ -43,6 +44,7 @@ def main() -> None:
         read_per_class(paths.PER_CLASS, dataset), dataset.y_test, predictions.classes
     )
     faithfulness = read_faithfulness(paths.FAITHFULNESS)
+    corruptions = read_corruptions(paths.CORRUPTIONS)
     attention = read_attention_arrays(paths.ATTENTION_ARRAYS, params.model, dataset)
     moments = read_attention_moments(paths.MEAN_ATTENTION, params.model, dataset)
     names_in_figures = prepare_names(dataset.class_names)
@@ -56,6 +58,7 @@ def main() -> None:
         predictions=predictions,
         per_class=per_class,
         faithfulness=faithfulness,
+        corruptions=corruptions,
     )
     confusion = confusion_matrix(dataset.y_test, predictions.classes, dataset.num_classes)
     page = render_page_with_model(

@@ -70,7 +70,12 @@ SETTINGS: dict[str, Any] = {
         "scan_layers": False,
         "remat": False,
     },
-    "evaluate": {"batch_size": 7, "faithfulness_share": 0.2},
+    "evaluate": {
+        "batch_size": 7,
+        "faithfulness_share": 0.2,
+        "corruption_share": 0.5,
+        "corruptions": ["translate", "impulse_noise"],
+    },
     "attention": {
         "num_images": 3,
         "num_wrong": 1,
@@ -157,7 +162,7 @@ TINY = {
     "model__patch_size": 14, "model__hidden_size": 8, "model__num_layers": 1,
     "model__num_heads": 2, "model__mlp_dim": 8,
     "train__epochs": 1, "train__warmup_epochs": 0.0,
-    "platform": "cpu", "evaluate__faithfulness_share": 0.02,
+    "platform": "cpu", "evaluate__faithfulness_share": 0.02, "evaluate__corruption_share": 0.02,
     "attention__num_images": 2, "attention__num_wrong": 1,
 }  # fmt: skip
 

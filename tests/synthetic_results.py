@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from stages import paths
+from vit_hk.data.corruptions import MAX_SEVERITY
 from vit_hk.data.dataset import Dataset, save_dataset
 from vit_hk.explain.attention_moments import AttentionMoments
 from vit_hk.explain.methods import METHODS
@@ -185,7 +186,9 @@ def write_evaluation(folder: Path, dataset: Dataset, predictions: np.ndarray) ->
             "calibration_error": 0.0125,
             "examples": len(labels),
         },
+        "temperature_scaled": {"temperature": 1.25, "loss": 0.2, "calibration_error": 0.005},
         "validation": {"accuracy": 0.75, "loss": 0.5, "examples": 1},
+        "corruptions": {"mean": 0.7, "translate": 0.8, "thin": 0.6},
         "faithfulness": {"rollout": 0.4784, "relevance": 0.2142, "random": -0.02},
     }
     (folder / paths.METRICS).write_text(json.dumps(metrics), "utf-8")
@@ -211,6 +214,20 @@ def write_evaluation(folder: Path, dataset: Dataset, predictions: np.ndarray) ->
             "score_error": 0.015,
         }
     ).to_csv(folder / paths.FAITHFULNESS, index=False)
+    severities = np.arange(MAX_SEVERITY + 1)
+    pd.DataFrame(
+        {
+            "corruption": np.repeat(["translate", "thin"], len(severities)),
+            "severity": np.tile(severities, 2),
+            "measure": np.repeat(["distance", "shrinkage"], len(severities)),
+            "strength": np.tile(severities / 2, 2),
+            "unit": "px",
+            "accuracy": np.r_[1 - 0.08 * severities, 1 - 0.16 * severities].round(6),
+            "standard_error": 0.01,
+            "mean_error": 0.015,
+            "examples": 30,
+        }
+    ).to_csv(folder / paths.CORRUPTIONS, index=False)
 
 
 def write_attention(

@@ -22,6 +22,7 @@ from vit_hk.metrics import (
     predictions_table,
     softmax,
     summarize,
+    summarize_scaled,
 )
 
 
@@ -58,6 +59,17 @@ def test_summary_agrees_with_scikit_learn(logits, labels):
     assert summary["error_count"] == (labels != predictions).sum()
     assert summary["loss"] == pytest.approx(log_loss(labels, probabilities), abs=1e-6)
     assert summary["examples"] == 200
+
+
+def test_scaled_summary_is_that_of_divided_logits(logits, labels):
+    scaled = summarize_scaled(logits, labels, 2.5)
+    probabilities = scipy_softmax(logits.astype(float) / 2.5, axis=1)
+    assert scaled == {
+        "temperature": 2.5,
+        "loss": pytest.approx(log_loss(labels, probabilities), abs=1e-6),
+        "calibration_error": pytest.approx(calibration_error(probabilities, labels), abs=1e-6),
+    }
+    assert scaled["loss"] < summarize(logits, labels)["loss"]  # these logits are far too sure
 
 
 def test_summary_by_hand():

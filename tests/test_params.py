@@ -241,6 +241,7 @@ def test_number_that_is_not_finite_is_refused(refuse, tree, key, value):
         ("train.precision", "float16"),
         ("evaluate.batch_size", 0),
         ("evaluate.faithfulness_share", 0),
+        ("evaluate.corruption_share", 1.5),
         ("train.snapshot_epochs", 3),
         ("attention.head_fusion", "median"),
         ("attention.discard_ratio", 1.0),
@@ -258,6 +259,19 @@ def test_choices_are_listed(refuse, tree):
     put(tree, "data.name", "minst")
     message = refuse(tree)
     assert all(name in message for name in ("'mnist'", "'fashion_mnist'", "'kmnist'", "'cifar10'"))
+
+
+def test_corruptions_are_known_names_each_once(refuse, tree):
+    put(tree, "evaluate.corruptions", ["thin", "fog"])
+    message = refuse(tree)
+    assert (
+        ": evaluate.corruptions.1 is 'fog'; allowed: 'gaussian_noise', 'impulse_noise'" in message
+    )
+    for names in ([], ["thin", "thin"]):
+        put(tree, "evaluate.corruptions", names)
+        assert f": evaluate.corruptions is {names}; allowed, at least one, each once: gauss" in (
+            refuse(tree)
+        )
 
 
 @pytest.mark.parametrize("key", ["mixup", "cutmix"])

@@ -112,7 +112,7 @@ def edit(path, params, info) -> Callable[..., None]:
 
 def test_loaded_weights_equal_the_saved_ones_bit_by_bit(path, params, info, model, data):
     save_weights(path, params, info)
-    loaded, loaded_info = load_weights(path, model, data)
+    loaded, loaded_info, _ = load_weights(path, model, data)
     assert loaded_info == info
     assert {m: set(leaves) for m, leaves in loaded.items()} == {
         m: set(leaves) for m, leaves in params.items()
@@ -126,7 +126,7 @@ def test_loaded_weights_equal_the_saved_ones_bit_by_bit(path, params, info, mode
 
 def test_model_computes_the_same_with_loaded_weights(path, params, info, model, data):
     save_weights(path, params, info)
-    loaded, _ = load_weights(path, model, data)
+    loaded = load_weights(path, model, data).params
     images = np.ones((2, *SHAPE), np.float32)
     before, after = (make_model(model, 3).apply(p, images) for p in (params, loaded))
     np.testing.assert_array_equal(before.logits, after.logits)
@@ -315,7 +315,7 @@ def test_calibration_is_read_bit_by_bit_and_apart_from_the_parameters(
     for found, saved in zip(weights.calibration, CALIBRATION, strict=True):
         assert (found.dtype, found.shape) == (np.float32, saved.shape)
         assert found.tobytes() == saved.tobytes()
-    for loaded in (weights.params, load_weights(path, model, data)[0]):
+    for loaded in (weights.params, load_weights(path, model, data).params):
         assert jax.tree.map(np.shape, loaded) == jax.tree.map(np.shape, params)
 
 

@@ -50,6 +50,24 @@ def summarize(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | int]:
     }
 
 
+def summarize_scaled(
+    logits: np.ndarray, labels: np.ndarray, temperature: float
+) -> dict[str, float | int]:
+    """Return loss and calibration error after temperature scaling (arXiv 1706.04599, section 4.2).
+
+    Args:
+      logits: float [images, C].
+      labels: int [images].
+      temperature: divides the logits; it changes no prediction.
+
+    Returns:
+      The temperature, and loss and calibration_error as in `summarize`.
+    """
+    scaled = summarize(logits.astype(np.float64) / temperature, labels)
+    names = ("loss", "calibration_error")
+    return {"temperature": round(temperature, 6)} | {name: scaled[name] for name in names}
+
+
 def class_means(
     labels: np.ndarray, predictions: np.ndarray, num_classes: int
 ) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -46,6 +46,9 @@ HeadFusion = Literal["mean", "max", "min"]
 Precision = Literal["float32", "bfloat16"]
 Platform = Literal["auto", "cpu", "gpu"]
 Gelu = Literal["erf", "tanh"]
+CorruptionName = Literal[
+    "gaussian_noise", "impulse_noise", "gaussian_blur", "brightness", "translate", "thicken", "thin"
+]
 ImageShape = Sequence[int]  # height, width and channels
 RANDOM_WEIGHTS = "models/random"  # a file of the project, since DVC wants each dependency to exist
 
@@ -261,14 +264,33 @@ class TrainSettings(Settings):
 
 
 class EvaluateSettings(Settings):
-    """How test images are batched, and on what share of them attention maps are measured."""
+    """How test images are batched, and on what share of them more is measured.
+
+    `faithfulness_share` is that of attention maps, `corruption_share` that of `corruptions`.
+    """
 
     batch_size: Count
     faithfulness_share: Annotated[float, Field(gt=0.0, le=1.0)]
+    corruption_share: Annotated[float, Field(gt=0.0, le=1.0)]
+    corruptions: list[CorruptionName]
+
+    @field_validator("corruptions")
+    @classmethod
+    def _some_each_once(cls, names: list[CorruptionName]) -> list[CorruptionName]:
+        if not names or len(set(names)) < len(names):
+            raise ValueError(
+                f"evaluate.corruptions is {shorten(names)}; allowed, at least one, each once: "
+                f"{', '.join(get_args(CorruptionName))}"
+            )
+        return names
 
     def num_faithfulness_images(self, num_test_images: int) -> int:
         """Return the number of test images on which attention maps are measured, at least 1."""
         return max(1, round(self.faithfulness_share * num_test_images))
+
+    def num_corrupted_images(self, num_test_images: int) -> int:
+        """Return the number of test images that are corrupted, at least 1."""
+        return max(1, round(self.corruption_share * num_test_images))
 
 
 class AttentionSettings(Settings):

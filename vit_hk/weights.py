@@ -52,9 +52,7 @@ def save_weights(
         temporary.write_bytes(save(tensors, {METADATA_KEY: info.model_dump_json()}))
 
 
-def load_weights(
-    path: str | Path, settings: ModelSettings, dataset: Dataset
-) -> tuple[hk.Params, WeightsInfo]:
+def load_weights(path: str | Path, settings: ModelSettings, dataset: Dataset) -> Weights:
     """Read weights and make sure that they belong to these settings and this data set.
 
     Raises:
@@ -65,7 +63,7 @@ def load_weights(
     check_file_exists(path, stage="train")
     weights = read_weights(path)
     check_weights_match(path, weights.info, settings, dataset)
-    return weights.params, weights.info
+    return weights
 
 
 def read_weights(path: Path, remedy: str = REMEDY) -> Weights:

@@ -76,7 +76,7 @@ def test_import_writes_weights_that_the_stages_accept(project_folder, info, name
     main(["export", name, "exported"])
     main(["import", name, "exported", "models/back.safetensors"])
     path = project_folder / "models/back.safetensors"
-    params, found = load_weights(path, info.model, tiny_dataset)
+    params, found, _ = load_weights(path, info.model, tiny_dataset)
     assert (found.data, found.seed, found.validation_fraction) == (None, None, None)
     assert found.source == f"imported from {name}"
     original = read_weights(project_folder / "models/vit.safetensors").params

@@ -10,7 +10,13 @@ from project_clone import Clone
 from synthetic_results import write_results
 
 OUTPUTS = ("data/dataset.npz", "models/vit.safetensors", "results/history.csv", "results/attention")
-TABLES = ("metrics.json", "predictions.csv", "per_class.csv", "faithfulness.csv")
+TABLES = (
+    "metrics.json",
+    "predictions.csv",
+    "per_class.csv",
+    "faithfulness.csv",
+    "corruptions.csv",
+)
 # One stage stands for all: only what it writes, and where it is kept, matters here.
 STAGE = {
     "cmd": "true",

@@ -84,7 +84,7 @@ def load(tmp_path, one_line) -> Callable[[bytes], Weights | str]:
 def load_or_message(path: Path, one_line: Callable[[Exception], str]) -> Weights | str:
     """Return the weights, or the message of a UserError that names the file."""
     try:
-        loaded, info = load_weights(path, MODEL, DATA)
+        loaded, info, _ = load_weights(path, MODEL, DATA)
     except UserError as error:
         message = one_line(error)
     else:

@@ -11,10 +11,12 @@ from project_clone import check_same, outputs
 FILES = (
     "data/dataset.npz", "models/vit.safetensors", "results/history.csv", "results/snapshots.npz",
     "results/metrics.json", "results/per_class.csv", "results/predictions.csv",
-    "results/faithfulness.csv", "results/timing.json", "results/attention/attention.npz",
+    "results/faithfulness.csv", "results/corruptions.csv", "results/timing.json",
+    "results/attention/attention.npz",
     "results/attention/class_maps.png", "results/attention/overview.png",
     "results/attention/images/01.png", "results/attention/images/02.png",
-    "results/figures/confusion.png", "results/figures/curves.png",
+    "results/figures/confusion.png", "results/figures/corruptions.png",
+    "results/figures/curves.png",
     "results/figures/faithfulness.png", "results/figures/mistakes.png",
     "results/figures/per_class.png", "results/figures/snapshots.png",
     "results/figures/snapshots/1.png", "results/report.html", "dvc.lock",
@@ -29,7 +31,8 @@ def test_first_run_writes_file(reproduced, name):
 def test_tables_of_numbers_are_in_git_and_large_files_are_not(reproduced):
     tracked = reproduced.run("git", "ls-files").splitlines()
     for name in (
-        "metrics.json", "per_class.csv", "predictions.csv", "faithfulness.csv", "timing.json",
+        "metrics.json", "per_class.csv", "predictions.csv", "faithfulness.csv", "corruptions.csv",
+        "timing.json",
     ):  # fmt: skip
         assert f"results/{name}" in tracked
     assert "results/report.html" not in tracked

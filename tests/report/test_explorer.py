@@ -307,7 +307,9 @@ def test_attention_of_further_images_is_computed_by_the_model_of_the_page(page, 
     page.evaluate("index => document.querySelector(`#explorer [value='${index}']`).click()", index)
     params = load_params(project_folder / "params.yaml")
     dataset = load_dataset(project_folder / "data" / "dataset.npz")
-    weights, info = load_weights(project_folder / "models/vit.safetensors", params.model, dataset)
+    weights, info, _ = load_weights(
+        project_folder / "models/vit.safetensors", params.model, dataset
+    )
     model = make_model(params.model, len(NAMES))
     output = run_model(model, weights, dataset.x_test[[index]], normalization=info.normalization)
     attention = np.asarray(output.attention)

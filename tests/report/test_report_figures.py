@@ -30,7 +30,9 @@ def results(tree, tmp_path) -> tuple[Path, Params, Dataset]:
 
 def test_report_writes_each_figure(make_report, tree):
     folder = make_report(tree) / paths.FIGURES
-    names = {"curves", "snapshots", "confusion", "per_class", "mistakes", "faithfulness"}
+    names = {
+        "confusion", "corruptions", "curves", "faithfulness", "mistakes", "per_class", "snapshots",
+    }  # fmt: skip
     assert {path.name for path in folder.glob("*.png")} == {f"{name}.png" for name in names}
     # Numbered by epoch: DVC's extension for VS Code shows such a folder with a slider.
     frames = {path.relative_to(folder).as_posix() for path in folder.glob("*/*")}
@@ -103,8 +105,8 @@ def test_faithfulness_figure_states_the_number_of_images(
     evaluate = params.evaluate.model_copy(update={"faithfulness_share": share})
     saved = {}
     monkeypatch.setattr("vit_hk.report.figures.draw_faithfulness", lambda _, number: number)
-    for name in ("curves", "per_class"):
-        monkeypatch.setattr(f"vit_hk.report.figures.draw_{name}", lambda *_: None)
+    for name in ("draw_curves", "draw_per_class", "corruptions_figure"):
+        monkeypatch.setattr(f"vit_hk.report.figures.{name}", lambda *_: None)
     monkeypatch.setattr(
         "vit_hk.report.figures.save_figure", lambda figure, path: saved.update({path.name: figure})
     )
@@ -118,5 +120,6 @@ def test_faithfulness_figure_states_the_number_of_images(
         predictions=Predictions(dataset.y_test, np.ones(len(dataset.y_test))),
         per_class=None,
         faithfulness=None,
+        corruptions=None,
     )
     assert saved["faithfulness.png"] == count

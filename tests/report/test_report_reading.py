@@ -14,6 +14,7 @@ from vit_hk.errors import UserError
 from vit_hk.params import ModelSettings, load_params
 from vit_hk.report.attention_arrays import read_attention_arrays
 from vit_hk.report.attention_moments import read_attention_moments
+from vit_hk.report.corruptions import read_corruptions
 from vit_hk.report.faithfulness import read_faithfulness
 from vit_hk.report.predictions import read_predictions
 from vit_hk.report.snapshots import read_snapshots
@@ -94,6 +95,25 @@ def test_faithfulness_without_a_method_is_refused(folder, one_line):
     table[table["method"] != "rollout"].to_csv(path, index=False)
     text = refusal(one_line, lambda: read_faithfulness(path))
     assert "no rows of the method rollout" in text
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "problem"),
+    [
+        ("corruption", "fog", "unknown corruption 'fog'"),
+        ("severity", 3, "translate must have the severities 0 to 4, in order"),
+        ("accuracy", np.inf, "column accuracy holds a number that is not finite"),
+    ],
+)
+def test_corruptions_that_no_evaluation_writes_are_refused(
+    folder, one_line, column, value, problem
+):
+    path = folder / paths.CORRUPTIONS
+    assert len(read_corruptions(path)) == 10
+    table = pd.read_csv(path)
+    table.loc[0, column] = value
+    table.to_csv(path, index=False)
+    assert problem in refusal(one_line, lambda: read_corruptions(path))
 
 
 def test_snapshots_are_the_recorded_ones(folder, model, dataset):

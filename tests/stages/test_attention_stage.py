@@ -108,7 +108,7 @@ def test_figure_is_drawn(finished, name):
 @pytest.fixture
 def info(finished, tiny_dataset) -> WeightsInfo:
     params = load_params(finished[0] / "params.yaml")
-    return load_weights(finished[0] / "models" / "vit.safetensors", params.model, tiny_dataset)[1]
+    return load_weights(finished[0] / "models" / "vit.safetensors", params.model, tiny_dataset).info
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def non_ascii(finished, copy, monkeypatch, tiny_dataset, settings_of_tests) -> P
         copy / "data" / "dataset.npz",
     )
     path = copy / "models" / "vit.safetensors"
-    weights, info = load_weights(path, ModelSettings(**settings_of_tests["model"]), tiny_dataset)
+    weights, info, _ = load_weights(path, ModelSettings(**settings_of_tests["model"]), tiny_dataset)
     save_weights(
         path, weights, info.model_copy(update={"class_names": list(names), "source": source})
     )

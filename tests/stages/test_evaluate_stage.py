@@ -7,6 +7,8 @@ import pytest
 import yaml
 from sklearn.metrics import precision_recall_fscore_support
 
+from vit_hk.weights import read_weights
+
 NAMES = ["left", "middle", "right"]
 
 
@@ -47,12 +49,14 @@ def test_metrics_have_exactly_these_keys(metrics):
             "accuracy", "balanced_accuracy", "calibration_error", "error_count", "examples", "loss",
             "macro_f1",
         ],
+        "temperature_scaled": ["calibration_error", "loss", "temperature"],
         "validation": ["accuracy", "examples", "loss"],
+        "corruptions": ["impulse_noise", "mean", "translate"],
         "faithfulness": [
             "brightness", "gradient_rollout", "last_layer", "random", "relevance", "rollout",
         ],
     }  # fmt: skip
-    assert len(numbers(metrics)) <= 18
+    assert len(numbers(metrics)) <= 24
 
 
 def test_each_test_image_has_one_row_in_order(metrics, predictions, tiny_dataset):
@@ -115,9 +119,30 @@ def test_all_curves_start_and_end_at_the_same_images(finished):
     assert whole.iloc[0] > empty.iloc[0]
 
 
+def test_temperature_is_that_of_the_weights(finished, metrics):
+    scaled = metrics["temperature_scaled"]
+    calibration = read_weights(finished[0] / "models" / "vit.safetensors").calibration
+    assert scaled["temperature"] == pytest.approx(float(calibration.temperature), abs=1e-6)
+    assert (scaled["loss"] != metrics["test"]["loss"]) == (scaled["temperature"] != 1)
+
+
+def test_corruptions_are_measured_on_a_share_of_the_test_images(finished, metrics):
+    table = pd.read_csv(finished[0] / "results" / "corruptions.csv")
+    assert table["corruption"].unique().tolist() == ["translate", "impulse_noise"]
+    assert (table["examples"] == 9).all()  # half of 18
+    # Each accuracy is a number of images.
+    np.testing.assert_allclose(table["accuracy"] * 9, (table["accuracy"] * 9).round(), atol=1e-4)
+    means = table[table["severity"] > 0].groupby("corruption")["accuracy"].mean()
+    for name, mean in means.items():
+        assert metrics["corruptions"][name] == pytest.approx(mean, abs=1e-5)
+    assert metrics["corruptions"]["mean"] == pytest.approx(means.mean(), abs=1e-5)
+
+
 def test_results_do_not_depend_on_the_images_that_are_drawn(here, copy, edit):
     # Of the section attention, dvc.yaml lists only head_fusion and discard_ratio for this stage.
-    names = ("metrics.json", "per_class.csv", "predictions.csv", "faithfulness.csv")
+    names = (
+        "metrics.json", "per_class.csv", "predictions.csv", "faithfulness.csv", "corruptions.csv",
+    )  # fmt: skip
     files = [copy / "results" / name for name in names]
     before = [path.read_bytes() for path in files]
     edit(attention__num_images=1, attention__num_wrong=0, attention__images=[3])

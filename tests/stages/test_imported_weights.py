@@ -23,7 +23,7 @@ def imported(copy, edit):
 
 
 @pytest.mark.usefixtures("imported")
-def test_evaluate_gives_the_same_test_metrics_and_no_validation(here, copy):
+def test_evaluate_gives_the_same_test_metrics_without_validation_and_temperature(here, copy):
     path = copy / "results/metrics.json"
     before = json.loads(path.read_text("utf-8"))
     ended = here("evaluate", copy)
@@ -32,7 +32,11 @@ def test_evaluate_gives_the_same_test_metrics_and_no_validation(here, copy):
     assert after["test"]["accuracy"] == before["test"]["accuracy"]
     assert after["test"]["loss"] == pytest.approx(before["test"]["loss"], abs=1e-5)
     assert (after["data"], after["source"]) == (before["data"], before["source"])
-    assert "validation" not in after  # it is unknown which images the training did not use
+    # It is unknown which images the training did not use.
+    for name in ("validation", "temperature_scaled"):
+        assert name in before
+        assert name not in after
+        assert f"results/metrics.json: no {name}, since imported weights" in ended.out
 
 
 @pytest.mark.usefixtures("imported")

@@ -22,7 +22,7 @@ def resave(copy, tiny_dataset, settings_of_tests) -> Callable[..., None]:
     def change(weights: dict[str, Any] | None = None, **metadata: Any) -> None:
         path = copy / "models" / "vit.safetensors"
         settings = ModelSettings(**settings_of_tests["model"])
-        params, info = load_weights(path, settings, tiny_dataset)
+        params, info, _ = load_weights(path, settings, tiny_dataset)
         save_weights(path, {**params, **(weights or {})}, info.model_copy(update=metadata))
 
     return change

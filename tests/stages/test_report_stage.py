@@ -82,6 +82,7 @@ INPUTS = {
     "results/per_class.csv": "evaluate",
     "results/predictions.csv": "evaluate",
     "results/faithfulness.csv": "evaluate",
+    "results/corruptions.csv": "evaluate",
     "results/attention/attention.npz": "attention",
     "results/attention/mean_attention.npz": "attention",
     "results/attention/distance.png": "attention",

@@ -47,7 +47,9 @@ def test_model_learns(finished):
 
 def test_weights_file_describes_model_data_and_classes(finished, tiny_dataset, settings_of_tests):
     settings = ModelSettings(**settings_of_tests["model"])
-    params, info = load_weights(finished[0] / "models" / "vit.safetensors", settings, tiny_dataset)
+    params, info, _ = load_weights(
+        finished[0] / "models" / "vit.safetensors", settings, tiny_dataset
+    )
     assert info.model == settings
     assert info.seed == settings_of_tests["seed"]
     assert (info.data, info.source) == ("mnist", "NPZ file: made for a test")
@@ -173,7 +175,7 @@ def test_diverged_training_saves_the_last_finite_weights(
     outputs = [copy / "models" / "vit.safetensors", copy / "results" / "history.csv"]
     before = [path.read_bytes() for path in outputs]
     settings = ModelSettings(**settings_of_tests["model"])
-    finite, _ = load_weights(outputs[0], settings, tiny_dataset)
+    finite = load_weights(outputs[0], settings, tiny_dataset).params
 
     def diverge(*_: object) -> None:
         raise NotFiniteError(1234, 0.05, finite)

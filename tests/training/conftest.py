@@ -66,7 +66,12 @@ def make_params() -> Callable[..., Params]:
                 "data": {"name": "mnist", "root": "data/raw", "offline": "fail", **AS_THEY_ARE},
                 "model": {**MODEL, **(model or {})},
                 "train": {**TRAIN, **train, "augment": {**AUGMENTATION_OFF, **(augment or {})}},
-                "evaluate": {"batch_size": 100, "faithfulness_share": 0.1},
+                "evaluate": {
+                    "batch_size": 100,
+                    "faithfulness_share": 0.1,
+                    "corruption_share": 0.1,
+                    "corruptions": ["thin"],
+                },
                 "attention": {
                     "num_images": 1,
                     "num_wrong": 0,

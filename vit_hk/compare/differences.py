@@ -91,9 +91,9 @@ def judge(difference: float, error: float | None, pairs: Pairs | None) -> str:
 def _standard_errors(a: Run, b: Run, pairs: Pairs | None) -> dict[str, float]:
     """Return the standard error of each difference for which one can be told."""
     errors = {
-        f"faithfulness.{method}": (error**2 + b.score_errors[method] ** 2) ** 0.5
-        for method, error in a.score_errors.items()
-        if method in b.score_errors
+        key: (error**2 + b.standard_errors[key] ** 2) ** 0.5
+        for key, error in a.standard_errors.items()
+        if key in b.standard_errors
     }
     for split in ("test", "validation"):
         names = f"{split}.accuracy", f"{split}.examples"

@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from vit_hk.compare.sources import (
+    CORRUPTIONS,
     FAITHFULNESS,
     HISTORY,
     METRICS,
@@ -34,7 +35,8 @@ class Run:
       data: name and source of the data set.
       metrics: the numbers of metrics.json, by dotted key.
       predictions: a row for each test image: index, actual, predicted, probability.
-      score_errors: standard error of each faithfulness score, by method; empty where unknown.
+      standard_errors: those of faithfulness scores and of accuracies on corrupted images, by the
+        dotted key of the metric, as far as they are known.
       history: a row for each epoch; None where it is missing.
     """
 
@@ -43,7 +45,7 @@ class Run:
     data: str
     metrics: dict[str, float]
     predictions: pd.DataFrame
-    score_errors: dict[str, float]
+    standard_errors: dict[str, float]
     history: pd.DataFrame | None
 
 
@@ -62,7 +64,8 @@ def read_run(files: RunFiles) -> Run:
             f"{metrics.get('data', 'unnamed')} ({metrics.get('source', 'unknown source')})",
             _numbers(metrics),
             _read_predictions(files.folder / PREDICTIONS),
-            _read_score_errors(files.find(FAITHFULNESS)),
+            _read_errors(files.find(FAITHFULNESS), "faithfulness", "method", "score_error")
+            | _read_errors(files.find(CORRUPTIONS), "corruptions", "corruption", "mean_error"),
             read_history(history) if history else None,
         )
 
@@ -106,13 +109,20 @@ def _read_predictions(path: Path) -> pd.DataFrame:
     return read_table(path, "evaluate", ["actual", "predicted"], ["index", "probability"])
 
 
-def _read_score_errors(path: Path | None) -> dict[str, float]:
-    """Read the standard errors of the faithfulness scores, which stand in each row of a method."""
+def _read_errors(path: Path | None, section: str, kind: str, column: str) -> dict[str, float]:
+    """Read the standard errors of a section of the metrics.
+
+    Args:
+      path: a table in which all rows of a metric have the same error; None where it is missing.
+      section: the section of metrics.json.
+      kind: the column that has the name of the metric in that section.
+      column: the column of the errors.
+    """
     if path is None:
         return {}
-    table = read_table(path, "evaluate", ["method"], [])
-    if "score_error" not in table:
+    table = read_table(path, "evaluate", [kind], [])
+    if column not in table:
         return {}
-    errors = pd.to_numeric(table["score_error"], errors="coerce")
-    first = errors.groupby(table["method"]).first()
-    return {str(method): float(error) for method, error in first.items() if error > 0}
+    errors = pd.to_numeric(table[column], errors="coerce")
+    first = errors.groupby(table[kind]).first()
+    return {f"{section}.{name}": float(error) for name, error in first.items() if error > 0}

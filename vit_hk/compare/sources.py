@@ -16,6 +16,7 @@ PARAMS = Path("params.yaml")
 METRICS = Path("results/metrics.json")
 PREDICTIONS = Path("results/predictions.csv")
 FAITHFULNESS = Path("results/faithfulness.csv")
+CORRUPTIONS = Path("results/corruptions.csv")
 HISTORY = Path("results/history.csv")
 DATASET = Path("data/dataset.npz")
 WEIGHTS = Path("models/vit.safetensors")
@@ -24,6 +25,7 @@ ATTENTION = Path("results/attention/attention.npz")
 REQUIRED = (PARAMS, METRICS, PREDICTIONS)
 OPTIONAL = (
     FAITHFULNESS,
+    CORRUPTIONS,
     HISTORY,
     DATASET,
     WEIGHTS,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from vit_hk.data.image_rows import ImageArray, chunks
 from vit_hk.metrics import faithfulness_score, softmax
@@ -54,6 +55,36 @@ def mean_and_standard_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     if count == 1:
         return values[:, 0], np.zeros_like(values[:, 0])
     return values.mean(axis=1), values.std(axis=1, ddof=1) / np.sqrt(count)
+
+
+def mean_scores(methods: list[str], curves: Faithfulness) -> dict[str, float]:
+    """Return the faithfulness score of each method, averaged over the images."""
+    means, _ = mean_and_standard_error(curves.scores)
+    # Adding 0 removes the minus of a rounded -0.0.
+    return dict(zip(methods, (means.round(4) + 0.0).tolist(), strict=True))
+
+
+def faithfulness_table(methods: list[str], curves: Faithfulness) -> pd.DataFrame:
+    """Return a row for each point of each method's deletion and insertion curve.
+
+    Columns that end in `_error` hold standard errors over the images: of the mean probabilities,
+    and of the method's score, which is the same in all rows of a method.
+    """
+    points = len(curves.shares)
+    deletion, deletion_error = mean_and_standard_error(curves.deletion)
+    insertion, insertion_error = mean_and_standard_error(curves.insertion)
+    _, score_error = mean_and_standard_error(curves.scores)
+    return pd.DataFrame(
+        {
+            "method": np.repeat(methods, points),
+            "share": np.tile(curves.shares, len(methods)),
+            "deletion": deletion.ravel(),
+            "insertion": insertion.ravel(),
+            "deletion_error": deletion_error.ravel(),
+            "insertion_error": insertion_error.ravel(),
+            "score_error": np.repeat(score_error, points),
+        }
+    ).round(6)
 
 
 def faithfulness(

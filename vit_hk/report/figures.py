@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from vit_hk.data.corruptions import MAX_SEVERITY, CorruptedImages
 from vit_hk.data.dataset import Dataset
 from vit_hk.explain.patch_attention import query_name
 from vit_hk.figures.confusion import draw_confusion
+from vit_hk.figures.corruptions import draw_corruptions
 from vit_hk.figures.curves import draw_curves
 from vit_hk.figures.faithfulness import draw_faithfulness
 from vit_hk.figures.mistakes import draw_mistakes
@@ -35,6 +37,7 @@ def draw_figures(
     predictions: Predictions,
     per_class: pd.DataFrame,
     faithfulness: pd.DataFrame,
+    corruptions: pd.DataFrame,
 ) -> None:
     """Write the figures of a run as PNG files into a folder.
 
@@ -48,6 +51,7 @@ def draw_figures(
       predictions: predicted class of each test image.
       per_class: precision and recall of each class.
       faithfulness: deletion and insertion curves.
+      corruptions: the accuracy on corrupted images.
 
     Raises:
       UserError: the file system refuses.
@@ -61,6 +65,7 @@ def draw_figures(
     save_figure(mistakes_figure(dataset, predictions, class_names), folder / "mistakes.png")
     num_images = params.evaluate.num_faithfulness_images(len(dataset.x_test))
     save_figure(draw_faithfulness(faithfulness, num_images), folder / "faithfulness.png")
+    save_figure(corruptions_figure(dataset, corruptions), folder / "corruptions.png")
 
 
 def snapshots_figure(snapshots: Snapshots, model: ModelSettings, class_names: list[str]) -> Figure:
@@ -109,6 +114,16 @@ def confusion_figure(dataset: Dataset, predictions: Predictions, class_names: li
     """Draw the confusion matrix of the test images."""
     counts = confusion_matrix(dataset.y_test, predictions.classes, dataset.num_classes)
     return draw_confusion(counts, class_names)
+
+
+def corruptions_figure(dataset: Dataset, table: pd.DataFrame) -> Figure:
+    """Draw the accuracy on corrupted images, with the first test image as an example."""
+    image = dataset.x_test[:1]
+    examples = [
+        [CorruptedImages(image, name, severity)[0:1][0] for severity in range(MAX_SEVERITY + 1)]
+        for name in table["corruption"].unique()
+    ]
+    return draw_corruptions(table, np.array(examples))
 
 
 def mistakes_figure(dataset: Dataset, predictions: Predictions, class_names: list[str]) -> Figure:

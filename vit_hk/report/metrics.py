@@ -30,13 +30,30 @@ class TestSummary(Summary):
     calibration_error: Share
 
 
+class TemperatureScaled(BaseModel):
+    """The metrics of the test images after their logits are divided by the temperature."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    temperature: Annotated[float, Field(gt=0.0)]
+    loss: float
+    calibration_error: Share
+
+
 class Metrics(BaseModel):
-    """The metrics of a run; `faithfulness` maps each order of patches to its score."""
+    """The metrics of a run.
+
+    Attributes:
+      test, validation: of these images.
+      temperature_scaled: of the test images; None where the weights have no temperature.
+      faithfulness: the score of each order of patches.
+    """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     test: TestSummary
     validation: Summary
+    temperature_scaled: TemperatureScaled | None = None
     faithfulness: dict[str, float]
 
 

@@ -18,8 +18,6 @@ from vit_hk.weights_metadata import (
     parse_metadata,
 )
 
-TEMPERATURE = f"{CALIBRATION_PREFIX}temperature"
-
 
 @dataclasses.dataclass(frozen=True)
 class WeightsFile:
@@ -29,13 +27,11 @@ class WeightsFile:
       path: the file.
       info: its metadata.
       shapes: shape of each parameter, by name, in alphabetical order.
-      temperature: divides the logits of calibrated predictions; None if the file has none.
     """
 
     path: Path
     info: WeightsInfo
     shapes: dict[str, list[int]]
-    temperature: float | None
 
     @property
     def num_parameters(self) -> int:
@@ -75,11 +71,7 @@ def read_weights_file(path: Path, settings: ModelSettings, dataset: Dataset) -> 
                 info = parse_metadata(file.metadata())
                 names = sorted(n for n in file.keys() if not n.startswith(CALIBRATION_PREFIX))  # noqa: SIM118
                 shapes = {name: file.get_slice(name).get_shape() for name in names}
-                is_calibrated = TEMPERATURE in file.keys()  # noqa: SIM118
-                temperature = file.get_tensor(TEMPERATURE).item() if is_calibrated else None
         except SafetensorError as error:
             raise ValueError(str(error)) from None
-        if temperature is not None and not 0 < temperature < math.inf:
-            raise ValueError(f"its temperature is {temperature}")
     check_weights_match(path, info, settings, dataset)
-    return WeightsFile(path, info, shapes, temperature)
+    return WeightsFile(path, info, shapes)

@@ -49,7 +49,7 @@ def numbers_in(text: str) -> list[float]:
 
 
 def test_bins_hold_all_test_images(page, folder):
-    table = page.locator("#reliability table tbody tr")
+    table = page.locator("#reliability details table tbody tr")
     counts = [int(row) for row in table.locator("td:nth-of-type(1)").all_text_contents()]
     assert sum(counts) == 60
     assert page.locator("#reliability .point").count() == len(counts)
@@ -59,7 +59,16 @@ def test_bins_hold_all_test_images(page, folder):
     assert counts[-1] == last.sum()
     shown = table.last.locator("td").nth(2).text_content()
     assert shown == f"{100 * correct[last].mean():.2f} %"
-    assert "The weights carry a temperature" not in page.locator("#reliability").inner_text()
+
+
+def test_calibration_is_told_before_and_after_temperature_scaling(page):
+    panel = page.locator("#reliability")
+    assert "a temperature of 1.250, fitted on validation images" in panel.inner_text()
+    rows = panel.locator("table").first.locator("tbody tr").all_inner_texts()
+    assert [row.split("\t") for row in rows] == [
+        ["as the model gives them", "0.0125", "0.2500"],
+        ["divided by 1.250", "0.0050", "0.2000"],
+    ]
 
 
 def test_the_slider_moves_through_the_epochs_of_the_training(page, folder):

@@ -30,12 +30,12 @@ def test_error_is_the_metric_of_the_same_predictions(predictions):
     rest = (1 - confidence)[:, None] * np.array([0.4, 0.3, 0.3])
     probabilities = np.concatenate([confidence[:, None], rest], axis=1)
     labels = np.where(correct, 0, 1)
-    panel = reliability_panel(confidence, correct, None)
+    panel = reliability_panel(confidence, correct)
     assert panel.data.calibration_error == pytest.approx(calibration_error(probabilities, labels))
 
 
 def test_logarithmic_axis_ends_at_a_power_of_ten():
-    data = reliability_panel(np.full(1001, 0.99), np.ones(1001, bool), 1.5).data
+    data = reliability_panel(np.full(1001, 0.99), np.ones(1001, bool)).data
     assert data.decades == 4
     assert data.log_share(10_000) == 1
     assert data.log_share(0.5) == 0
@@ -43,6 +43,6 @@ def test_logarithmic_axis_ends_at_a_power_of_ten():
 
 
 def test_one_image_has_one_bin():
-    data = reliability_panel(np.array([0.0]), np.array([False]), None).data
+    data = reliability_panel(np.array([0.0]), np.array([False])).data
     assert [(b.low, b.count) for b in data.bins] == [(0, 1)]
     assert data.calibration_error == 0

@@ -29,5 +29,5 @@ def make_panels(
         Panel("flow", "Attention flow from layer to layer", None),
         Panel("feature_map", "Features of the images after each layer", None),
         training_panel(snapshots, model),
-        reliability_panel(predictions.confidence, correct, weights.temperature),
+        reliability_panel(predictions.confidence, correct),
     ]

@@ -33,7 +33,6 @@ class Reliability:
 
     bins: list[Bin]  # those that hold images
     calibration_error: float
-    temperature: float | None  # of the weights
     area: PlotArea
     num_bins: int  # with the empty ones
     decades: int  # the logarithmic axis of the histogram ends at 10 ** decades
@@ -43,20 +42,17 @@ class Reliability:
         return math.log(count / LOWEST_COUNT) / math.log(10**self.decades / LOWEST_COUNT)
 
 
-def reliability_panel(
-    confidence: np.ndarray, correct: np.ndarray, temperature: float | None
-) -> Panel:
+def reliability_panel(confidence: np.ndarray, correct: np.ndarray) -> Panel:
     """Make the panel of the reliability diagram (arXiv 1706.04599, section 2).
 
     Args:
       confidence: float [N], probability of the predicted class of each test image.
       correct: bool [N], whether the prediction is right.
-      temperature: divides the logits in `python -m vit_hk predict`; None if the weights have none.
     """
     bins = fill_bins(confidence, correct)
     error = sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / len(confidence)
     decades = math.ceil(math.log10(max(10, *(b.count for b in bins))))
-    data = Reliability(bins, error, temperature, AREA, CALIBRATION_BINS, decades)
+    data = Reliability(bins, error, AREA, CALIBRATION_BINS, decades)
     return Panel("reliability", "Can its probabilities be trusted?", data)
 
 
