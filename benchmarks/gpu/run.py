@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from benchmarks.flops import flops_per_batch
 from benchmarks.gpu import PACKED_DATASET
 from benchmarks.gpu.chips import Chip, find_chip
-from benchmarks.gpu.contender import Contender, ContenderError, environment
+from benchmarks.gpu.contender import TOO_SLOW, Contender, ContenderError, environment
 from benchmarks.gpu.plan import Cell, Plan
 from benchmarks.gpu.traffic import bytes_per_batch
 from benchmarks.recipes.settings import DATASET
@@ -23,6 +24,7 @@ from vit_hk.errors import UserError
 
 Result = dict[str, Any]  # of a step; with "error" or "skipped" where there is none
 CELLS_BEFORE_99 = 2  # that are timed before the training to 99 %
+MAX_STEP_SECONDS = 150  # so that a step that hangs leaves time to the others
 EXACT_PRODUCTS = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
 
 
@@ -38,7 +40,6 @@ class Run:
         """
         self.plan, self.path = plan, path
         self.started = time.monotonic()
-        self.deadline = self.started + plan.budget
         self.chip: Chip | None = None
         self.report: Result = {}
         self.contenders: dict[str, Contender] = {}
@@ -50,8 +51,9 @@ class Run:
           UserError: JAX finds no device of the plan's platform.
         """
         self.describe_device()
+        self.check_results()
         try:
-            for section, name, step in self.steps():
+            for section, name, step in self.timed_steps():
                 self.take(section, name, step)
         finally:
             for contender in self.contenders.values():
@@ -84,33 +86,53 @@ class Run:
             "training": {},
         }
 
-    def steps(self) -> Iterator[tuple[str, str, Callable[[], Result]]]:
+    def check_results(self) -> None:
+        """Compare with the CPU and run the tests, all at once, since nothing is timed here."""
+        checks = {
+            f"{size}, logits and gradients": lambda work=work: self.check(work)
+            for size, work in self.plan.checked.items()
+        }
+        say(f"{self.elapsed():.0f} s: {', '.join(checks)}, tests")
+        with ThreadPoolExecutor() as executor:
+            running = {name: executor.submit(check) for name, check in checks.items()}
+            running["tests"] = executor.submit(self.run_tests)
+        for name, result in running.items():
+            self.record("checks", name, result.result())
+
+    def timed_steps(self) -> Iterator[tuple[str, str, Callable[[], Result]]]:
         """Yield the section, the name and the function of each step, the most valuable first."""
-        for size, work in self.plan.checked.items():
-            yield "checks", f"{size}, logits and gradients", lambda work=work: self.check(work)
-        if self.plan.tests:
-            yield "checks", "tests", self.run_tests
         for index, cell in enumerate(self.plan.cells):
             if index == min(CELLS_BEFORE_99, len(self.plan.cells) - 1):
                 yield "training", "time to 99 %", self.train_to_99
             yield "cells", str(cell), lambda cell=cell: self.measure(cell)
 
     def take(self, section: str, name: str, step: Callable[[], Result]) -> None:
-        """Take a step if there is time, and write the report."""
-        elapsed = time.monotonic() - self.started
-        if time.monotonic() < self.deadline:
-            say(f"{elapsed:.0f} s: {name}")
+        """Take a step if there is time."""
+        if self.elapsed() < self.plan.budget:
+            say(f"{self.elapsed():.0f} s: {name}")
             result = step()
         else:
             result = {"skipped": f"the time of {self.plan.budget:.0f} s was used up"}
+        self.record(section, name, result)
+
+    def record(self, section: str, name: str, result: Result) -> None:
+        """Add a result to the report, and write it."""
         for problem in ("error", "skipped"):
             if problem in result:
                 say(f"{name}: {problem}: {result[problem]}")
         self.report[section][name] = result
-        self.report["seconds"] = round(time.monotonic() - self.started, 1)
+        self.report["seconds"] = round(self.elapsed(), 1)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.path) as temporary:
             temporary.write_text(json.dumps(self.report, indent=2) + "\n", "utf-8")
+
+    def elapsed(self) -> float:
+        """Return the seconds since the start."""
+        return time.monotonic() - self.started
+
+    def step_deadline(self) -> float:
+        """Return the end of a step that starts now, by time.monotonic()."""
+        return min(self.started + self.plan.budget, time.monotonic() + MAX_STEP_SECONDS)
 
     def check(self, work: Workload) -> Result:
         """Compare the results of a model with those of the CPU."""
@@ -118,13 +140,16 @@ class Run:
 
     def run_tests(self) -> Result:
         """Run the tests of the model."""
-        return self.run_module("model_tests", self.plan.tests, EXACT_PRODUCTS)
+        if not self.plan.tests:
+            return {"skipped": "none are planned"}
+        arguments = [str(self.plan.test_seconds), *self.plan.tests]
+        return self.run_module("model_tests", arguments, EXACT_PRODUCTS)
 
     def train_to_99(self) -> Result:
         """Train on MNIST, if it is there."""
         if not DATASET.exists() and not PACKED_DATASET.exists():
             return {"skipped": f"no MNIST in {DATASET}; make it with: dvc repro download"}
-        return self.run_module("train_to_99", [])
+        return self.run_module("train_to_99", [str(self.plan.max_epochs)])
 
     def run_module(
         self, module: str, arguments: Sequence[str], variables: dict[str, str] | None = None
@@ -133,31 +158,31 @@ class Run:
         try:
             process = subprocess.run(
                 [sys.executable, "-m", f"benchmarks.gpu.{module}", *arguments],
-                stdout=subprocess.PIPE, text=True, timeout=self.deadline - time.monotonic(),
+                stdout=subprocess.PIPE, text=True, timeout=self.step_deadline() - time.monotonic(),
                 env=environment(self.plan.platform) | (variables or {}),
             )  # fmt: skip
             return json.loads(process.stdout.splitlines()[-1])
         except subprocess.TimeoutExpired:
-            return {"error": "not ready when the time was used up"}
+            return {"error": TOO_SLOW}
         except (IndexError, ValueError):
             return {"error": f"{module} ended with {process.returncode}; see its error above"}
 
     def measure(self, cell: Cell) -> Result:
         """Measure all contenders of a cell in turns."""
-        work, errors, facts = cell.work, {}, {}
+        work, errors, facts, deadline = cell.work, {}, {}, self.step_deadline()
         contenders = [self.contender(name) for name in cell.contenders]
         for contender in contenders:
             contender.start_preparing(work, self.plan.round_seconds)
         for contender in contenders:
             try:
-                facts[contender.name] = contender.receive(self.deadline)
+                facts[contender.name] = contender.receive(deadline)
             except ContenderError as error:
                 errors[contender.name] = str(error)
         seconds: dict[str, list[float]] = {name: [] for name in facts}
         for _ in range(self.plan.rounds):
             for name in [name for name in facts if name not in errors]:
                 try:
-                    seconds[name].append(self.contender(name).measure(self.deadline))
+                    seconds[name].append(self.contender(name).measure(deadline))
                 except ContenderError as error:
                     errors[name] = str(error)
         results = {

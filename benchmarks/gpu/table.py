@@ -25,9 +25,10 @@ def _checks(checks: dict[str, Any]) -> Iterator[str]:
             yield f"- {name}: {problem}"
         elif name == "tests":
             failed = "".join(f"\n  - {test}" for test in check["failed"])
+            rest = "" if check["is_complete"] else "; for the others there was no time"
             yield (
-                f"- tests on {check['platform']}: {check['passed']} passed, "
-                f"{check['left_out']} left out, {len(check['failed'])} failed{failed}"
+                f"- tests on {check['platform']}: {check['passed']} passed, {check['left_out']} "
+                f"left out, {len(check['failed'])} failed{rest}{failed}"
             )
         else:
             verdict = "within the tolerances" if check["passed"] else "NOT within the tolerances"
@@ -78,5 +79,7 @@ def _problem(result: dict[str, Any]) -> str | None:
     """Return why there is no result, in one line, or None."""
     for kind in ("error", "skipped"):
         if kind in result:
-            return f"{kind}: {' '.join(str(result[kind]).split())[:200]}"
+            # A line break or a bar would break the table.
+            text = " ".join(str(result[kind]).replace("|", "/").split())
+            return f"{kind}: {text[:200]}"
     return None
