@@ -15,7 +15,11 @@ DRIVER = Path("/proc/driver/nvidia/version")
 
 def main() -> None:
     """Start JAX, and describe its first device."""
-    device = jax.devices()[0]
+    try:
+        device = jax.devices()[0]
+    except RuntimeError as error:
+        print(json.dumps({"error": " ".join(str(error).split())}))
+        return
     statistics = device.memory_stats() or {}
     print(
         json.dumps(

@@ -1,7 +1,7 @@
 """This project's model on a GPU: the training step of stages/train.py, and its inference.
 
-Images lie in the GPU's memory, so that the model is timed and not the way to it. Products of
-float32 are rounded to TF32, as by default on a GPU, and as for the peers.
+Images lie in the GPU's memory, so that the model is timed and not the way to it. Factors of
+float32 products are rounded to TF32, JAX's default on a GPU, as for the peers.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,6 @@ from vit_hk.params import Params
 def make(work: Workload) -> Job:
     """Make a job of this project's model."""
     jax.clear_caches()  # the code of the job before this one, and the arrays that it holds
-    jax.config.update("jax_default_matmul_precision", "tensorfloat32")
     params = settings_of(work)
     run = make_training(params, work) if work.task == "train" else _infer(params, work)
     return Job(run, num_parameters(params, work))

@@ -27,7 +27,7 @@ CONTENDERS = {
 MODEL_TESTS = tuple(
     f"tests/model/test_{name}.py"
     for name in (
-        "model_against_torch", "vit", "precision", "reference", "class_token_attention",
+        "model_against_torch", "vit", "reference", "class_token_attention",
         "attention_offset", "layer_norm", "linear", "matmul", "encoder",
     )
 )  # fmt: skip
