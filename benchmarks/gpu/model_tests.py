@@ -54,7 +54,7 @@ def main() -> None:
     # The conftest.py of all tests needs packages for developers, that of the model's tests none.
     options = [
         "-q", "--override-ini=addopts=", "--confcutdir=tests/model", "-pno:cacheprovider",
-        "--continue-on-collection-errors",
+        "--continue-on-collection-errors", "-kwithout or not kernels",  # which are a CPU's
     ]  # fmt: skip
     options += [f"--numprocesses={PROCESSES}"] if has_xdist else []
     code = pytest.main([*options, *files], plugins=[outcomes])

@@ -39,9 +39,19 @@ def cudnn_attention(
       The weighted sums of values, heads concatenated, [B * T, H K].
     """
     rows, qkv_width = qkv.shape
+    tokens = qkv.reshape(-1, num_tokens, qkv_width)
+    lengths = None
+    if (
+        num_tokens % 2
+    ):  # of which JAX computes no gradient, so a token is added that none attends to
+        tokens = jnp.pad(tokens, [(0, 0), (0, 1), (0, 0)])
+        lengths = jnp.full(len(tokens), num_tokens, jnp.int32)
     q, k, v = (
-        part.reshape(-1, num_tokens, num_heads, part.shape[-1] // num_heads)  # [B, T, H, K]
-        for part in jnp.split(qkv, 3, axis=-1)
+        part.reshape(*part.shape[:2], num_heads, -1)  # [B, T or T + 1, H, K]
+        for part in jnp.split(tokens, 3, axis=-1)
     )
-    heads = jax.nn.dot_product_attention(q, k, v, implementation=implementation)
-    return heads.reshape(rows, qkv_width // 3)
+    heads = jax.nn.dot_product_attention(
+        q, k, v, query_seq_lengths=lengths, key_value_seq_lengths=lengths,
+        implementation=implementation,
+    )  # fmt: skip
+    return heads[:, :num_tokens].reshape(rows, qkv_width // 3)
