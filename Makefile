@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # DVC starts the stages as `python`; this makes it the one of the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: git-repository repro test check pictures chaos reproducible bench scaling bench-99 clean
+.PHONY: git-repository repro test check pictures chaos reproducible bench scaling bench-gpu bench-99 clean
 
 repro: $(VENV)/users
 	python -m vit_hk.dvc.repair
@@ -35,6 +35,9 @@ bench: $(VENV)/benchmarks
 scaling: $(VENV)/benchmarks
 	python -m benchmarks.scaling
 
+bench-gpu: $(VENV)/gpu
+	python -m benchmarks.gpu
+
 bench-99: $(VENV)/benchmarks
 	python -m benchmarks.time_to_99
 
@@ -60,4 +63,8 @@ $(VENV)/developers: $(VENV)/users requirements-dev.txt
 
 $(VENV)/benchmarks: $(VENV)/users requirements-bench.txt
 	pip install --quiet -r requirements-bench.txt
+	touch $@
+
+$(VENV)/gpu: $(VENV)/benchmarks requirements-gpu.txt
+	pip install --quiet -r requirements-gpu.txt
 	touch $@

@@ -1,1 +1,1 @@
-"""Speed benchmarks against other implementations; no other package and no test imports them."""
+"""Speed benchmarks against other implementations; no other package imports them."""

@@ -4,7 +4,7 @@ Counted are matrix products, with two FLOPs (a multiplication and an addition) f
 elements; LayerNorm, softmax, GELU and the optimizer are not counted.
 """
 
-from benchmarks.workload import NUM_CLASSES, Workload
+from benchmarks.workload import Workload
 
 
 def flops_per_batch(work: Workload, whole_last_block: bool) -> int:
@@ -18,9 +18,9 @@ def flops_per_batch(work: Workload, whole_last_block: bool) -> int:
       whole_last_block: whether the last block is computed for all tokens, as in most ViTs. Ours
         computes only what the class token needs; see vit_hk/model/class_token_attention.py.
     """
-    embedding = work.num_patches * work.patch_size**2 * work.hidden_size
+    embedding = work.num_patches * work.patch_size**2 * work.channels * work.hidden_size
     last = _block(work) if whole_last_block else _class_token_block(work)
-    rest = (work.num_layers - 1) * _block(work) + last + work.hidden_size * NUM_CLASSES
+    rest = (work.num_layers - 1) * _block(work) + last + work.hidden_size * work.num_classes
     multiplications = 2 * embedding + 3 * rest if work.task == "train" else embedding + rest
     return 2 * work.batch_size * multiplications
 

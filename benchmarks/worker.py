@@ -33,7 +33,7 @@ def main() -> None:
     compile_seconds = time.perf_counter() - started
     # Inference processes each image once; training continues with another epoch.
     max_batches = num_images(work) // work.batch_size if work.task == "infer" else sys.maxsize
-    batches = _batches_per_round(job, round_seconds, max_batches)
+    batches = batches_per_round(job, round_seconds, max_batches)
     facts = {
         "compile_seconds": compile_seconds,
         "compile_peak_bytes": _peak_bytes(),
@@ -45,7 +45,7 @@ def main() -> None:
     PEAK_RESET.write_text("5", "ascii")
     for _ in sys.stdin:
         core_seconds = time.process_time()  # of all threads
-        seconds = _time(job, batches)
+        seconds = time_batches(job, batches)
         answer = {
             "seconds": seconds / batches,
             "core_seconds": time.process_time() - core_seconds,
@@ -54,18 +54,18 @@ def main() -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def _time(job: Job, batches: int) -> float:
+def time_batches(job: Job, batches: int) -> float:
     """Return the seconds that a number of batches takes."""
     started = time.perf_counter()
     job.run(batches)
     return time.perf_counter() - started
 
 
-def _batches_per_round(job: Job, round_seconds: float, max_batches: int) -> int:
+def batches_per_round(job: Job, round_seconds: float, max_batches: int = sys.maxsize) -> int:
     """Warm up, and return the number of batches that takes about `round_seconds`."""
     batches = 1
     for _ in range(WARM_UP_RUNS):
-        seconds = _time(job, batches) / batches
+        seconds = time_batches(job, batches) / batches
         batches = min(max(1, round(round_seconds / seconds)), max_batches)
     return batches
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from vit_hk.params import Precision
+
 NUM_CLASSES = 10
 NUM_IMAGES = 60_000  # as in MNIST's training set
 MEAN, STD = 0.1307, 0.3081  # of MNIST's pixels, on the scale 0 to 1
@@ -25,7 +27,7 @@ PLAIN = {
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """A task, a batch size and an architecture for images of one channel."""
+    """A task, a batch size, an architecture, and the precision of its matrix products."""
 
     task: str  # "train" or "infer"
     batch_size: int
@@ -35,6 +37,9 @@ class Workload:
     mlp_dim: int
     num_heads: int = 4
     image_size: int = 28
+    channels: int = 1
+    num_classes: int = NUM_CLASSES
+    precision: Precision = "float32"
 
     @property
     def num_patches(self) -> int:

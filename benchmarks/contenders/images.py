@@ -4,15 +4,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.workload import NUM_CLASSES, NUM_IMAGES, Workload
+from benchmarks.workload import NUM_IMAGES, Workload
 
 
 def random_images(work: Workload) -> tuple[np.ndarray, np.ndarray]:
-    """Return random images uint8 [images, size, size, 1] and labels int32 [images]."""
+    """Return random images uint8 [images, size, size, channels] and labels int32 [images]."""
     random = np.random.default_rng(0)
     count = num_images(work)
-    images = random.integers(0, 256, (count, work.image_size, work.image_size, 1), np.uint8)
-    return images, random.integers(0, NUM_CLASSES, count, np.int32)
+    shape = count, work.image_size, work.image_size, work.channels
+    images = random.integers(0, 256, shape, np.uint8)
+    return images, random.integers(0, work.num_classes, count, np.int32)
 
 
 def num_images(work: Workload) -> int:

@@ -8,7 +8,6 @@ from benchmarks.workload import (
     LEARNING_RATE,
     MAX_NORM,
     MEAN,
-    NUM_CLASSES,
     PLAIN,
     STD,
     WEIGHT_DECAY,
@@ -25,19 +24,27 @@ from vit_hk.training.data import TrainingData, epoch_order
 from vit_hk.training.feed import WholeFeed
 from vit_hk.training.train_step import build_train_step
 
-NORMALIZATION = Normalization((MEAN,), (STD,))
-
 
 def make(work: Workload) -> Job:
     """Make a job of this project's model."""
     configure_cpu()  # as all stages do
-    params = _settings(work)
-    shape = (work.image_size, work.image_size, 1)
-    run = _train(params, work) if work.task == "train" else _infer(params, work)
-    return Job(run, count_parameters(params.model, shape, NUM_CLASSES))
+    params = settings_of(work)
+    run = make_training(params, work) if work.task == "train" else _infer(params, work)
+    return Job(run, num_parameters(params, work))
 
 
-def _settings(work: Workload) -> Params:
+def num_parameters(params: Params, work: Workload) -> int:
+    """Return the number of learned parameters."""
+    shape = work.image_size, work.image_size, work.channels
+    return count_parameters(params.model, shape, work.num_classes)
+
+
+def normalization_of(work: Workload) -> Normalization:
+    """Return the normalization that all contenders share, for each channel."""
+    return Normalization((MEAN,) * work.channels, (STD,) * work.channels)
+
+
+def settings_of(work: Workload) -> Params:
     """Return the settings of params.yaml with the plain model and recipe of all contenders."""
     settings = load_params().model_dump()
     settings["model"] |= {
@@ -62,20 +69,21 @@ def _settings(work: Workload) -> Params:
         "sam_rho": 0.0,
         "ema_decay": 0.0,
         "augment": dict.fromkeys(settings["train"]["augment"], 0),
-        "precision": "float32",
+        "precision": work.precision,
         "scan_layers": False,
         "remat": False,
     }
     return Params.model_validate(settings)
 
 
-def _train(params: Params, work: Workload) -> Callable[[int], None]:
+def make_training(params: Params, work: Workload) -> Callable[[int], None]:
+    """Return a function that takes a number of training steps, on any device."""
     images, labels = random_images(work)
-    data = TrainingData(images, labels, images[:0], labels[:0], NORMALIZATION)
-    step = build_train_step(params, data, NUM_CLASSES)
+    data = TrainingData(images, labels, images[:0], labels[:0], normalization_of(work))
+    step = build_train_step(params, data, work.num_classes)
     feed = WholeFeed(data, step.layout, step.steps_per_epoch, calls_per_epoch=1)
     run_steps = step.make_loop(feed)
-    weights = init_params(params.model, images.shape[1:], NUM_CLASSES, params.seed)
+    weights = init_params(params.model, images.shape[1:], work.num_classes, params.seed)
     state = step.init_state(weights)
 
     def run(count: int) -> None:
@@ -96,10 +104,10 @@ def _train(params: Params, work: Workload) -> Callable[[int], None]:
 
 def _infer(params: Params, work: Workload) -> Callable[[int], None]:
     images, _ = random_images(work)
-    weights = init_params(params.model, images.shape[1:], NUM_CLASSES, params.seed)
-    model = make_model(params.model, NUM_CLASSES)
+    weights = init_params(params.model, images.shape[1:], work.num_classes, params.seed)
+    model = make_model(params.model, work.num_classes)
     layout = layout_for_inference(work.batch_size, work.num_tokens)
-    predict = make_predictor(model, NORMALIZATION, layout)
+    predict = make_predictor(model, normalization_of(work), layout)
 
     def run(count: int) -> None:
         predict(weights, images[: count * work.batch_size])

@@ -4,7 +4,7 @@ import torch
 
 from benchmarks.contenders import Job
 from benchmarks.contenders.torch_job import make_job
-from benchmarks.workload import NUM_CLASSES, Workload
+from benchmarks.workload import Workload
 
 # isort: split
 from timm.models.vision_transformer import VisionTransformer
@@ -25,8 +25,8 @@ def make_model(work: Workload) -> VisionTransformer:
     return VisionTransformer(
         img_size=work.image_size,
         patch_size=work.patch_size,
-        in_chans=1,
-        num_classes=NUM_CLASSES,
+        in_chans=work.channels,
+        num_classes=work.num_classes,
         embed_dim=work.hidden_size,
         depth=work.num_layers,
         num_heads=work.num_heads,

@@ -36,16 +36,16 @@ def _merge(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def load_mnist() -> Dataset:
+def load_mnist(path: Path = DATASET) -> Dataset:
     """Load the full MNIST.
 
     Raises:
-      UserError: data/dataset.npz is missing, or holds other data.
+      UserError: the file is missing, or holds other data.
     """
-    dataset = load_dataset(DATASET)
+    dataset = load_dataset(path)
     if dataset.name != "mnist" or len(dataset.x_train) != 60_000:
         raise UserError(
-            f"{DATASET} holds {len(dataset.x_train):,} training images of {dataset.name} "
+            f"{path} holds {len(dataset.x_train):,} training images of {dataset.name} "
             f"({dataset.source}), this benchmark needs the 60,000 of full MNIST; set data.name to "
             "mnist in params.yaml and make them with: dvc repro download"
         )

@@ -1,4 +1,6 @@
 import re
+import runpy
+import sys
 import threading
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vit_hk.kernels import compiler
+from vit_hk.kernels import compiler, llvm
 from vit_hk.kernels.attention import attention_backward, attention_forward
 from vit_hk.kernels.compiler import API_VERSION, call_kernel, is_supported
 from vit_hk.kernels.gelu import gelu_forward
@@ -154,3 +156,15 @@ def test_layer_norm_has_a_kernel_up_to_the_maximum_width(width):
     assert ("ffi_call" in program) == (width <= MAX_WIDTH)
     expected = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
     np.testing.assert_allclose(norm.apply(params, None, x), expected, atol=1e-5)
+
+
+def test_without_llvmlite_modules_load_and_no_kernel_is_supported(monkeypatch, project):
+    for name in ("llvmlite", "llvmlite.binding", "llvmlite.ir"):
+        monkeypatch.setitem(sys.modules, name, None)  # its import fails
+    names = runpy.run_path(str(project / "vit_hk/kernels/llvm.py"))
+    for name in ("llvmlite", "llvm", "ir", "I64", "I32", "FLOAT", "PTR"):
+        assert names[name] is None
+        monkeypatch.setattr(llvm, name, None)
+    runpy.run_path(str(project / "vit_hk/kernels/vector_builder.py"))
+    module = runpy.run_path(str(project / "vit_hk/kernels/compiler.py"))
+    assert not module["is_supported"](jnp.ones((2, 64)), 64)

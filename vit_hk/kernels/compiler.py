@@ -14,12 +14,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import llvmlite
-import llvmlite.binding as llvm
-from llvmlite import ir
 
 from vit_hk.kernels import object_cache
-from vit_hk.kernels.vector_builder import I32, I64, PTR, Value, VectorBuilder
+from vit_hk.kernels.llvm import I32, I64, PTR, ir, llvm, llvmlite
+from vit_hk.kernels.vector_builder import Value, VectorBuilder
 
 API_VERSION = 0, 3
 # The positions of fields in XLA's structs, in words of 8 bytes.
@@ -62,12 +60,12 @@ def has_fma() -> bool:
     return any(features.get(name) for name in ("fma", "avx512f", "neon"))
 
 
-def _features() -> llvm.FeatureMap:
+def _features() -> dict[str, bool]:
     """Return the features of this processor by LLVM's names; empty if it cannot detect them."""
     try:
-        features = llvm.get_host_cpu_features()
+        features = llvm.get_host_cpu_features() if llvm else {}
     except RuntimeError:
-        return llvm.FeatureMap()
+        return {}
     if features.get("avx512f"):
         # LLVM avoids 512-bit vectors by default: they lowered the clock of older processors.
         features["prefer-256-bit"] = False
@@ -137,7 +135,7 @@ def _compile(
 
 
 def _emit_handler(
-    module: ir.Module, name: str, kernel: ir.Function, num_operands: int, num_results: int
+    module: "ir.Module", name: str, kernel: "ir.Function", num_operands: int, num_results: int
 ) -> None:
     """Emit the FFI handler, which XLA calls once for its API version, and then with arrays."""
     handler = ir.Function(module, ir.FunctionType(PTR, [PTR]), name)
@@ -166,7 +164,7 @@ def _emit_handler(
     b.ret(success)
 
 
-def _compile_module(module: ir.Module, function_name: str) -> int:
+def _compile_module(module: "ir.Module", function_name: str) -> int:
     """Compile a module, and return the address of one of its functions."""
     engine, machine = _execution_engine()
     text = str(module)
@@ -180,14 +178,14 @@ def _compile_module(module: ir.Module, function_name: str) -> int:
 
 
 @functools.cache
-def _execution_engine() -> tuple[llvm.ExecutionEngine, tuple[str, str]]:
+def _execution_engine() -> "tuple[llvm.ExecutionEngine, tuple[str, str]]":
     """Return LLVM's JIT compiler and the CPU and features that it compiles for.
 
     The engine is cached, because compiled code lives only as long as its engine.
     """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    cpu, features = llvm.get_host_cpu_name(), _features().flatten()
+    cpu, features = llvm.get_host_cpu_name(), llvm.FeatureMap(_features()).flatten()
     machine = llvm.Target.from_default_triple().create_target_machine(cpu, features, opt=3)
     empty = llvm.parse_assembly("")
     engine = llvm.create_mcjit_compiler(empty, machine)

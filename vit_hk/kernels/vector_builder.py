@@ -4,9 +4,8 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from llvmlite import ir
+from vit_hk.kernels.llvm import FLOAT, I32, I64, ir
 
-I64, I32, FLOAT, PTR = ir.IntType(64), ir.IntType(32), ir.FloatType(), ir.PointerType()
 Value = Any  # an llvmlite value: a ptr, an i64, a float or a SIMD vector of floats
 Index = Value | int  # an i64 that is known at run time, or an int that is known at compile time
 
@@ -35,7 +34,7 @@ class VectorBuilder:
       registers: the number of SIMD registers of the target.
     """
 
-    def __init__(self, ir_builder: ir.IRBuilder, lanes: int, registers: int) -> None:
+    def __init__(self, ir_builder: "ir.IRBuilder", lanes: int, registers: int) -> None:
         """Emit instructions where `ir_builder` is positioned."""
         self.lanes = lanes
         self.registers = registers

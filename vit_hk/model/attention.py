@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from vit_hk.kernels.attention import attend
 from vit_hk.kernels.compiler import is_supported
 from vit_hk.model.class_token_attention import ClassTokenAttention
+from vit_hk.model.cudnn_attention import cudnn_attention, has_cudnn_attention
 from vit_hk.model.layer_norm import layer_norm
 from vit_hk.model.linear import Linear
 from vit_hk.model.matmul import matmul, matmul_nt, swap_tokens_and_heads
@@ -46,6 +47,16 @@ class FusedAttention(PlainAttention):
         """Return the weighted sums of the values, [B * T, D]; the kernel computes the weights."""
         _, num_heads, num_tokens, _ = weights.shape
         return attend(self.qkv, num_tokens, num_heads)
+
+
+@dataclasses.dataclass
+class CudnnAttention(FusedAttention):
+    """Attention in cuDNN's kernels; otherwise as FusedAttention."""
+
+    def weighted_values(self, weights: jax.Array) -> jax.Array:
+        """Return the weighted sums of the values, [B * T, D]; cuDNN computes the weights."""
+        _, num_heads, num_tokens, _ = weights.shape
+        return cudnn_attention(self.qkv, num_tokens, num_heads)
 
 
 @dataclasses.dataclass
@@ -132,7 +143,7 @@ class SelfAttention(hk.Module):
           x: [B * T, D].
           qkv: [B * T, 3D], the output of `qkv_layer` for x.
           qkv_layer: the linear layer of queries, keys and values.
-          has_offset: whether an offset is added to the weights, which the kernel does not support.
+          has_offset: whether an offset is added to the weights, which no kernel supports.
           class_token_only: whether the only query is the first token of each image.
         """
         _, _, num_tokens, head_size = plain.k.shape
@@ -142,8 +153,12 @@ class SelfAttention(hk.Module):
             width = x.shape[-1]
             w, b = qkv_layer.parameters(width, x.dtype)
             return ClassTokenAttention(x.reshape(-1, num_tokens, width), w, b, self.num_heads)
-        if not has_offset and not self.qk_norm and is_supported(x, head_size):
+        if has_offset or self.qk_norm:
+            return plain
+        if is_supported(x, head_size):
             return FusedAttention(plain.q, plain.k, plain.v, qkv)
+        if has_cudnn_attention(x.dtype, head_size):
+            return CudnnAttention(plain.q, plain.k, plain.v, qkv)
         return plain
 
 

@@ -146,9 +146,8 @@ def init_params(
     """Return random initial parameters, which depend on the seed alone."""
     model = make_model(settings, num_classes)
     images = jnp.zeros((1, *image_shape))
-    # It runs once, so a short compile time matters more than fast compiled code.
-    init = jax.jit(
-        lambda key: model.init(key, images),
-        compiler_options={"xla_backend_optimization_level": 0},
-    )
+    # It runs once, so a short compile time matters more than fast compiled code. XLA's GPU backend
+    # supports no other level than its default.
+    unoptimized = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    init = jax.jit(lambda key: model.init(key, images), compiler_options=unoptimized)
     return init(jax.random.key(seed))

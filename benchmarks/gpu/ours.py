@@ -1,0 +1,48 @@
+"""This project's model on a GPU: the training step of stages/train.py, and its inference.
+
+Images lie in the GPU's memory, so that the model is timed and not the way to it. Factors of
+float32 products are rounded to TF32, JAX's default on a GPU, as for the peers.
+"""
+
+from collections.abc import Callable
+
+import jax
+
+from benchmarks.contenders import Job
+from benchmarks.contenders.images import random_images
+from benchmarks.contenders.ours import (
+    make_training,
+    normalization_of,
+    num_parameters,
+    settings_of,
+)
+from benchmarks.workload import Workload
+from vit_hk.inference import run_model
+from vit_hk.model.vit import init_params, make_model
+from vit_hk.params import Params
+
+
+def make(work: Workload) -> Job:
+    """Make a job of this project's model."""
+    jax.clear_caches()  # the code of the job before this one, and the arrays that it holds
+    params = settings_of(work)
+    run = make_training(params, work) if work.task == "train" else _infer(params, work)
+    return Job(run, num_parameters(params, work))
+
+
+def _infer(params: Params, work: Workload) -> Callable[[int], None]:
+    images, _ = random_images(work)
+    batch = jax.device_put(images[: work.batch_size])
+    weights = init_params(params.model, images.shape[1:], work.num_classes, params.seed)
+    model, normalization = (
+        make_model(params.model, work.num_classes, work.precision),
+        normalization_of(work),
+    )
+    predict = jax.jit(lambda weights, batch: run_model(model, weights, batch, normalization).logits)
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            logits = predict(weights, batch)
+        logits.block_until_ready()
+
+    return run

@@ -1,0 +1,69 @@
+"""The process of one contender on a GPU: it prepares and measures the workloads that it is sent.
+
+`contender.py` starts it. Each line of standard input is a request in JSON, [work, round_seconds] or
+"measure"; the answer to each is a line of standard output.
+"""
+
+import importlib
+import json
+import sys
+import time
+from typing import Any
+
+from benchmarks.contenders import Job
+from benchmarks.worker import batches_per_round, time_batches
+from benchmarks.workload import Workload
+
+# Name -> (module of this package, function).
+CONTENDERS = {
+    "ours": ("ours", "make"),
+    "timm": ("timm", "make"),
+    "timm, torch.compile": ("timm", "make_compiled"),
+    "timm, torch.compile, CUDA graphs": ("timm", "make_cuda_graphs"),
+}
+
+
+class Worker:
+    """One contender, and the job that it has prepared."""
+
+    def __init__(self, name: str) -> None:
+        """Store the name, a key of CONTENDERS; its libraries are imported with the first job."""
+        self._name = name
+        self._job: Job | None = None
+        self._batches = 0  # of a round
+
+    def answer(self, request: Any) -> dict[str, Any]:
+        """Return what was measured, or the error of a workload that failed."""
+        try:
+            return self._measure() if request == "measure" else self._prepare(*request)
+        except Exception as error:  # whatever it is, the other workloads go on
+            return {"error": f"{type(error).__name__}: {error}"}
+
+    def _prepare(self, work: dict[str, Any], round_seconds: float) -> dict[str, Any]:
+        """Compile, run the first batch, and warm up."""
+        self._job = None  # frees its memory
+        module, function = CONTENDERS[self._name]
+        make = getattr(importlib.import_module(f"benchmarks.gpu.{module}"), function)
+        started = time.perf_counter()
+        self._job = make(Workload(**work))
+        self._job.run(1)
+        compile_seconds = time.perf_counter() - started
+        self._batches = batches_per_round(self._job, round_seconds)
+        return {"compile_seconds": compile_seconds, "parameters": self._job.num_parameters}
+
+    def _measure(self) -> dict[str, Any]:
+        """Run one round."""
+        return {"seconds": time_batches(self._job, self._batches) / self._batches}
+
+
+def main() -> None:
+    """Answer the requests of standard input until it is closed."""
+    # Standard output is reserved for answers; what libraries print goes to standard error.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    worker = Worker(sys.argv[1])
+    for line in sys.stdin:
+        print(json.dumps(worker.answer(json.loads(line))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

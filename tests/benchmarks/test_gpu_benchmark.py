@@ -1,0 +1,146 @@
+"""`python -m benchmarks.gpu` on a CPU: its JSON and its table are complete, whatever fails."""
+
+import dataclasses
+import json
+import time
+
+import pytest
+
+from benchmarks.gpu import run as run_module
+from benchmarks.gpu.contender import TOO_SLOW, Contender, ContenderError
+from benchmarks.gpu.plan import Plan, make_cells
+from benchmarks.gpu.run import Run
+from benchmarks.gpu.table import make_table
+from benchmarks.gpu.worker import Worker
+from benchmarks.workload import Workload
+from vit_hk.errors import UserError
+
+TINY = {"patch_size": 14, "hidden_size": 8, "num_layers": 1, "mlp_dim": 8, "num_heads": 2}
+
+
+def make_plan(*contenders, budget=60.0):
+    cells = make_cells({"tiny": TINY}, {"tiny": {"train": 4, "infer": 4}}, {"tiny": contenders})
+    return Plan(
+        platform="cpu", checked={}, tests=(), test_seconds=0.0, cells=cells, max_epochs=1,
+        rounds=3, round_seconds=0.001, budget=budget,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def in_a_folder_without_mnist(monkeypatch, tmp_path):
+    monkeypatch.setattr(run_module, "DATASET", tmp_path / "dataset.npz")
+    monkeypatch.setattr(run_module, "PACKED_DATASET", tmp_path / "mnist.npz")
+    return tmp_path
+
+
+def test_one_cell_end_to_end(project, monkeypatch, in_a_folder_without_mnist):
+    monkeypatch.chdir(project)
+    path = in_a_folder_without_mnist / "results" / "gpu.json"
+    plan = make_plan("ours", "no such contender")
+    plan = dataclasses.replace(plan, cells=plan.cells[-1:])
+    report = Run(plan, path).run()
+    assert json.loads(path.read_text()) == report
+    assert report["device"]["name"] == "cpu"
+    assert report["limits"] is None
+    assert report["training"]["time to 99 %"]["skipped"].startswith("no MNIST")
+    (cell,) = report["cells"].values()
+    assert cell["work"]["precision"] == "float32"
+    assert len(cell["contenders"]["ours"]["milliseconds"]) == plan.rounds
+    assert cell["contenders"]["ours"]["images_per_second"] > 0
+    assert cell["contenders"]["no such contender"] == {"error": "KeyError: 'no such contender'"}
+
+
+class ScriptedContender:
+    """A contender that takes a known time, fails, or uses up the time."""
+
+    seconds: dict
+
+    def __init__(self, name, _platform):
+        self.name = name
+
+    def start_preparing(self, work, _round_seconds):
+        self.work = work
+
+    def receive(self, _deadline):
+        if self.name == "broken" and self.work.task == "train":
+            raise ContenderError("RuntimeError: out of memory\nsecond line | of a table")
+        return {"compile_seconds": 1.5, "parameters": 1000}
+
+    def measure(self, _deadline):
+        if self.name == "broken" and self.work.precision == "float32":
+            raise ContenderError("the process ended")
+        return {"ours": 0.5, "peer": 2.0, "broken": 1.0}[self.name]
+
+    def stop(self):
+        self.name = "stopped"
+
+
+@pytest.fixture
+def scripted(monkeypatch, in_a_folder_without_mnist):
+    device = {"name": "NVIDIA H100 80GB HBM3", "driver": "1.2"}
+    monkeypatch.setattr(run_module, "Contender", ScriptedContender)
+    monkeypatch.setattr(Run, "run_module", lambda *_: device)
+    monkeypatch.setattr(Run, "run_tests", lambda _: {
+        "platform": "gpu", "passed": 3, "left_out": 1, "failed": ["test_a"], "is_complete": False,
+    })  # fmt: skip
+    return in_a_folder_without_mnist / "gpu.json"
+
+
+def test_an_error_leaves_the_other_results(scripted):
+    report = Run(make_plan("ours", "peer", "broken"), scripted).run()
+    cells = report["cells"]
+    assert list(cells) == [
+        "tiny, training, bfloat16, batch 4", "tiny, inference, bfloat16, batch 4",
+        "tiny, training, float32, batch 4", "tiny, inference, float32, batch 4",
+    ]  # fmt: skip
+    assert all(cell["contenders"]["ours"]["images_per_second"] == 8 for cell in cells.values())
+    assert [cell["speedup"] for cell in cells.values()] == [4.0, 2.0, 4.0, 4.0]
+    assert ["error" in cell["contenders"]["broken"] for cell in cells.values()] == [1, 0, 1, 1]
+    table = make_table(report)
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 4 * 3
+    assert {row.count("|") for row in rows} == {12}
+    assert "| tiny | train | bfloat16 | 4 | peer | 2 | 2,000.00 | 4.00 | 0% | 0% | 1.5 s |" in rows
+    assert "RuntimeError: out of memory second line" in table  # in one line
+    assert "3 passed, 1 left out, 1 failed; for the others there was no time\n  - test_a" in table
+
+
+def test_what_does_not_fit_into_the_time_is_skipped(scripted):
+    report = Run(make_plan("ours", "peer", budget=0.0), scripted).run()
+    assert all("skipped" in cell for cell in report["cells"].values())
+    assert len(report["cells"]) == 4
+    assert "the time of 0 s was used up" in make_table(report)
+    assert json.loads(scripted.read_text()) == report
+
+
+def test_without_a_gpu_one_line_says_what_to_do(monkeypatch, tmp_path, one_line):
+    monkeypatch.setattr(Run, "run_module", lambda *_: {"error": "device ended with 1"})
+    with pytest.raises(UserError) as caught:
+        Run(make_plan("ours"), tmp_path / "gpu.json").run()
+    assert "--platform cpu --quick" in one_line(caught.value)
+
+
+def test_a_contender_that_dies_or_is_slow_is_reported_and_started_again(project, monkeypatch):
+    monkeypatch.chdir(project)
+    contender = Contender("no such contender", "cpu")
+    contender.start_preparing(Workload("infer", 4, **TINY), 0.1)
+    with pytest.raises(ContenderError, match="given up"):
+        contender.receive(time.monotonic())
+    assert TOO_SLOW.startswith("given up")
+    contender.start_preparing(Workload("infer", 4, **TINY), 0.1)
+    contender._process.kill()
+    with pytest.raises(ContenderError, match="ended without an answer"):
+        contender.receive(time.monotonic() + 60)
+    contender.stop()
+
+
+def test_ours_and_timm_have_the_same_parameters(project, monkeypatch):
+    monkeypatch.chdir(project)
+    work = {**TINY, "task": "infer", "batch_size": 4, "precision": "bfloat16", "num_classes": 7}
+    counts = []
+    for name in ("ours", "timm"):
+        worker = Worker(name)
+        counts.append(worker.answer([{**work, "channels": 3}, 0.001])["parameters"])
+        assert worker.answer("measure")["seconds"] > 0
+    assert counts[0] == counts[1]
+    assert "error" in Worker("timm").answer([{**work, "num_heads": 3}, 0.001])
