@@ -9,20 +9,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
+from settings_file import AUGMENTATION_OFF
 
 from vit_hk.data.normalization import Normalization
 from vit_hk.params import AugmentSettings
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout
 from vit_hk.training.microbatches import DeviceData, Microbatch, prepare_microbatches, take_share
 
-ALL = {"shift": 2, "rotate": 20, "scale": 0.2, "elastic": 2.0, "mixup": 1.0, "cutmix": 1.0}
+ALL = {
+    "shift": 2, "flip": True, "rotate": 20, "scale": 0.2, "elastic": 2.0, "trivial": True,
+    "erase": 0.5, "mixup": 1.0, "cutmix": 1.0,
+}  # fmt: skip
 BATCH_SIZE = 24
 
 
 def prepare(layout: BatchLayout, data: DeviceData, indices: jax.Array, **augment) -> Microbatch:
     """Return the microbatches of all devices."""
-    settings = AugmentSettings(**dict.fromkeys(AugmentSettings.model_fields, 0) | augment)
-    normalization = Normalization(mean=(0.0,), std=(1.0,))
+    settings = AugmentSettings(**AUGMENTATION_OFF | augment)
+    channels = data.images.shape[-1]
+    normalization = Normalization(mean=(0.0,) * channels, std=(1.0,) * channels)
 
     def run(key):
         size = len(indices) // layout.mesh.size
@@ -40,7 +45,7 @@ def prepare(layout: BatchLayout, data: DeviceData, indices: jax.Array, **augment
 def augmented_batch(num_devices: int, num_microbatches: int, augment: dict) -> list[np.ndarray]:
     """Return the images, targets and random keys of a batch of random images, in its order."""
     random = np.random.default_rng(0)
-    images = random.integers(0, 256, (30, 28, 28, 1), dtype=np.uint8)
+    images = random.integers(0, 256, (30, 16, 16, 3), dtype=np.uint8)
     data = DeviceData(jnp.asarray(images), jnp.asarray(random.integers(0, 10, 30)))
     mesh = Mesh(np.array(jax.devices()[:num_devices]), (AXIS,))
     layout = BatchLayout(mesh, num_microbatches, BATCH_SIZE // num_devices // num_microbatches)

@@ -64,7 +64,11 @@ def test_a_batch_has_the_same_bits_whatever_the_layout():
 
 
 def test_four_devices_prepare_the_batch_of_one_with_the_code_that_users_run(project, tmp_path):
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "4", "PYTHONPATH": str(project)}
+    environment = {
+        **os.environ,
+        "JAX_NUM_CPU_DEVICES": "4",
+        "PYTHONPATH": f"{project}:{project / 'tests'}",
+    }
     environment.pop("JAX_DISABLE_MOST_OPTIMIZATIONS")
     program = project / "tests/training/augmented_batches.py"
     subprocess.run(

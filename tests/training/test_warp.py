@@ -4,12 +4,14 @@ import jax
 import numpy as np
 import pytest
 from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
+from settings_file import AUGMENTATION_OFF
 
 from vit_hk.params import AugmentSettings
 from vit_hk.training.augment import augment, random_shift
 from vit_hk.training.warp import (
     ONE,
     PIXEL,
+    AffineMaps,
     affine_grid,
     divide,
     random_warp,
@@ -27,7 +29,7 @@ def random_images(*shape):
 
 
 def settings(**changes):
-    return AugmentSettings(**dict.fromkeys(AugmentSettings.model_fields, 0) | changes)
+    return AugmentSettings(**AUGMENTATION_OFF | changes)
 
 
 def keys_of(count, seed=0):
@@ -36,7 +38,8 @@ def keys_of(count, seed=0):
 
 def grid(height, width, angles, scales=1.0, shift=((0,), (0,))):
     linear = divide(rotations(np.asarray(angles)) * scalings(np.asarray(scales)), ONE)
-    return affine_grid(height, width, linear, np.array(shift))
+    maps = AffineMaps(linear, np.zeros((2, 1), np.int32))
+    return affine_grid(height, width, maps, np.array(shift))
 
 
 def resample_with_scipy(images, rows, columns):

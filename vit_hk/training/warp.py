@@ -9,6 +9,8 @@ pixel, cosines come from tables, and sums of float32 numbers stay below 2**24, w
 So an image is warped to the same bits whatever the layout of its batch.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +34,22 @@ NOISE_BITS = 10  # uniform noise is one of the odd numbers -1023 … 1023
 GAUSSIAN_ONE = 4096  # the values of Gaussians are in units of 1/4096
 
 
-def random_warp(keys: jax.Array, images: jax.Array, settings: AugmentSettings) -> jax.Array:
+class AffineMaps(NamedTuple):
+    """Affine maps of B images: from a position in the output to that in the input.
+
+    Positions are relative to the centre of an image, rows first.
+    """
+
+    linear: jax.Array  # int32 [2, 2, B], in 1 / ONE
+    offset: jax.Array  # int32 [2, B], in 1 / (2 ONE) pixel
+
+
+def random_warp(
+    keys: jax.Array,
+    images: jax.Array,
+    settings: AugmentSettings,
+    first: AffineMaps | None = None,
+) -> jax.Array:
     """Rotate, scale, distort and translate each image at random, and pad it with black.
 
     Args:
@@ -41,6 +58,7 @@ def random_warp(keys: jax.Array, images: jax.Array, settings: AugmentSettings) -
       settings: the angle is drawn uniformly from -rotate … rotate degrees, the scale from
         1 - scale … 1 + scale, both translations from the whole pixels -shift … shift, and the
         displacements of an elastic distortion have a standard deviation of `elastic` pixels.
+      first: maps that are applied before all of these.
 
     Returns:
       float32 [B, height, width, channels].
@@ -53,7 +71,12 @@ def random_warp(keys: jax.Array, images: jax.Array, settings: AugmentSettings) -
     draws = np.linspace(-1, 1, NUM_DRAWS)
     rotation = jnp.asarray(rotations(np.deg2rad(settings.rotate) * draws))[..., angle]
     scaling = jnp.asarray(scalings(1 + settings.scale * draws))[scale]
-    rows, columns = affine_grid(height, width, divide(rotation * scaling, ONE), shift)
+    linear = divide(rotation * scaling, ONE)
+    maps = AffineMaps(linear, jnp.zeros_like(linear[0]))
+    if first is not None:
+        product = (first.linear[:, :, np.newaxis] * linear).sum(axis=1)
+        maps = AffineMaps(divide(product, ONE), first.offset)
+    rows, columns = affine_grid(height, width, maps, shift)
     if settings.elastic:
         field = smooth_noise(elastic_keys, 2, height, width, settings.elastic * PIXEL)
         rows, columns = rows + field[:, 0], columns + field[:, 1]
@@ -61,12 +84,10 @@ def random_warp(keys: jax.Array, images: jax.Array, settings: AugmentSettings) -
 
 
 def rotations(angles: np.ndarray) -> np.ndarray:
-    """Return the linear maps that rotate images counterclockwise, int32 [2, 2, n] in 1 / ONE.
-
-    A linear map leads from the position of a pixel in the output, rows first, to that in the input.
+    """Return linear maps that rotate images counterclockwise, int32 [2, 2, ...] in 1 / ONE.
 
     Args:
-      angles: [n], in radians.
+      angles: [...], in radians.
     """
     cos, sin = np.cos(angles), np.sin(angles)
     return np.rint(ONE * np.array([[cos, sin], [-sin, cos]])).astype(np.int32)
@@ -87,16 +108,16 @@ def divide(numbers: jax.Array, power_of_two: int) -> jax.Array:
 
 
 def affine_grid(
-    height: int, width: int, linear: jax.Array, shift: jax.Array
+    height: int, width: int, maps: AffineMaps, shift: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Return where in the input each pixel of the output of an affine map is sampled.
+    """Return where in the input each pixel of the output is sampled.
 
-    The map rotates and scales images about their centre, then translates them.
+    Affine maps are applied to the images, which are translated then.
 
     Args:
       height: height of the images in pixels.
       width: width of the images in pixels.
-      linear: int32 [2, 2, B], linear maps as those of `rotations`.
+      maps: maps of B images.
       shift: int32 [2, B], pixels down and to the right.
 
     Returns:
@@ -106,11 +127,11 @@ def affine_grid(
     # Twice the distance from the centre, which is a whole number.
     row = 2 * np.arange(height, dtype=np.int32).reshape(-1, 1) - (height - 1) - 2 * down
     column = 2 * np.arange(width, dtype=np.int32) - (width - 1) - 2 * right
-    maps = linear[..., np.newaxis, np.newaxis]
-    return (
-        divide(maps[0, 0] * row + maps[0, 1] * column + ONE * (height - 1), 2 * ONE // PIXEL),
-        divide(maps[1, 0] * row + maps[1, 1] * column + ONE * (width - 1), 2 * ONE // PIXEL),
-    )
+    linear, offset = (x[..., np.newaxis, np.newaxis] for x in maps)
+    # In 1 / (2 ONE) pixel.
+    rows = linear[0, 0] * row + linear[0, 1] * column + offset[0] + ONE * (height - 1)
+    columns = linear[1, 0] * row + linear[1, 1] * column + offset[1] + ONE * (width - 1)
+    return divide(rows, 2 * ONE // PIXEL), divide(columns, 2 * ONE // PIXEL)
 
 
 def smooth_noise(keys: jax.Array, count: int, height: int, width: int, std: float) -> jax.Array:
