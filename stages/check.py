@@ -7,7 +7,7 @@ which runs before `train` and owns no results.
 from stages import paths
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.dataset import load_dataset
-from vit_hk.data.fit import check_fits, class_warnings, duplicate_warnings
+from vit_hk.data.fit import check_fits, class_warnings, duplicate_warnings, flip_warnings
 from vit_hk.errors import one_line_errors
 from vit_hk.explain.selection import check_indices
 from vit_hk.params import load_params
@@ -25,7 +25,8 @@ def main() -> None:
     check_fits(params, dataset)
     check_indices(params.attention.images, len(dataset.x_test))
     check_starting_point(params, dataset)
-    for warning in class_warnings(dataset) + duplicate_warnings(dataset):
+    warnings = class_warnings(dataset) + duplicate_warnings(dataset)
+    for warning in warnings + flip_warnings(params, dataset):
         print(warning)
     with replacing(paths.CHECKED) as temporary:
         temporary.write_text(CONTENT, "utf-8")

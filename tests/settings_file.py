@@ -7,9 +7,12 @@ import yaml
 
 AUGMENTATION_OFF = {
     "shift": 0,
+    "flip": False,
     "rotate": 0.0,
     "scale": 0.0,
     "elastic": 0.0,
+    "trivial": False,
+    "erase": 0.0,
     "mixup": 0.0,
     "cutmix": 0.0,
 }

@@ -189,14 +189,22 @@ class ModelSettings(Settings):
 
 
 class AugmentSettings(Settings):
-    """Random augmentation of training images; 0 turns an augmentation off."""
+    """Random augmentation of training images; 0 or false turns an augmentation off."""
 
     shift: Annotated[int, Field(ge=0, le=1000)]
+    flip: bool
     rotate: Annotated[float, Field(ge=0.0, le=180.0)]
     scale: Fraction
     elastic: Annotated[float, Field(ge=0.0, le=1000.0)]
+    trivial: bool
+    erase: Annotated[float, Field(ge=0.0, le=1.0)]
     mixup: Annotated[float, Field(ge=0.0, le=1000.0)]
     cutmix: Annotated[float, Field(ge=0.0, le=1000.0)]
+
+    @property
+    def resamples(self) -> bool:
+        """Whether pixels are interpolated, and not only moved by whole pixels."""
+        return bool(self.rotate or self.scale or self.elastic or self.trivial)
 
     @property
     def mixes(self) -> bool:

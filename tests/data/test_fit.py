@@ -2,9 +2,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from settings_file import AUGMENTATION_OFF
 
 from vit_hk.data.dataset import Dataset
-from vit_hk.data.fit import check_fits, class_warnings, duplicate_warnings
+from vit_hk.data.fit import check_fits, class_warnings, duplicate_warnings, flip_warnings
 from vit_hk.errors import UserError
 from vit_hk.params import Params
 
@@ -35,13 +36,34 @@ def test_settings_that_do_not_fit_are_named_with_what_is_allowed(check):
     assert "model.patch_size is 3, images of mnist are 8 x 12 pixels; allowed: 1, 2, 4" in check(
         model__patch_size=3
     )
-    no_shift = {"rotate": 0.0, "scale": 0.0, "elastic": 0.0, "mixup": 0.0, "cutmix": 0.0}
     assert "train.augment.shift is 8, images are 8 x 12 pixels; allowed: 0 to 7" in check(
-        model__patch_size=4, train__augment={"shift": 8, **no_shift}
+        model__patch_size=4, train__augment={**AUGMENTATION_OFF, "shift": 8}
     )
     assert "train.batch_size is 37, the training split has 36 images; allowed: 1 to 36" in check(
-        train__batch_size=37, train__augment={"shift": 0, **no_shift}
+        train__batch_size=37, train__augment=AUGMENTATION_OFF
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "flip", "is_warned"),
+    [
+        ("mnist", True, True),
+        ("kmnist", True, True),
+        ("cifar10", True, False),
+        ("mnist", False, False),
+    ],
+)
+def test_a_warning_names_data_sets_whose_classes_have_no_mirror_images(
+    tree, tiny_dataset, name, flip, is_warned
+):
+    tree["train"]["augment"] = {**AUGMENTATION_OFF, "flip": flip}
+    dataset = dataclasses.replace(tiny_dataset, name=name)
+    warnings = flip_warnings(Params.model_validate(tree), dataset)
+    expected = (
+        f"warning: train.augment.flip is true, but the classes of {name} have no mirror images; "
+        "set it to false in params.yaml"
+    )
+    assert warnings == [expected] * is_warned
 
 
 def with_counts(dataset: Dataset, train: list[int], test: list[int]) -> Dataset:

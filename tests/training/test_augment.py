@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from vit_hk.training.augment import random_shift
+from vit_hk.training.augment import random_flip, random_shift
 
 
 def keys_of(count):
@@ -39,6 +39,15 @@ def test_offsets_are_drawn_uniformly_for_each_image(max_shift, dtype):
     # Each is expected 40 times; five standard deviations of the binomial are 31.
     assert min(seen.values()) > 9
     assert max(seen.values()) < 71
+
+
+def test_half_of_the_images_are_flipped_from_left_to_right():
+    images = np.random.default_rng(0).integers(0, 256, (400, 3, 5, 2), dtype=np.uint8)
+    flipped = np.asarray(random_flip(keys_of(400), images))
+    assert flipped.dtype == np.uint8
+    is_flipped = (flipped != images).any(axis=(1, 2, 3))
+    assert 150 < is_flipped.sum() < 250  # five standard deviations
+    np.testing.assert_array_equal(flipped[is_flipped], images[is_flipped][:, :, ::-1])
 
 
 def test_shift_of_zero_returns_the_images():

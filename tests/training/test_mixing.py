@@ -2,6 +2,7 @@ import jax
 import numpy as np
 import pytest
 from scipy.stats import beta, kstest
+from settings_file import AUGMENTATION_OFF
 
 from vit_hk.params import AugmentSettings
 from vit_hk.training.mixing import mix_images, mix_targets
@@ -16,7 +17,7 @@ PARTNERS = np.roll(IMAGES, 1, axis=0)
 
 def draw(draws, **changes):
     """Return the images [draws, B, height, width, channels] and the λ [draws] of many batches."""
-    settings = AugmentSettings(**dict.fromkeys(AugmentSettings.model_fields, 0) | changes)
+    settings = AugmentSettings(**AUGMENTATION_OFF | changes)
     mix = jax.jit(jax.vmap(lambda key: mix_images(key, IMAGES, PARTNERS, settings)))
     return [np.asarray(x) for x in mix(jax.random.split(jax.random.key(0), draws))]
 

@@ -10,6 +10,10 @@ from vit_hk.data.splits import stratified_split
 from vit_hk.errors import UserError, shorten
 from vit_hk.params import Params
 
+WITHOUT_MIRROR_IMAGES = (
+    "mnist",
+    "kmnist",
+)  # a digit or a letter is another one in a mirror, or none
 MAX_NAMED_CLASSES = 5  # in a warning
 HASH_BYTES = 16  # so many that no two images have the same hash by chance
 
@@ -63,6 +67,16 @@ def class_warnings(dataset: Dataset) -> list[str]:
         f"{_list_names(dataset, found)}"
         for text, found in findings.items()
         if found.any()
+    ]
+
+
+def flip_warnings(params: Params, dataset: Dataset) -> list[str]:
+    """Return a line if images are flipped though their classes have no mirror images, else none."""
+    if not (params.train.augment.flip and dataset.name in WITHOUT_MIRROR_IMAGES):
+        return []
+    return [
+        f"warning: train.augment.flip is true, but the classes of {dataset.name} have no mirror "
+        "images; set it to false in params.yaml"
     ]
 
 

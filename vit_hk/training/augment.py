@@ -2,30 +2,69 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from vit_hk.model.random_keys import draw
+from vit_hk.model.random_keys import derive, draw
 from vit_hk.params import AugmentSettings
+from vit_hk.training.erasing import random_erase
+from vit_hk.training.trivial import affine_maps, change_colors, draw_operations
 from vit_hk.training.warp import random_warp
+
+# Each augmentation derives keys of its own; `warp.py` has 0 to 2.
+FLIP, TRIVIAL, ERASE = 3, 4, 5
 
 
 def augment(keys: jax.Array, images: jax.Array, settings: AugmentSettings) -> jax.Array:
-    """Translate, rotate, scale and distort each image with its own random parameters.
+    """Augment each image with its own random parameters.
+
+    Images are flipped, changed by TrivialAugment, rotated, scaled, distorted and translated, and
+    erased in part, in this order. All geometric operations are one resampling.
 
     Args:
       keys: [B], a JAX random key for each image.
       images: uint8 [B, height, width, channels].
-      settings: the strength of each augmentation; 0 turns it off.
+      settings: which augmentations are on, and how strong they are.
 
     Returns:
-      Images of the same shape: uint8 where they are only translated, else float32 in [0, 255].
+      Images of the same shape: float32 in [0, 255] where they are resampled, else uint8.
     """
-    if settings.rotate or settings.scale or settings.elastic:
-        return random_warp(keys, images, settings)
-    return random_shift(keys, images, settings.shift)
+    maps = None
+    if settings.trivial:
+        choice = draw_operations(derive(keys, TRIVIAL))
+        images = change_colors(choice, images)
+        maps = affine_maps(choice, *images.shape[1:3])
+    if settings.flip:
+        images = random_flip(derive(keys, FLIP), images)
+    if settings.resamples:
+        images = random_warp(keys, images, settings, maps)
+    else:
+        images = random_shift(keys, images, settings.shift)
+    if settings.erase:
+        images = random_erase(derive(keys, ERASE), images, settings.erase)
+    return images
+
+
+def random_flip(keys: jax.Array, images: jax.Array) -> jax.Array:
+    """Flip each image from left to right with probability 0.5.
+
+    Args:
+      keys: [B], a JAX random key for each image.
+      images: [B, height, width, channels], any dtype.
+
+    Returns:
+      Images of the same shape and dtype.
+    """
+    is_flipped = draw(keys, jax.random.bernoulli)[:, np.newaxis]
+    column = np.arange(images.shape[2])
+    # Not a choice between two images, for which XLA would compute TrivialAugment twice.
+    source = jnp.where(is_flipped, column[::-1], column)[:, np.newaxis, :, np.newaxis]
+    return jnp.take_along_axis(images, source, axis=2, mode="promise_in_bounds")
 
 
 def random_shift(keys: jax.Array, images: jax.Array, max_shift: int) -> jax.Array:
     """Translate each image by a random whole number of pixels, and pad it with black.
+
+    This is the random crop of CIFAR recipes: a padded image is cropped to its size.
 
     Args:
       keys: [B], a JAX random key for each image.
