@@ -1,13 +1,13 @@
 """The page of a run as it is mailed: that of the stage `report`, with what the stage leaves out.
 
 The page of the stage has the same bytes whenever its run is repeated, so it has no name of the run,
-no commit and no times. It has a slot for each of them, between two comments.
+no commit and no times. It has slots for them, each between two comments.
 """
 
 import html
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from vit_hk.errors import UserError
 from vit_hk.report.page import TEMPLATES, render_template
@@ -16,7 +16,7 @@ from vit_hk.report.speed import Timing, list_measurements
 
 GENERATOR = "vit_hk page"  # tells a page of this command from a file of the user
 WEIGHTS = re.compile(r'<meta name="weights" content="([0-9a-f]{12})">')
-SLOTS = ("run", "speed")
+SLOTS = ("run", "speed", "command")
 
 
 class Origin(NamedTuple):
@@ -68,15 +68,17 @@ def add_run(page: str, origin: Origin, timing: Timing) -> str:
     title = html.escape(f"{origin.name} {commit}")
     head = f'<meta name="generator" content="{GENERATOR}">\n<title>{title}: '
     page = page.replace("<title>", head, 1)
-    page = _fill(page, "run", "run.html", origin=origin)
-    return _fill(page, "speed", "speed.html", measurements=list_measurements(timing))
+    content = {"origin": origin, "measurements": list_measurements(timing)}
+    page = _fill(page, "run", render_template("run.html", (TEMPLATES,), **content))
+    page = _fill(page, "speed", render_template("speed.html", (TEMPLATES,), **content))
+    return _fill(page, "command", "Its command is <code>python -m vit_hk page</code>.")
 
 
 def _comments(slot: str) -> tuple[str, str]:
     return f"<!-- {slot} -->", f"<!-- end of {slot} -->"
 
 
-def _fill(page: str, slot: str, template: str, **content: Any) -> str:
+def _fill(page: str, slot: str, content: str) -> str:
     start, end = _comments(slot)
     before, rest = page.split(start)
-    return before + render_template(template, (TEMPLATES,), **content) + rest.split(end)[1]
+    return before + content + rest.split(end)[1]
