@@ -35,7 +35,7 @@ from vit_hk.runtime.devices import configure_jax
 from vit_hk.runtime.memory import report_out_of_memory
 from vit_hk.timing import record_timing
 from vit_hk.weights import load_weights
-from vit_hk.weights_metadata import WeightsInfo
+from vit_hk.weights_metadata import WeightsInfo, weights_digest
 
 TABLES = (paths.PER_CLASS, paths.PREDICTIONS, paths.FAITHFULNESS, paths.CORRUPTIONS)
 RANDOM_ORDER_SEED = 0  # fixed, so that all experiments are compared with the same random order
@@ -78,7 +78,7 @@ def main() -> None:
         corruptions,
     )
     rate = {"seconds": seconds, "images_per_second": len(logits) / seconds}
-    record_timing(paths.TIMING, "evaluate", rate)
+    record_timing(paths.TIMING, "evaluate", weights_digest(paths.WEIGHTS), rate)
 
 
 def predict_test_images(predict: Predict, dataset: Dataset) -> tuple[np.ndarray, float]:

@@ -35,7 +35,7 @@ from vit_hk.training.progress import Snapshot
 from vit_hk.training.resume import STATE_ROOT, fingerprint, state_folder
 from vit_hk.training.snapshots import snapshot_indices
 from vit_hk.weights import save_weights
-from vit_hk.weights_metadata import WeightsInfo
+from vit_hk.weights_metadata import WeightsInfo, weights_digest
 
 
 @report_out_of_memory("train.batch_size")
@@ -169,7 +169,8 @@ def write_results(
     with replacing(paths.HISTORY) as temporary:
         history.to_csv(temporary, index=False, float_format="%.6g")
     write_snapshots(trained.snapshots, data)
-    record_timing(paths.TIMING, "train", dataclasses.asdict(trained.timing))
+    weights = weights_digest(paths.WEIGHTS)
+    record_timing(paths.TIMING, "train", weights, dataclasses.asdict(trained.timing))
 
 
 def write_snapshots(snapshots: list[Snapshot], data: TrainingData) -> None:

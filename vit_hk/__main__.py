@@ -5,7 +5,7 @@ import os
 import sys
 from typing import NoReturn
 
-from vit_hk.commands import compare, export, import_weights, predict
+from vit_hk.commands import compare, export, import_weights, page, predict
 from vit_hk.errors import UserError, one_line_errors
 
 
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command that the arguments name, those of the program where they are None."""
     parser = _Parser(prog="python -m vit_hk", description="Use a trained Vision Transformer.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (predict, compare, export, import_weights):
+    for command in (predict, page, compare, export, import_weights):
         command.add_parser(subparsers)
     parsed = parser.parse_args(arguments)
     try:

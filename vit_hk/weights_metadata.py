@@ -1,5 +1,6 @@
 """The metadata of a weights file: its model, data and classes. Needs no JAX."""
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -199,3 +200,9 @@ def _describe(error: ValidationError) -> str:
             return f"{key} is {shorten(problem['input'])}"
         case _:
             return shorten(problem["msg"], 200)
+
+
+def weights_digest(path: Path) -> str:
+    """Return the first 12 digits of the SHA-256 of a weights file, which tell two runs apart."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]

@@ -9,6 +9,10 @@ import yaml
 from project_clone import Clone
 from synthetic_results import write_results
 
+from vit_hk.report.mailed_page import SLOTS
+from vit_hk.timing import record_timing
+from vit_hk.weights_metadata import weights_digest
+
 OUTPUTS = ("data/dataset.npz", "models/vit.safetensors", "results/history.csv", "results/attention")
 TABLES = (
     "metrics.json",
@@ -20,7 +24,7 @@ TABLES = (
 # One stage stands for all: only what it writes, and where it is kept, matters here.
 STAGE = {
     "cmd": "true",
-    "outs": [*OUTPUTS[:3], "results/attention/attention.npz"],
+    "outs": [*OUTPUTS[:3], "results/attention/attention.npz", "results/report.html"],
     "metrics": [{f"results/{name}": {"cache": False}} for name in TABLES],
 }
 
@@ -40,6 +44,7 @@ def project_of_runs(tmp_path_factory, run_settings) -> Clone:
     """
     folder = tmp_path_factory.mktemp("runs") / "mein Projékt"
     write_results(folder, run_settings, wrong=0.2)
+    write_page(folder, seconds=90.25)
     clone = Clone(folder)
     clone.run("git", "init", "--quiet", "--initial-branch=main")
     clone.run("dvc", "init", "--quiet")
@@ -49,6 +54,7 @@ def project_of_runs(tmp_path_factory, run_settings) -> Clone:
     clone.run("git", "commit", "--quiet", "--message=first")
     model = run_settings["model"] | {"num_layers": 3}
     replace_results(folder, {**run_settings, "model": model}, wrong=0.1)
+    write_page(folder, seconds=1234.5)
     clone.run("dvc", "exp", "save", "--force", "--name", "deeper")
     clone.run("git", "checkout", "--quiet", "--force", "main")
     clone.run("dvc", "checkout", "--force", "--quiet")
@@ -61,6 +67,16 @@ def runs(project_of_runs, tmp_path) -> Clone:
     folder = tmp_path / "mein Projékt"
     shutil.copytree(project_of_runs.folder, folder, symlinks=True)
     return Clone(folder)
+
+
+def write_page(folder: Path, seconds: float) -> None:
+    """Write a page with what the command `page` reads of one, and times with its weights."""
+    digest = weights_digest(folder / "models/vit.safetensors")
+    measured = {"train_seconds": seconds, "images_per_second": 15450.4}
+    record_timing(folder / "results/timing.json", "train", digest, measured)
+    slots = "".join(f"<!-- {slot} -->out<!-- end of {slot} -->" for slot in SLOTS)
+    page = f'<title>80 %</title><meta name="weights" content="{digest}">{slots}'
+    (folder / "results/report.html").write_text(page, "utf-8")
 
 
 def replace_results(folder: Path, settings: dict[str, Any], **options: Any) -> None:

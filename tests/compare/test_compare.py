@@ -83,6 +83,8 @@ def test_revision_and_experiment_are_compared_and_nothing_else_changes(project_o
     assert "Settings that differ setting A B model.num_layers 2 3" in text
     assert "A classifies 80.00 % of its test images correctly, B 90.00 %" in text
     assert "B is 10.00 percentage points better, which is more than noise" in text
+    assert "Training time 90.2 s 1,234.5 s with validation, without compilation" in text
+    assert "Evaluation speed" not in text  # measured in neither run
 
 
 def test_page_has_the_same_bytes_each_time_and_both_models(project_of_runs, compare, tmp_path):

@@ -9,6 +9,7 @@ from matplotlib import colormaps
 from synthetic_results import NUM_TEST
 
 from vit_hk.data.dataset import load_dataset
+from vit_hk.explain.methods import METHODS
 from vit_hk.explain.rollout import attention_rollout
 from vit_hk.inference import run_model
 from vit_hk.model.vit import make_model
@@ -16,6 +17,7 @@ from vit_hk.params import load_params
 from vit_hk.weights import load_weights
 
 NAMES = ("left", "middle", "right")
+METHODS_OF_A_CLASS = ("gradient_rollout", "relevance")
 POOLED = 0  # the class token, whose patches begin at 2: there is one register
 
 
@@ -322,17 +324,43 @@ def test_attention_of_further_images_is_computed_by_the_model_of_the_page(page, 
     set_layer(page, 2)
     expected = 100 * attention[1, 0, :, 2 + 4, 2:].mean(axis=0)
     np.testing.assert_allclose(shown_percentages(page), expected, atol=0.25)
-    # A map that needs a gradient is known for stored images only.
-    options = part(page, "map-select").locator("option:disabled")
-    assert options.evaluate_all("all => all.map(option => option.value)") == [
-        "gradient_rollout", "gradient_rollout-true", "relevance", "relevance-true",
-    ]  # fmt: skip
-    page.evaluate("location.hash = '#image=0&map=relevance'")
+
+
+MAPS_OF_CLASSES = """([index, classes]) => {
+  const read = (id) => JSON.parse(document.getElementById(id).textContent);
+  const model = makeModel(read("try-data").model);
+  const image = read("explorer-data").images.find((image) => image.index === index);
+  const result = model.forward(decodePixels(image.pixels));
+  return classes.flatMap((number) => {
+    const gradient = attentionGradient(model, result, number);
+    return ["gradientRollout", "relevance"].map((name) =>
+      [...explain[name](model, result.attention, gradient)]);
+  });
+}"""
+
+
+def test_further_images_have_the_maps_of_their_predicted_and_their_true_class(page):
+    index, true, predicted = 35, 35 % 3, 36 % 3  # a mistake whose attention is not stored
+    expected = np.array(page.evaluate(MAPS_OF_CLASSES, [index, [predicted, true]]))
+    assert np.ptp(expected, axis=0).max() > 0.05  # tests/report/test_page_model.py checks them
     page.evaluate("index => document.querySelector(`#explorer [value='${index}']`).click()", index)
-    np.testing.assert_allclose(shown_percentages(page), rollout_shares, atol=0.25)
-    assert part(page, "warning").inner_text() == (
-        "Instead of relevance for the predicted class, which is known for the first images only."
+    keys = [f"{method}{suffix}" for suffix in ("", "-true") for method in METHODS_OF_A_CLASS]
+    for key, weights in zip(keys, expected, strict=True):
+        show(page, **{"map-select": key})
+        assert_shows(page, weights)
+
+
+def test_each_map_of_the_menu_is_computed_for_further_images(page):
+    page.evaluate("document.querySelector('#explorer [value=\"37\"]').click()")
+    keys = (
+        part(page, "map-select")
+        .locator("optgroup option")
+        .evaluate_all("all => all.map(option => option.value)")
     )
+    assert {key.removesuffix("-true") for key in keys} == set(METHODS)
+    for key in keys:
+        show(page, **{"map-select": key})
+        np.testing.assert_allclose(sum(shown_percentages(page)), 100, atol=0.5)
 
 
 def listed(page) -> list[int]:

@@ -13,9 +13,10 @@ from synthetic_results import make_dataset, random_params
 
 from vit_hk.data.dataset import Dataset
 from vit_hk.data.normalization import Normalization
+from vit_hk.explain.methods import METHODS, MethodInputs, attribution_maps, normalize_maps
 from vit_hk.explain.patch_attention import patch_attention
 from vit_hk.explain.rollout import attention_rollout
-from vit_hk.inference import run_model
+from vit_hk.inference import make_attention_gradient, run_model
 from vit_hk.model import reference
 from vit_hk.model.vit import ViTOutput, make_model
 from vit_hk.params import AttentionSettings, ModelSettings
@@ -37,6 +38,18 @@ RUN = """([data, images, off]) => {
     const { probabilities, attention, features } = model.forward(Uint8Array.from(pixels), sets);
     const rollout = explain.rollout(model, attention, data, sets);
     return [[...probabilities], [...attention], [...rollout], [...features]];
+  });
+}"""
+
+
+RUN_MAPS = """([data, images, classes]) => {
+  const model = makeModel(data);
+  return images.map((pixels, n) => {
+    const result = model.forward(Uint8Array.from(pixels));
+    const gradient = attentionGradient(model, result, classes[n]);
+    const maps = ["gradientRollout", "relevance"].map((name) =>
+      [...explain[name](model, result.attention, gradient)]);
+    return [[...gradient], maps];
   });
 }"""
 
@@ -96,7 +109,7 @@ def script_page(chromium, project):
     page = chromium.new_page()
     problems = []
     page.on("console", lambda message: problems.append(message.text))
-    for name in ("model.js", "rollout.js"):
+    for name in ("nn.js", "model.js", "gradient.js", "explain.js"):
         page.add_script_tag(path=project / "vit_hk" / "report" / name)
     yield page
     assert problems == []
@@ -173,7 +186,7 @@ def test_the_page_computes_what_haiku_computes(train, run_in_page, options, imag
     np.testing.assert_allclose(found.rollout, maps, atol=1e-5)
 
 
-@pytest.mark.parametrize(("options", "image_shape"), OPTIONS[:3])
+@pytest.mark.parametrize(("options", "image_shape"), OPTIONS[1:3])
 def test_features_of_a_layer_are_those_of_a_model_that_ends_there(
     train, run_in_page, options, image_shape
 ):
@@ -185,6 +198,27 @@ def test_features_of_a_layer_are_those_of_a_model_that_ends_there(
         shorter = make_haiku(trained._replace(settings=settings))
         expected = shorter(rounded, trained.images[:20]).features
         np.testing.assert_allclose(found.features[layers - 1], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(("options", "image_shape"), OPTIONS)
+def test_maps_of_a_class_are_those_of_the_stages(train, script_page, options, image_shape):
+    trained = train(options, image_shape)
+    images, classes = trained.images[:20], np.arange(20) % NUM_CLASSES
+    arguments = dataclasses.asdict(trained.page_model), images.reshape(20, -1).tolist()
+    rows = script_page.evaluate(RUN_MAPS, [*arguments, classes.tolist()])
+    gradients, maps = map(np.array, zip(*rows, strict=True))
+    model = make_model(trained.settings, NUM_CLASSES)
+    differentiate = make_attention_gradient(model, trained.info.normalization)
+    output, gradient = differentiate(trained.params, images, classes)
+    pool = trained.settings.pool
+    inputs = MethodInputs(np.asarray(output.attention), np.asarray(gradient), pool, "mean", 0.0)
+    expected = normalize_maps(attribution_maps(inputs, trained.info.num_patches))
+    for found, method in zip(maps.swapaxes(0, 1), ("gradient_rollout", "relevance"), strict=True):
+        np.testing.assert_allclose(found, expected[list(METHODS).index(method)], atol=TOLERANCE)
+    rounded = jax.tree.map(lambda x: x.astype(np.float16).astype(np.float32), trained.params)
+    gradient = np.asarray(differentiate(rounded, images, classes)[1]).swapaxes(0, 1)
+    assert np.abs(gradient).max() > 0.1
+    np.testing.assert_allclose(gradients, gradient.reshape(20, -1), atol=EXACT)
 
 
 def test_a_head_that_is_off_adds_nothing_to_the_tokens(train, run_in_page):

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from vit_hk.report.mailed_page import Origin, add_run, read_stage_page
+from vit_hk.weights_metadata import weights_digest
 
 HOSTILE = "<script>document.title = 'broken'</script>"
 NAMES = ("T-shirt/top", HOSTILE, '"><img src=x onerror=alert(1)>')
@@ -43,6 +47,30 @@ def test_the_confusion_matrix_is_shaded_up_to_its_largest_mistake(page):
     # Of each class, the same share is taken for the next class, and none for others.
     cells = page.locator(".matrix td[class^=level]")
     assert cells.evaluate_all("all => all.map(cell => cell.className)") == ["level-4"] * 3
+
+
+def test_the_mailed_page_has_the_run_and_its_times(open_clean, project_folder, tmp_path):
+    page, weights = read_stage_page(project_folder / "results" / "report.html")
+    assert weights == weights_digest(project_folder / "models" / "vit.safetensors")
+    timing = {"train": {"train_seconds": 89.56}, "evaluate": {"images_per_second": 43803.6}}
+    mailed = add_run(page, Origin("<b>short", "0123456789abcdef", is_committed=True), timing)
+    assert "no commit and no times" in page
+    assert "no commit and no times" not in mailed
+    (tmp_path / "page.html").write_text(mailed, "utf-8")
+    opened = open_clean(tmp_path / "page.html")
+    assert opened.title().startswith("<b>short 0123456: 80.00 % on mnist")
+    assert opened.locator("#run").inner_text() == "Run <b>short, commit 0123456."
+    assert opened.locator(".headline dd").all_inner_texts()[-4:] == [
+        "89.6 s", "with validation, without compilation",
+        "43,804 images/s", "classification of the test images",
+    ]  # fmt: skip
+    assert (
+        opened.locator("#not-measured")
+        .inner_text()
+        .startswith("Not measured with these weights: training speed.")
+    )
+    found = Axe().run(opened, context="header, #result").response["violations"]
+    assert [(rule["id"], node["html"]) for rule in found for node in rule["nodes"]] == []
 
 
 NAMES_OF_CONTROLS = """() => [...document.querySelectorAll('input, select, button, a, summary')]

@@ -5,13 +5,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from vit_hk.atomic import check_writable, replacing
+from vit_hk.commands.own_page import check_own_page, write_page
 from vit_hk.compare.page import GENERATOR, render_page
 from vit_hk.compare.run import read_run
 from vit_hk.compare.sources import find_files
-from vit_hk.errors import UserError
 
-HEAD_BYTES = 2000  # of a page of this command, which name its generator
 DESCRIPTION = """Write a page that compares two runs: settings, metrics with their noise, curves,
 the images on which they disagree, and the attention of both side by side. A run is a folder with
 results, a Git revision, or a DVC experiment. Nothing is checked out or downloaded."""
@@ -41,8 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
       UserError: an argument is wrong, or a file is damaged; nothing has been written then.
     """
     output: Path = arguments.output
-    check_own_page(output)
-    check_writable(output)
+    check_own_page(output, GENERATOR)
     with tempfile.TemporaryDirectory() as scratch:
         runs = []
         for letter in ("a", "b"):
@@ -50,26 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
             folder.mkdir()
             runs.append(read_run(find_files(getattr(arguments, letter), folder)))
         page = render_page(*runs)
-    with replacing(output) as temporary:
-        temporary.write_text(page, "utf-8")
     for found in runs:
         if found.files.missing:
             names = ", ".join(str(file) for file in found.files.missing)
             print(f"note: {found.files.name} lacks {names}. {found.files.remedy}")
-    print(f"{output}: {len(page.encode()):,} bytes")
-
-
-def check_own_page(output: Path) -> None:
-    """Make sure that no file of the user would be replaced.
-
-    Raises:
-      UserError: there is a file which this command did not write.
-    """
-    if not output.is_file():
-        return
-    with output.open("rb") as file:
-        if GENERATOR.encode() not in file.read(HEAD_BYTES):
-            raise UserError(
-                f"{output} is there already and is no page of this command; name another file "
-                "with -o, or remove it"
-            )
+    write_page(output, page)

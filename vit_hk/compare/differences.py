@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from vit_hk.compare.run import Run
 from vit_hk.compare.statistics import LEVEL, Pairs, Z, resampled_errors, unpaired_error
+from vit_hk.report.speed import list_measurements
 
 NOISE, MORE, UNKNOWN = "could be noise", "more than noise", "not known"
 ABSENT = "not set"
@@ -34,11 +35,32 @@ class MetricDifference(NamedTuple):
     verdict: str
 
 
+class SpeedDifference(NamedTuple):
+    """A time or a rate of both runs: its name, its values with their units, and what it is of.
+
+    A run with which it was not measured has no value.
+    """
+
+    name: str
+    a: str | None
+    b: str | None
+    meaning: str
+
+
 def compare_settings(a: Run, b: Run) -> list[SettingDifference]:
     """List the settings that differ, in the order of the first run's params.yaml."""
     keys = [*a.settings, *(key for key in b.settings if key not in a.settings)]
     values = [(key, a.settings.get(key, ABSENT), b.settings.get(key, ABSENT)) for key in keys]
     return [SettingDifference(*value) for value in values if value[1] != value[2]]
+
+
+def compare_speeds(a: Run, b: Run) -> list[SpeedDifference]:
+    """List the times and rates that at least one run has."""
+    measured = zip(list_measurements(a.timing), list_measurements(b.timing), strict=True)
+    rows = [
+        SpeedDifference(of_a.name, of_a.value, of_b.value, of_a.meaning) for of_a, of_b in measured
+    ]
+    return [row for row in rows if row.a or row.b]
 
 
 def have_same_images(a: Run, b: Run) -> bool:

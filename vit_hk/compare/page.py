@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 
 from vit_hk.compare.curves import make_charts
-from vit_hk.compare.differences import compare_metrics, compare_settings, have_same_images
+from vit_hk.compare.differences import (
+    compare_metrics,
+    compare_settings,
+    compare_speeds,
+    have_same_images,
+)
 from vit_hk.compare.disagreements import is_right, list_disagreements, read_test_images
 from vit_hk.compare.explorers import Explorable, choose_images, read_explorable
 from vit_hk.compare.run import Run
@@ -52,6 +57,7 @@ def render_page(a: Run, b: Run) -> str:
         "level": LEVEL,
         "settings": compare_settings(a, b),
         "metrics": compare_metrics(a, b, pairs),
+        "speeds": compare_speeds(a, b),
         "charts": charts,
         "only_a": only_a,
         "only_b": only_b,

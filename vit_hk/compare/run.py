@@ -17,12 +17,17 @@ from vit_hk.compare.sources import (
     METRICS,
     PARAMS,
     PREDICTIONS,
+    TIMING,
+    WEIGHTS,
     RunFiles,
 )
 from vit_hk.errors import UserError, in_one_line
 from vit_hk.report.history import read_history
 from vit_hk.report.reading import read_json, read_table
 from vit_hk.report.settings import flatten, format_value
+from vit_hk.report.speed import Timing
+from vit_hk.timing import read_timing
+from vit_hk.weights_metadata import weights_digest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Run:
       standard_errors: those of faithfulness scores and of accuracies on corrupted images, by the
         dotted key of the metric, as far as they are known.
       history: a row for each epoch; None where it is missing.
+      timing: what was measured with the weights of the run; empty where they are missing.
     """
 
     files: RunFiles
@@ -47,6 +53,7 @@ class Run:
     predictions: pd.DataFrame
     standard_errors: dict[str, float]
     history: pd.DataFrame | None
+    timing: Timing
 
 
 def read_run(files: RunFiles) -> Run:
@@ -67,6 +74,7 @@ def read_run(files: RunFiles) -> Run:
             _read_errors(files.find(FAITHFULNESS), "faithfulness", "method", "score_error")
             | _read_errors(files.find(CORRUPTIONS), "corruptions", "corruption", "mean_error"),
             read_history(history) if history else None,
+            _read_timing(files),
         )
 
 
@@ -107,6 +115,11 @@ def _numbers(tree: dict[str, Any]) -> dict[str, float]:
 
 def _read_predictions(path: Path) -> pd.DataFrame:
     return read_table(path, "evaluate", ["actual", "predicted"], ["index", "probability"])
+
+
+def _read_timing(files: RunFiles) -> Timing:
+    weights = files.find(WEIGHTS)
+    return read_timing(files.folder / TIMING, weights_digest(weights)) if weights else {}
 
 
 def _read_errors(path: Path | None, section: str, kind: str, column: str) -> dict[str, float]:

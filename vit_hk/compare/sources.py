@@ -4,6 +4,7 @@ Nothing is checked out, downloaded or changed.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from dvc.api import DVCFileSystem
@@ -21,16 +22,13 @@ HISTORY = Path("results/history.csv")
 DATASET = Path("data/dataset.npz")
 WEIGHTS = Path("models/vit.safetensors")
 ATTENTION = Path("results/attention/attention.npz")
+TIMING = Path("results/timing.json")
+REPORT = Path("results/report.html")
+LOCK = Path("dvc.lock")
 
+# Of a run that is compared: what it needs, and what a part of the page is left out without.
 REQUIRED = (PARAMS, METRICS, PREDICTIONS)
-OPTIONAL = (
-    FAITHFULNESS,
-    CORRUPTIONS,
-    HISTORY,
-    DATASET,
-    WEIGHTS,
-    ATTENTION,
-)  # without one, a part of the page is left out
+OPTIONAL = (FAITHFULNESS, CORRUPTIONS, HISTORY, DATASET, WEIGHTS, ATTENTION, TIMING)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +38,7 @@ class RunFiles:
     Attributes:
       name: the run as the user named it.
       detail: what the name stands for, in words.
+      commit: the commit of a revision, of which a folder has none.
       folder: where the files lie, under their usual names; those of a revision are copies, and
         links into DVC's cache.
       missing: what `folder` lacks, and why.
@@ -48,6 +47,7 @@ class RunFiles:
 
     name: str
     detail: str
+    commit: str | None
     folder: Path
     missing: dict[Path, str]
     remedy: str
@@ -57,40 +57,46 @@ class RunFiles:
         return None if file in self.missing else self.folder / file
 
 
-def find_files(name: str, scratch: Path) -> RunFiles:
-    """Find the files of a run.
+def find_files(
+    name: str,
+    scratch: Path,
+    required: Sequence[Path] = REQUIRED,
+    optional: Sequence[Path] = OPTIONAL,
+) -> RunFiles:
+    """Find files of a run.
 
     Args:
       name: a folder with results, a Git revision, or the name of a DVC experiment.
       scratch: an empty folder, for copies of the files of a revision.
+      required: files without which there is nothing to show.
+      optional: files that may be missing.
 
     Raises:
-      UserError: there is no such run, or it lacks settings, metrics or predictions.
+      UserError: there is no such run, or it lacks a required file.
     """
-    folder = Path(name)
-    files = _in_folder(name) if (folder / METRICS).is_file() else _in_revision(name, scratch)
-    if lacking := [file for file in REQUIRED if file in files.missing]:
+    wanted = (*required, *optional)
+    is_folder = (Path(name) / METRICS).is_file()
+    files = _in_folder(name, wanted) if is_folder else _in_revision(name, scratch, wanted)
+    if lacking := [file for file in required if file in files.missing]:
         raise UserError(
             f"{name} ({files.detail}) has no {lacking[0]}: {files.missing[lacking[0]]}; "
-            f"compare runs that have ended. {files.remedy}"
+            f"name a run that has ended. {files.remedy}"
         )
     return files
 
 
-def _in_folder(name: str) -> RunFiles:
+def _in_folder(name: str, wanted: Sequence[Path]) -> RunFiles:
     folder = Path(name)
-    missing = {
-        file: "not there" for file in (*REQUIRED, *OPTIONAL) if not (folder / file).is_file()
-    }
+    missing = {file: "not there" for file in wanted if not (folder / file).is_file()}
     remedy = f"In {name}, `dvc repro` makes what is missing, or `dvc pull` brings it from a remote."
-    return RunFiles(name, "a folder", folder, missing, remedy)
+    return RunFiles(name, "a folder", None, folder, missing, remedy)
 
 
-def _in_revision(name: str, scratch: Path) -> RunFiles:
+def _in_revision(name: str, scratch: Path, wanted: Sequence[Path]) -> RunFiles:
     try:
         files = DVCFileSystem(rev=name)
         commit = files.repo.get_rev()
-        problems = {file: _bring(files, file, scratch / file) for file in (*REQUIRED, *OPTIONAL)}
+        problems = {file: _bring(files, file, scratch / file) for file in wanted}
         missing = {file: problem for file, problem in problems.items() if problem}
         is_experiment = not _is_git_revision(files, name)
     except (DvcException, SCMError) as error:
@@ -103,7 +109,7 @@ def _in_revision(name: str, scratch: Path) -> RunFiles:
     kind = "experiment" if is_experiment else "commit"
     fetch = f"dvc exp pull origin {name}" if is_experiment else "dvc fetch --all-commits"
     remedy = f"`{fetch}` brings it from a remote; without a remote, only a new run makes it."
-    return RunFiles(name, f"{kind} {commit[:7]}", scratch, missing, remedy)
+    return RunFiles(name, f"{kind} {commit[:7]}", commit, scratch, missing, remedy)
 
 
 def _bring(files: DVCFileSystem, file: Path, target: Path) -> str:

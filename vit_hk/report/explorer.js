@@ -62,14 +62,7 @@ const makeExplorer = (() => {
       return state.activePatch !== null && isOneLayer() ? prefixCount + state.activePatch : POOLED;
     }
 
-    const isOneLayer = () => shownMap() === ATTENTION;
-
-    // A map that needs a gradient is stored for some images only; the best one of the others stands in.
-    function shownMap() {
-      if (state.map === ATTENTION || attention().hasMap(state.map)) return state.map;
-      const byScore = knownMaps().sort((a, b) => (b.score ?? -Infinity) - (a.score ?? -Infinity));
-      return byScore[0]?.key ?? ATTENTION;
-    }
+    const isOneLayer = () => state.map === ATTENTION;
 
     function headAttention(layer, head) {
       const token = query();
@@ -92,11 +85,10 @@ const makeExplorer = (() => {
       return maxOf(all);
     }
 
-    const knownMaps = () => data.maps.filter(({ key }) => attention().hasMap(key));
-    const maxOfMaps = () => maxOf(knownMaps().map(({ key }) => attention().map(key)));
+    const maxOfMaps = () => maxOf(data.maps.map(({ key }) => attention().map(key)));
 
     function describe(weights) {
-      if (!isOneLayer()) return describeMap(mapOf(shownMap()));
+      if (!isOneLayer()) return describeMap(mapOf(state.map));
       const head = state.head === MEAN ? "mean over heads" : `head ${state.head + 1}`;
       const rest = Math.max(0, 1 - weights.reduce((sum, weight) => sum + weight, 0));
       return `Layer ${state.layer + 1}, ${head}: attention of ${tokenName(query())}${state.pinned ? " (pinned)" : ""}.` +
@@ -114,7 +106,6 @@ const makeExplorer = (() => {
 
     // What a reader should know before believing the map.
     function warn() {
-      if (state.map !== shownMap()) return `Instead of ${mapOf(state.map).name}, which is known for the first images only.`;
       if (!isOneLayer()) return mapOf(state.map).score < 0 ? "This map is worse than a random order of the patches." : "";
       if (state.pinned && query() !== state.query) return "Of this image, the attention of single tokens is left out.";
       const isUnread = data.prefix_tokens.includes(data.query_name) && state.layer === data.layers - 1;
@@ -151,20 +142,17 @@ const makeExplorer = (() => {
     }
 
     function updateControls() {
-      part("map-select").value = shownMap(); // a browser may restore another value after a reload
+      part("map-select").value = state.map; // a browser may restore another value after a reload
       part("query").value = state.pinned ? state.query : "";
       part("layer").value = state.layer + 1;
       part("layer").setAttribute("aria-valuetext", isOneLayer() ? `layer ${state.layer + 1} of ${data.layers}` : "all layers");
       part("layer-text").textContent = isOneLayer() ? `${state.layer + 1} of ${data.layers}` : "all; move to see one";
       part("head").value = isOneLayer() ? state.head : "";
       part("unpin").setAttribute("aria-disabled", String(!state.pinned));
-      for (const option of part("map-select").options) {
-        option.disabled = option.value !== ATTENTION && !attention().hasMap(option.value);
-      }
     }
 
     function draw() {
-      const weights = isOneLayer() ? layerAttention(state.layer, state.head) : attention().map(shownMap());
+      const weights = isOneLayer() ? layerAttention(state.layer, state.head) : attention().map(state.map);
       const sheetMax = maxOfAttention();
       const maxOfAll = () => (isOneLayer() ? sheetMax : maxOfMaps());
       const max = part("scale").value === "all" ? maxOfAll() : maxOf([weights]);

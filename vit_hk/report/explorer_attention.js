@@ -10,11 +10,6 @@ const makeAttentionSource = (() => {
     return Float64Array.from({ length: bytes.length / 2 }, (_, n) => view.getUint16(2 * n, true) / 65535);
   }
 
-  function normalize(weights) {
-    const sum = weights.reduce((a, b) => a + b, 0);
-    return weights.map((weight) => (sum > 0 ? weight / sum : 0));
-  }
-
   function readStored(data, image, network) {
     const patchCount = data.rows * data.columns;
     const tokenCount = data.prefix_tokens.length + patchCount;
@@ -26,45 +21,57 @@ const makeAttentionSource = (() => {
     let computed = null; // where the attention of single tokens was left out
     const ofToken = (layer, head, token) => {
       if (tokens) return rowAt(tokens, (layer * data.heads + head) * tokenCount + token);
-      computed ??= compute(network, decodePixels(image.pixels));
+      computed ??= compute(network, image);
       return computed.ofToken(layer, head, token);
     };
     return {
       pooled: (layer, head) => rowAt(pooled, layer * data.heads + head),
       ofToken: tokens || network ? ofToken : null,
-      hasMap: (key) => indexOf(key) >= 0,
       map: (key) => rowAt(maps, indexOf(key)),
     };
   }
 
-  function compute({ model, settings }, pixels) {
-    const { attention } = model.forward(pixels);
-    const { tokenCount, firstPatch, patchCount, heads, layers } = model;
-    const pooled = (layer, head) => explain.headAttention(model, attention, layer, head, NOTHING_OFF.patches);
+  // The maps over all layers, by key; those that depend on the class are for the predicted and, with
+  // "-true", for the true class.
+  function listMaps({ model, settings }, result, { predicted, label }) {
+    const { attention } = result;
     const methods = {
+      last_layer: () => explain.lastLayer(model, attention),
       rollout: () => explain.rollout(model, attention, settings, NOTHING_OFF),
-      last_layer: () => {
-        const all = Array.from({ length: heads }, (_, head) => pooled(layers - 1, head));
-        return normalize(all[0].map((_, patch) => all.reduce((sum, weights) => sum + weights[patch], 0)));
-      },
     };
-    const maps = {}; // those that were asked for: a rollout of many tokens takes a while
+    for (const [suffix, number] of [["", predicted], ["-true", label]]) {
+      const gradient = once(() => attentionGradient(model, result, number));
+      methods[`gradient_rollout${suffix}`] = () => explain.gradientRollout(model, attention, gradient());
+      methods[`relevance${suffix}`] = () => explain.relevance(model, attention, gradient());
+    }
+    // Computed when they are asked for: with many tokens, each takes a while.
+    return Object.fromEntries(Object.entries(methods).map(([key, method]) => [key, once(method)]));
+  }
+
+  function once(compute) {
+    let value;
+    return () => (value ??= compute());
+  }
+
+  function compute(network, image) {
+    const { model } = network;
+    const result = model.forward(decodePixels(image.pixels));
+    const { tokenCount, firstPatch, patchCount, heads } = model;
+    const maps = listMaps(network, result, image);
     return {
-      pooled,
+      pooled: (layer, head) => explain.headAttention(model, result.attention, layer, head, NOTHING_OFF.patches),
       ofToken: (layer, head, token) => {
         const start = ((layer * heads + head) * tokenCount + token) * tokenCount + firstPatch;
-        return attention.subarray(start, start + patchCount);
+        return result.attention.subarray(start, start + patchCount);
       },
-      hasMap: (key) => Object.hasOwn(methods, key),
-      map: (key) => (maps[key] ??= methods[key]()),
+      map: (key) => maps[key](),
     };
   }
 
   /**
    * Return a function from an image of the explorer's data to its attention: `pooled(layer, head)`
    * and `ofToken(layer, head, token)`, each the weights [N] of all patches, and `map(key)`, a map
-   * over all layers [N], of which `hasMap(key)` says whether it is known. `ofToken` is null where it
-   * is not known.
+   * over all layers [N]. `ofToken` is null where it is not known.
    *
    * `network` is `{ model, settings }`, or null where the page has no model: then all images have
    * stored attention.
@@ -74,7 +81,7 @@ const makeAttentionSource = (() => {
     return (image) => {
       if (last?.image !== image) {
         const attention = image.pooled_attention
-          ? readStored(data, image, network) : compute(network, decodePixels(image.pixels));
+          ? readStored(data, image, network) : compute(network, image);
         last = { image, attention };
       }
       return last.attention;

@@ -1,7 +1,6 @@
 "use strict";
-// The forward pass of the Vision Transformer, step by step as in vit_hk/model/reference.py.
-// Letters in shapes are those of vit_hk/model/__init__.py. A matrix [rows, columns] is a
-// Float32Array, row after row.
+// The forward pass of the Vision Transformer, step by step as in vit_hk/model/reference.py, with the
+// layers of nn.js. Letters in shapes are those of vit_hk/model/__init__.py.
 const makeModel = (() => {
   const NO_CHANGE = { heads: new Set(), layers: new Set(), patches: new Set() };
 
@@ -29,67 +28,6 @@ const makeModel = (() => {
       start += size;
     }
     return parameters;
-  }
-
-  // x w + b: x is [rows, inputs], w is [inputs, outputs]. Four inputs at a time, so that a sum is
-  // loaded and stored a quarter as often.
-  function linear(x, w, b) {
-    const outputs = b.length;
-    const inputs = w.length / outputs;
-    const rows = x.length / inputs;
-    const result = new Float32Array(rows * outputs);
-    for (let row = 0; row < rows; row++) {
-      const from = row * inputs;
-      const to = row * outputs;
-      for (let n = 0; n < outputs; n++) result[to + n] = b[n];
-      let input = 0;
-      for (; input + 4 <= inputs; input += 4) {
-        const [x0, x1, x2, x3] = [x[from + input], x[from + input + 1], x[from + input + 2], x[from + input + 3]];
-        const w0 = input * outputs;
-        const [w1, w2, w3] = [w0 + outputs, w0 + 2 * outputs, w0 + 3 * outputs];
-        for (let n = 0; n < outputs; n++) {
-          result[to + n] += x0 * w[w0 + n] + x1 * w[w1 + n] + x2 * w[w2 + n] + x3 * w[w3 + n];
-        }
-      }
-      for (; input < inputs; input++) {
-        for (let n = 0; n < outputs; n++) result[to + n] += x[from + input] * w[input * outputs + n];
-      }
-    }
-    return result;
-  }
-
-  function layerNorm(x, scale, offset, epsilon) {
-    const width = scale.length;
-    const result = new Float32Array(x.length);
-    for (let start = 0; start < x.length; start += width) {
-      let mean = 0;
-      for (let n = start; n < start + width; n++) mean += x[n] / width;
-      let variance = 0;
-      for (let n = start; n < start + width; n++) variance += (x[n] - mean) ** 2 / width;
-      const inverse = 1 / Math.sqrt(variance + epsilon);
-      for (let n = 0; n < width; n++) result[start + n] = (x[start + n] - mean) * inverse * scale[n] + offset[n];
-    }
-    return result;
-  }
-
-  // The error function to 1.5e-7: Abramowitz and Stegun, formula 7.1.26.
-  function erf(x) {
-    const t = 1 / (1 + 0.3275911 * Math.abs(x));
-    const polynomial = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
-    const size = 1 - polynomial * Math.exp(-x * x);
-    return x < 0 ? -size : size;
-  }
-
-  const GELU = {
-    erf: (x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2)),
-    tanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
-  };
-
-  function softmax(values) {
-    const max = values.reduce((a, b) => Math.max(a, b), -Infinity);
-    const exponentials = values.map((value) => Math.exp(value - max));
-    const sum = exponentials.reduce((a, b) => a + b, 0);
-    return exponentials.map((value) => value / sum);
   }
 
   // Patches [N, P * P * channels] of an image [height, width, channels], row by row.
@@ -153,21 +91,18 @@ const makeModel = (() => {
     return result;
   }
 
-  const add = (x, y) => x.map((value, index) => value + y[index]);
-
   /**
    * Build a model from what `make_page_model` of vit_hk/report/page_model.py wrote.
    *
    * `forward(pixels, off)` takes Float32Array or Uint8Array [height * width * channels] from 0 to
    * 255, and optionally what is switched off: sets `heads` of layer * H + head, `layers`, `patches`.
    * It returns `logits` [C], `probabilities` [C], `attention` [L, H, query T, key T] and `features`
-   * [L, D], for each layer those of a model that ended after it. `classify` takes the features of a
-   * layer and returns logits [C].
+   * [L, D], for each layer those of a model that ended after it, and `residuals`, which gradient.js
+   * reads. `classify` takes the features of a layer and returns logits [C].
    */
   return function makeModel({ settings, image_shape: [height, width, channels], mean, std, tensors, weights }) {
     const { hidden_size: D, num_heads: H, num_layers: L, patch_size: P, registers } = settings;
     const parameters = readParameters(tensors, weights);
-    const gelu = GELU[settings.gelu];
     const [rows, columns] = [height / P, width / P];
     const patchCount = rows * columns;
     const isClassToken = settings.pool === "cls";
@@ -177,9 +112,9 @@ const makeModel = (() => {
     const positions = settings.position === "learned"
       ? parameters["vit/position"] : sincosPositions(rows, columns, D);
 
-    const applyLinear = (name, x) => linear(x, parameters[`${name}/w`], parameters[`${name}/b`]);
+    const applyLinear = (name, x) => nn.linear(x, parameters[`${name}/w`], parameters[`${name}/b`]);
     const applyNorm = (name, x) =>
-      layerNorm(x, parameters[`${name}/scale`], parameters[`${name}/offset`], settings.norm_eps);
+      nn.layerNorm(x, parameters[`${name}/scale`], parameters[`${name}/offset`], settings.norm_eps);
 
     function normalize(pixels) {
       const normalized = Float32Array.from(pixels, (value, index) => {
@@ -195,7 +130,7 @@ const makeModel = (() => {
         const stride = side % 2 === 0 ? 2 : 1;
         const output = applyLinear(`vit/patches/conv_${index}`, cutNeighbourhoods(image, stride));
         image = {
-          pixels: output.map(gelu),
+          pixels: nn.gelu(output, settings.gelu),
           height: image.height / stride,
           width: image.width / stride,
           channels: parameters[`vit/patches/conv_${index}/b`].length,
@@ -210,9 +145,9 @@ const makeModel = (() => {
       let image = normalize(pixels);
       if (settings.stem === "conv") image = applyStem(image);
       let x = applyLinear("vit/patches/linear", cutPatches(image, image.height / rows));
-      if (settings.position === "sincos2d") x = add(x, positions);
+      if (settings.position === "sincos2d") x = nn.add(x, positions);
       if (isClassToken) x = concatenate(parameters["vit/class_token"], x);
-      if (settings.position === "learned") x = add(x, positions);
+      if (settings.position === "learned") x = nn.add(x, positions);
       if (!registers) return x;
       const before = isClassToken ? D : 0;
       return concatenate(x.subarray(0, before), parameters["vit/registers"], x.subarray(before));
@@ -232,14 +167,14 @@ const makeModel = (() => {
     // score minus infinity, so that no token attends to it.
     function attend(q, k, isKeyOff, weights) {
       const scale = 1 / Math.sqrt(headSize);
-      const scores = new Float32Array(T);
       for (let query = 0; query < T; query++) {
+        const row = weights.subarray(query * T, (query + 1) * T);
         for (let key = 0; key < T; key++) {
           let sum = 0;
           for (let n = 0; n < headSize; n++) sum += q[query * headSize + n] * k[key * headSize + n];
-          scores[key] = isKeyOff[key] ? -Infinity : sum * scale;
+          row[key] = isKeyOff[key] ? -Infinity : sum * scale;
         }
-        weights.set(softmax(scores), query * T);
+        nn.softmax(row);
       }
     }
 
@@ -254,9 +189,8 @@ const makeModel = (() => {
       }
     }
 
-    // Self-attention of one layer, [T, D]. The output of a head that is off stays zero.
-    function selfAttention(name, x, layer, off, isKeyOff, attention) {
-      const qkv = applyLinear(`${name}/qkv`, x);
+    // Self-attention of one layer, [T, D], from qkv [T, 3D]. The output of a head that is off stays zero.
+    function selfAttention(name, qkv, layer, off, isKeyOff, attention) {
       const heads = new Float32Array(T * D);
       for (let head = 0; head < H; head++) {
         const index = layer * H + head;
@@ -267,13 +201,15 @@ const makeModel = (() => {
       return applyLinear(`${name}/out`, heads);
     }
 
+    // The features of the token that is classified, or the mean of the patches that are on.
     function pool(x, off) {
-      if (isClassToken) return x.subarray(0, D);
+      if (isClassToken) return applyNorm("vit/norm", x.subarray(0, D));
+      const normed = applyNorm("vit/norm", x);
       const result = new Float32Array(D);
       const count = patchCount - off.patches.size;
       for (let patch = 0; patch < patchCount; patch++) {
         if (off.patches.has(patch)) continue;
-        for (let n = 0; n < D; n++) result[n] += x[(firstPatch + patch) * D + n] / count;
+        for (let n = 0; n < D; n++) result[n] += normed[(firstPatch + patch) * D + n] / count;
       }
       return result;
     }
@@ -284,19 +220,28 @@ const makeModel = (() => {
       const attention = new Float32Array(L * H * T * T);
       const features = new Float32Array(L * D);
       const isKeyOff = Array.from({ length: T }, (_, token) => off.patches.has(token - firstPatch));
+      const residuals = [];
       let x = embed(pixels);
       for (let layer = 0; layer < L; layer++) {
         const block = `vit/block_${layer}`;
-        const branch = selfAttention(`${block}/attention`, applyNorm(`${block}/norm_1`, x), layer, off, isKeyOff, attention);
-        if (!off.layers.has(layer)) x = add(x, branch); // equation 2
-        const hidden = applyLinear(`${block}/mlp/in`, applyNorm(`${block}/norm_2`, x)).map(gelu);
-        x = add(x, applyLinear(`${block}/mlp/out`, hidden)); // equation 3
-        features.set(pool(applyNorm("vit/norm", x), off), layer * D); // equation 4, after the last layer
+        const qkv = applyLinear(`${block}/attention/qkv`, applyNorm(`${block}/norm_1`, x));
+        const branch = selfAttention(`${block}/attention`, qkv, layer, off, isKeyOff, attention);
+        const middle = off.layers.has(layer) ? x : nn.add(x, branch); // equation 2
+        const hidden = applyLinear(`${block}/mlp/in`, applyNorm(`${block}/norm_2`, middle));
+        const output = nn.add(middle, applyLinear(`${block}/mlp/out`, nn.gelu(hidden, settings.gelu))); // equation 3
+        residuals.push({ input: x, qkv, middle, hidden, output });
+        x = output;
+        features.set(pool(x, off), layer * D); // equation 4, after the last layer
       }
       const logits = classify(features.subarray((L - 1) * D));
-      return { logits, probabilities: softmax(logits), attention, features };
+      const probabilities = logits.slice();
+      nn.softmax(probabilities);
+      return { logits, probabilities, attention, features, residuals };
     }
 
-    return { forward, classify, rows, columns, patchCount, firstPatch, tokenCount: T, layers: L, heads: H, width: D, isClassToken };
+    return {
+      forward, classify, takePart, parameters, settings,
+      rows, columns, patchCount, firstPatch, tokenCount: T, layers: L, heads: H, width: D, isClassToken,
+    };
   };
 })();

@@ -1,7 +1,6 @@
 """The trained weights, read as NumPy arrays without JAX."""
 
 import dataclasses
-import hashlib
 import math
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from vit_hk.weights_metadata import (
     WeightsInfo,
     check_weights_match,
     parse_metadata,
+    weights_digest,
 )
 
 
@@ -41,8 +41,7 @@ class WeightsFile:
     @property
     def digest(self) -> str:
         """The first 12 digits of the file's SHA-256, which tell two runs apart."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        return weights_digest(self.path)
 
     def read_tensors(self) -> list[np.ndarray]:
         """Return the tensors, float32, in the order of `shapes`.

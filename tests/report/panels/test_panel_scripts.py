@@ -12,7 +12,7 @@ def script_page(chromium, project):
     page = chromium.new_page()
     problems = []
     page.on("console", lambda message: problems.append(message.text))
-    for name in ("rollout.js", "panels/pca.js", "panels/flow_edges.js"):
+    for name in ("explain.js", "panels/pca.js", "panels/flow_edges.js"):
         page.add_script_tag(path=project / "vit_hk" / "report" / name)
     yield page
     assert problems == []

@@ -1,6 +1,8 @@
 "use strict";
-// Attention of the pooled token, and rollout, as in vit_hk/explain/patch_attention.py and rollout.py.
+// Attention of the pooled token, and the maps over all layers, as in patch_attention.py, rollout.py and
+// relevance.py of vit_hk/explain. A map [N] has a sum of 1, or is zero.
 const explain = (() => {
+  const NONE = new Set(); // patches that are off
   const FUSE = {
     mean: (values) => values.reduce((a, b) => a + b, 0) / values.length,
     max: (values) => Math.max(...values),
@@ -92,14 +94,51 @@ const explain = (() => {
     });
   }
 
-  /** Return the rollout from the pooled token to the patches, [N], with a sum of 1. */
-  function rollout(model, attention, settings, off) {
-    const product = layerMatrices(model, attention, settings, off)
-      .reduce((before, matrix) => multiply(matrix, before, model.tokenCount), identity(model.tokenCount));
-    const row = pooledRow(model, product, off.patches);
-    const sum = row.reduce((a, b) => a + b, 0);
-    return row.map((weight) => (sum > 0 ? weight / sum : 0));
+  function normalize(weights) {
+    const sum = weights.reduce((a, b) => a + b, 0);
+    return weights.map((weight) => (sum > 0 ? weight / sum : 0));
   }
 
-  return { headAttention, layerMatrices, rollout };
+  // The product of the matrices of all layers, each of which multiplies those before it from the left.
+  function chain(matrices, size) {
+    return matrices.reduce((before, matrix) => multiply(matrix, before, size), identity(size));
+  }
+
+  /** Return the rollout from the pooled token to the patches. */
+  function rollout(model, attention, settings, off) {
+    const product = chain(layerMatrices(model, attention, settings, off), model.tokenCount);
+    return normalize(pooledRow(model, product, off.patches));
+  }
+
+  /** Return the attention of the pooled token in the last layer, the mean over its heads. */
+  function lastLayer(model, attention) {
+    const first = (model.layers - 1) * model.heads;
+    const heads = Array.from({ length: model.heads }, (_, head) => first + head);
+    return normalize(pooledRow(model, fuseHeads(model, attention, heads, "mean"), NONE));
+  }
+
+  // For each layer the mean over its heads of max(0, gradient * attention), [query T, key T].
+  function weightByGradient(model, attention, gradient) {
+    const positive = attention.map((weight, n) => Math.max(0, weight * gradient[n]));
+    return Array.from({ length: model.layers }, (_, layer) => {
+      const heads = Array.from({ length: model.heads }, (_, head) => layer * model.heads + head);
+      return fuseHeads(model, positive, heads, "mean");
+    });
+  }
+
+  /** Return the relevance of the patches for the class whose logit `gradient` is of. */
+  function relevance(model, attention, gradient) {
+    const size = model.tokenCount;
+    const layers = weightByGradient(model, attention, gradient).map((matrix) => nn.add(matrix, identity(size)));
+    return normalize(pooledRow(model, chain(layers, size), NONE));
+  }
+
+  /** Return the rollout of the attention, weighted by the gradient of the logit of a class. */
+  function gradientRollout(model, attention, gradient) {
+    const layers = weightByGradient(model, attention, gradient);
+    for (const matrix of layers) addResidual(model, matrix);
+    return normalize(pooledRow(model, chain(layers, model.tokenCount), NONE));
+  }
+
+  return { headAttention, layerMatrices, rollout, lastLayer, relevance, gradientRollout };
 })();

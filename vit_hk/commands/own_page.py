@@ -1,0 +1,35 @@
+"""Writes the page of a command, and replaces no file that the command did not write."""
+
+from pathlib import Path
+
+from vit_hk.atomic import check_writable, replacing
+from vit_hk.errors import UserError
+
+HEAD_BYTES = 2000  # of a page, in which its generator is named
+
+
+def check_own_page(output: Path, generator: str) -> None:
+    """Make sure that the page can be written, and that no file of the user would be replaced.
+
+    Args:
+      output: the page to write.
+      generator: the content of the page's element `<meta name="generator">`.
+
+    Raises:
+      UserError: there is a file which this command did not write, or the folder is not writable.
+    """
+    if output.is_file():
+        with output.open("rb") as file:
+            if f'content="{generator}"'.encode() not in file.read(HEAD_BYTES):
+                raise UserError(
+                    f"{output} is there already and is no page of this command; name another file "
+                    "with -o, or remove it"
+                )
+    check_writable(output)
+
+
+def write_page(output: Path, page: str) -> None:
+    """Write the page and print its size."""
+    with replacing(output) as temporary:
+        temporary.write_text(page, "utf-8")
+    print(f"{output}: {len(page.encode()):,} bytes")

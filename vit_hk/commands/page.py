@@ -1,0 +1,50 @@
+"""python -m vit_hk page: the page of a run, to be mailed."""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from vit_hk.commands.own_page import check_own_page, write_page
+from vit_hk.compare.origin import find_origin
+from vit_hk.compare.run import named_errors
+from vit_hk.compare.sources import REPORT, TIMING, find_files
+from vit_hk.report.mailed_page import GENERATOR, add_run, read_stage_page
+from vit_hk.timing import read_timing
+
+DESCRIPTION = """Write results/report.html of a run with what tells it from others: the name of the
+run, its commit, its training time and its speed. The page of the pipeline has none of them, so that
+the same settings give the same bytes. Nothing is checked out or downloaded."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command and its options to a parser of commands."""
+    parser = subparsers.add_parser(
+        "page", help="write the page of a run, to be mailed", description=DESCRIPTION
+    )
+    parser.add_argument(
+        "run_name", nargs="?", default=".", metavar="RUN",
+        help="a folder with results (default: this one), a Git revision, or a DVC experiment",
+    )  # fmt: skip
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("page.html"), metavar="FILE",
+        help="the page to write (default: %(default)s)",
+    )  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the page of the run that the arguments name.
+
+    Raises:
+      UserError: an argument is wrong, or the page of the run is missing; nothing has been written
+        then.
+    """
+    check_own_page(arguments.output, GENERATOR)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = find_files(arguments.run_name, Path(scratch), required=[REPORT], optional=[TIMING])
+        with named_errors(files):
+            page, weights = read_stage_page(files.folder / REPORT)
+        timing = read_timing(files.folder / TIMING, weights)
+        page = add_run(page, find_origin(files), timing)
+    write_page(arguments.output, page)
