@@ -4,7 +4,6 @@ import ctypes
 import mmap
 
 import numpy as np
-import pytest
 
 from vit_hk.kernels import compiler
 from vit_hk.kernels.attention import attention_backward, attention_forward

@@ -1,4 +1,4 @@
-"""LayerNorm (arXiv 1607.06450): a kernel, or matrix products where no kernel supports its width.
+"""LayerNorm (arXiv 1607.06450): a kernel, or matrix products where no kernel supports it.
 
 XLA's CPU backend adds up the last axis one element after the other. A product with a column
 of 1 / D uses all SIMD lanes; with that and a hand-written gradient, a training step takes 15 to
