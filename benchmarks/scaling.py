@@ -1,4 +1,4 @@
-"""`make scaling` measures a training step by batch size, hidden size, layers and tokens.
+"""`make scaling` measures a training step as one thing grows, and at sizes of partial SIMD vectors.
 
 Writes benchmarks/results/scaling.json and scaling.png.
 """
@@ -25,18 +25,29 @@ BASE = Workload("train", 128, **SIZES["S"])
 
 def sweeps() -> dict[str, list[tuple[int, Workload]]]:
     """Return the values and workloads of each sweep; all other settings are those of BASE."""
-    widths, depths, sides = (16, 32, 64, 128, 256), (1, 2, 4, 8, 16, 32), (14, 28, 56, 84, 112)
-    wide = [dataclasses.replace(BASE, hidden_size=width, mlp_dim=2 * width) for width in widths]
-    large = [dataclasses.replace(BASE, image_size=side) for side in sides]
+    wide = [_wide(width) for width in (16, 32, 64, 128, 256)]
+    uneven = [_wide(width) for width in (60, 64, 72, 96, 100, 104, 112, 128)]
+    large = [dataclasses.replace(BASE, image_size=side) for side in (14, 28, 56, 84, 112)]
     return {
-        "batch size": [
-            (size, dataclasses.replace(BASE, batch_size=size))
-            for size in (8, 16, 32, 64, 128, 256, 512)
-        ],
+        "batch size": _vary("batch_size", (8, 16, 32, 64, 128, 256, 512)),
         "hidden size": [(work.hidden_size, work) for work in wide],
-        "layers": [(depth, dataclasses.replace(BASE, num_layers=depth)) for depth in depths],
+        "layers": _vary("num_layers", (1, 2, 4, 8, 16, 32)),
         "tokens": [(work.num_tokens, work) for work in large],
+        "heads": _vary("num_heads", (1, 2, 4, 8, 16)),
+        "uneven hidden size": [(work.hidden_size, work) for work in uneven],
+        "width of the MLP": _vary("mlp_dim", (100, 128, 130)),
+        "patch size": _vary("patch_size", (4, 7, 14)),
     }
+
+
+def _wide(hidden_size: int) -> Workload:
+    """Return BASE with this hidden size, and an MLP that is twice as wide."""
+    return dataclasses.replace(BASE, hidden_size=hidden_size, mlp_dim=2 * hidden_size)
+
+
+def _vary(field: str, values: tuple[int, ...]) -> list[tuple[int, Workload]]:
+    """Return BASE with each of the values of one field."""
+    return [(value, dataclasses.replace(BASE, **{field: value})) for value in values]
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from vit_hk.figures.colors import BLUE, ORANGE
@@ -16,26 +16,39 @@ ROWS = {
     MEMORY: "peak memory (MiB)",
     "compile_seconds": "compile time (s, log scale)",
 }
+BLOCK_COLUMNS = 4  # sweeps that stand side by side
 IDEAL_LABEL = "if every step reached the highest GFLOP/s of all of them"
 
 
 def draw_scaling(report: dict[str, Any]) -> Figure:
-    """Draw a column per sweep: the measurements, and what the FLOPs alone would cost.
+    """Draw a column per sweep, in blocks: the measurements, and what the FLOPs alone would cost.
 
     Args:
       report: content of benchmarks/results/scaling.json.
     """
     points, machine, base = report["points"], report["machine"], report["base"]
     max_rate = max(point["flops_per_step"] / point["milliseconds"] for point in points)
-    columns = list(dict.fromkeys(point["sweep"] for point in points))
-    figure = Figure(figsize=(3.2 * len(columns), 2.4 * len(ROWS)), layout="constrained")
+    names = list(dict.fromkeys(point["sweep"] for point in points))
+    blocks = [names[i : i + BLOCK_COLUMNS] for i in range(0, len(names), BLOCK_COLUMNS)]
+    height = 2.4 * len(ROWS) * len(blocks)
+    figure = Figure(figsize=(3.2 * BLOCK_COLUMNS, height), layout="constrained")
     figure.suptitle(
         f"Training steps on {machine['cores']} cores ({machine['processor']}). Unless stated "
         f"otherwise: batch size {base['batch_size']}, hidden size {base['hidden_size']}, "
         f"{base['num_layers']} layers, 17 tokens"
     )
-    grid = figure.subplots(len(ROWS), len(columns), sharex="col", sharey="row")
-    for column, name in enumerate(columns):
+    parts = figure.subfigures(len(blocks), squeeze=False)[:, 0]
+    for part, block in zip(parts, blocks, strict=True):
+        _draw_block(part, block, points, max_rate)
+    handles, labels = parts[0].axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _draw_block(figure: SubFigure, names: list[str], points: list[Point], max_rate: float) -> None:
+    """Draw a column for each of these sweeps; the axes of a row share their limits."""
+    grid = figure.subplots(len(ROWS), len(names), sharex="col", sharey="row", squeeze=False)
+    for column, name in enumerate(names):
         sweep = [point for point in points if point["sweep"] == name]
         values = [point["value"] for point in sweep]
         for row, (key, label) in enumerate(ROWS.items()):
@@ -47,11 +60,8 @@ def draw_scaling(report: dict[str, Any]) -> Figure:
             if not column:
                 axes.set_ylabel(label)
         grid[-1, column].set_xlabel(name)
-    # The axes of a row share their limits, so this comes after all of them are drawn.
+    # After all columns are drawn, whose limits it sets too.
     grid[list(ROWS).index(MEMORY), 0].set_ylim(bottom=0)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    return figure
 
 
 def _ideal(key: str, points: list[Point], max_rate: float) -> list[float]:
@@ -70,7 +80,7 @@ def _ideal(key: str, points: list[Point], max_rate: float) -> list[float]:
 def _set_scales(axes: Axes, values: list[int], linear: bool) -> None:
     """Set logarithmic scales with plain numbers, and a tick at each measured value."""
     axes.set_xscale("log")
-    axes.set_xticks(values, [str(value) for value in values])
+    axes.set_xticks(values, [str(value) for value in values], rotation=90)
     axes.xaxis.set_minor_locator(NullLocator())
     if not linear:
         axes.set_yscale("log")

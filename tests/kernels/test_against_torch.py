@@ -38,10 +38,10 @@ def assert_same(kernel, reference, *inputs, tolerance=8 * ULP):
         np.testing.assert_allclose(actual_array, expected_array, rtol=0, atol=atol)
 
 
-# The rows are fewer than a tile, one tile, and three tiles and two rows. The gradient of an input
-# with 10 columns is not computed by a kernel.
+# The rows are fewer than a tile, one tile, and three tiles and two rows. The last SIMD vector of a
+# row is whole, partial, or the only one.
 @pytest.mark.parametrize("rows", [1, 6, 20])
-@pytest.mark.parametrize(("in_size", "out_size"), [(10, 16), (48, 144)])
+@pytest.mark.parametrize(("in_size", "out_size"), [(48, 144), (37, 10), (5, 67)])
 def test_linear(random, rows, in_size, out_size):
     x, w, b = (
         random.normal(size=(rows, in_size)),
@@ -51,7 +51,7 @@ def test_linear(random, rows, in_size, out_size):
     assert_same(linear, lambda x, w, b: x @ w + b, x, w, b)
 
 
-@pytest.mark.parametrize("width", [16, 64, 112])
+@pytest.mark.parametrize("width", [1, 7, 40, 64, 100])
 @pytest.mark.parametrize("mean", [0.0, 100.0])
 def test_layer_norm(random, width, mean):
     x = random.normal(mean, 2.0, size=(7, width))
@@ -68,8 +68,9 @@ def test_layer_norm_of_a_constant_row_is_the_offset():
     np.testing.assert_array_equal(layer_norm(x, 5 * np.ones_like(offset), offset), [offset, offset])
 
 
-def test_gelu():
-    x = np.linspace(-12, 12, 16 * 500).reshape(500, 16)
+@pytest.mark.parametrize("width", [1, 16, 25])
+def test_gelu(width):
+    x = np.linspace(-12, 12, 400 * width).reshape(400, width)
     assert_same(gelu, torch.nn.functional.gelu, x)
 
 
@@ -86,10 +87,11 @@ def test_gelu_of_huge_and_tiny_inputs():
     np.testing.assert_allclose(d_x[0], torch_x.grad, 1e-6, 1e-6)
 
 
-# The tokens are fewer than the lanes of a SIMD vector, as many, one more, and several tiles.
+# The tokens are fewer than the lanes of a SIMD vector, as many, one more, and several tiles. The
+# size of a head is less than a SIMD vector, whole vectors, and whole vectors and a partial one.
 @pytest.mark.parametrize(
     ("num_tokens", "num_heads", "head_size"),
-    [(1, 1, 16), (3, 2, 48), (16, 1, 32), (17, 3, 16), (65, 2, 32)],
+    [(1, 1, 16), (3, 2, 25), (16, 1, 32), (17, 3, 15), (17, 2, 1), (65, 2, 8)],
 )
 def test_attention(random, num_tokens, num_heads, head_size):
     def kernel(qkv):

@@ -2,8 +2,8 @@
 
 jaxlib 0.10.2 miscompiles, on a CPU, some products with a contraction of 3 and 2 or 3 outputs that a
 reduction follows, from 32,769 rows on (jax-ml/jax issue 39103). These are the shapes of the project
-that come nearest: RGB pixels as patches, and widths of 1 to 4, which no kernel supports. On a CPU
-only the stage `attention` runs the model on so many tokens at a time.
+that come nearest: RGB pixels as patches, and widths of 1 to 4, whose products no kernel
+computes. On a CPU only the stage `attention` runs the model on so many tokens at a time.
 """
 
 import jax

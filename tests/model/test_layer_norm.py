@@ -11,7 +11,9 @@ from vit_hk.model.layer_norm import layer_norm
 
 @pytest.mark.parametrize("shape", [(5, 7), (2, 3, 4, 16), (3, 1)], ids=str)
 @pytest.mark.parametrize("mean", [0.0, 100.0])
-def test_outputs_and_gradients_equal_torch(shape, mean):
+@pytest.mark.parametrize("kernels", ["0", "1"])
+def test_outputs_and_gradients_equal_torch(monkeypatch, shape, mean, kernels):
+    monkeypatch.setenv("VIT_HK_KERNELS", kernels)
     random = np.random.default_rng(0)
     x = random.normal(mean, size=shape).astype(np.float32)
     scale, offset = random.normal(size=(2, shape[-1])).astype(np.float32)

@@ -14,7 +14,7 @@ import jax
 from vit_hk.kernels.compiler import call_kernel, simd_target
 from vit_hk.kernels.matmul import Matrix, matmul
 from vit_hk.kernels.transpose import transpose
-from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder
+from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder, pad
 
 QUERY_TILE_VECTORS = 4  # SIMD vectors of queries that one loop over the keys computes
 LOG_2 = math.log(2)
@@ -28,7 +28,7 @@ def attend(qkv: jax.Array, num_tokens: int, num_heads: int) -> jax.Array:
       qkv: float32 [B * T, 3 H K]; a row holds the queries of all heads of a token, then the keys,
         then the values.
       num_tokens: T.
-      num_heads: H. K is a multiple of `simd_target().lanes`.
+      num_heads: H.
 
     Returns:
       The weighted sums of values, heads concatenated, float32 [B * T, H K].
@@ -42,7 +42,7 @@ _Residuals = tuple[jax.Array, jax.Array]
 def _forward(qkv: jax.Array, num_tokens: int, num_heads: int) -> tuple[jax.Array, _Residuals]:
     rows, qkv_width = qkv.shape
     width = qkv_width // 3
-    head_size, padded_queries = width // num_heads, _pad(num_tokens, simd_target().lanes)
+    head_size, padded_queries = width // num_heads, pad(num_tokens, simd_target().lanes)
     weights_shape = rows // num_tokens, num_heads, num_tokens, padded_queries
     shapes = [(rows, width), weights_shape, (head_size, padded_queries)]
     sizes = num_tokens, num_heads, head_size
@@ -55,7 +55,7 @@ def _backward(
 ) -> tuple[jax.Array]:
     qkv, _ = residuals
     head_size = d_out.shape[1] // num_heads
-    padded_queries = _pad(num_tokens, simd_target().lanes)
+    padded_queries = pad(num_tokens, simd_target().lanes)
     shapes = [qkv.shape, (num_tokens, padded_queries), (head_size, padded_queries)]
     sizes = num_tokens, num_heads, head_size
     d_qkv, _, _ = call_kernel(attention_backward, sizes, [*residuals, d_out], shapes)
@@ -63,11 +63,6 @@ def _backward(
 
 
 attend.defvjp(_forward, _backward)
-
-
-def _pad(num_tokens: int, lanes: int) -> int:
-    """Round the number of tokens up to whole SIMD vectors."""
-    return -(-num_tokens // lanes) * lanes
 
 
 def attention_forward(
@@ -86,7 +81,7 @@ def attention_forward(
       q_transposed: [K, padded queries], scratch memory.
     """
     num_tokens, num_heads, head_size = sizes
-    width, padded_queries = num_heads * head_size, _pad(num_tokens, builder.lanes)
+    width, padded_queries = num_heads * head_size, pad(num_tokens, builder.lanes)
 
     def one_head(image: Value, head: Value) -> None:
         start = _head_offset(builder, image, head, sizes, 3 * width)
@@ -130,7 +125,7 @@ def attention_backward(
       d_out_transposed: [K, padded queries], scratch memory.
     """
     num_tokens, num_heads, head_size = sizes
-    width, padded_queries = num_heads * head_size, _pad(num_tokens, builder.lanes)
+    width, padded_queries = num_heads * head_size, pad(num_tokens, builder.lanes)
 
     def one_head(image: Value, head: Value) -> None:
         start = _head_offset(builder, image, head, sizes, 3 * width)
@@ -195,7 +190,7 @@ def _head_weights(
     """Return the pointer to the weights [key T, padded queries] of an image's head."""
     num_tokens, num_heads, _ = sizes
     index = builder.index_add(builder.index_mul(image, num_heads), head)
-    head_stride = num_tokens * _pad(num_tokens, builder.lanes)
+    head_stride = num_tokens * pad(num_tokens, builder.lanes)
     return builder.offset_pointer(weights, builder.index_mul(index, head_stride))
 
 
@@ -287,7 +282,7 @@ def _softmax_backward(
 
 def _query_tiles(builder: VectorBuilder, num_tokens: int) -> Iterator[range]:
     """Yield tiles of queries, each as the range of the first queries of its SIMD vectors."""
-    lanes, padded_queries = builder.lanes, _pad(num_tokens, builder.lanes)
+    lanes, padded_queries = builder.lanes, pad(num_tokens, builder.lanes)
     tile = QUERY_TILE_VECTORS * lanes
     for start in range(0, padded_queries, tile):
         yield range(start, min(padded_queries, start + tile), lanes)
@@ -297,5 +292,5 @@ def _query_offsets(
     builder: VectorBuilder, key: Index, num_tokens: int, queries: range
 ) -> list[Index]:
     """Return the offsets of a tile's SIMD vectors in row `key` of [key T, padded queries]."""
-    padded_queries = _pad(num_tokens, builder.lanes)
+    padded_queries = pad(num_tokens, builder.lanes)
     return [builder.index_add(builder.index_mul(key, padded_queries), query) for query in queries]

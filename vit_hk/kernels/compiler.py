@@ -72,11 +72,10 @@ def _features() -> dict[str, bool]:
     return features
 
 
-def is_supported(x: jax.Array, *sizes: int) -> bool:
-    """Return whether kernels support x: float32 on a CPU with FMA, all sizes whole SIMD vectors."""
-    whole_vectors = all(size % simd_target().lanes == 0 for size in sizes)
+def is_supported(x: jax.Array) -> bool:
+    """Return whether kernels support x: float32 of any shape, on a CPU with FMA."""
     is_cpu = jax.default_backend() == "cpu" and has_fma()
-    return whole_vectors and x.dtype == jnp.float32 and is_cpu and are_switched_on()
+    return x.dtype == jnp.float32 and is_cpu and are_switched_on()
 
 
 def are_switched_on() -> bool:

@@ -6,12 +6,13 @@ the derivative, which share the expensive part: phi(x) is a power of 2 times a c
 Phi(-|x|) is the same power times a polynomial in |x|.
 """
 
+import functools
 import math
 
 import jax
 
 from vit_hk.kernels.compiler import call_kernel
-from vit_hk.kernels.vector_builder import Value, VectorBuilder
+from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder
 
 # Phi(-x) exp(x^2 / 2) = sum of a_n x^n for 0 <= x <= 7, with an error of Phi(-x) of at most 2e-8.
 # A minimax fit: least squares, reweighted until all peaks of the error were equal.
@@ -29,7 +30,7 @@ def gelu(x: jax.Array) -> jax.Array:
     """Return GELU of each element.
 
     Args:
-      x: float32 [rows, width]; width is a multiple of `simd_target().lanes`.
+      x: float32 [rows, width].
 
     Returns:
       float32 [rows, width].
@@ -56,11 +57,9 @@ def gelu_forward(
     """Emit the kernel of GELU and its derivative; `sizes` is (width,)."""
     (width,) = sizes
 
-    def one_vector(row: Value, vector: Value) -> None:
-        offset = builder.index_add(
-            builder.index_mul(row, width), builder.index_mul(vector, builder.lanes)
-        )
-        x_vector = builder.load(x, offset)
+    def one_vector(row: Value, column: Index, count: int) -> None:
+        offset = builder.index_add(builder.index_mul(row, width), column)
+        x_vector = builder.load(x, offset, count)
         magnitude = builder.minimum(builder.splat(MAX_INPUT), builder.abs(x_vector))
         exponent = builder.mul(magnitude, builder.mul(magnitude, builder.splat(-0.5 / math.log(2))))
         power = builder.exp2(exponent)
@@ -76,9 +75,11 @@ def gelu_forward(
         zero_or_nan = builder.sub(x_vector, x_vector)
         is_minus_infinity = builder.compare("<", x_vector, builder.splat(-MAX_FLOAT32))
         weighted = builder.mul(clamped_below, distribution)
-        builder.store(builder.select(is_minus_infinity, zero_or_nan, weighted), out, offset)
+        builder.store(builder.select(is_minus_infinity, zero_or_nan, weighted), out, offset, count)
         slope = builder.add(builder.fma(clamped, density, distribution), zero_or_nan)
-        builder.store(slope, derivative, offset)
+        builder.store(slope, derivative, offset, count)
 
-    vectors = width // builder.lanes
-    builder.for_loop(rows, lambda row: builder.for_loop(vectors, lambda n: one_vector(row, n)))
+    def one_row(row: Value) -> None:
+        builder.tiled_loop(width, builder.lanes, functools.partial(one_vector, row))
+
+    builder.for_loop(rows, one_row)

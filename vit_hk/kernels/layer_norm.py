@@ -19,7 +19,7 @@ def layer_norm(x: jax.Array, scale: jax.Array, offset: jax.Array) -> jax.Array:
     """Return (x - mean) / sqrt(variance + EPSILON) * scale + offset, for each row.
 
     Args:
-      x: float32 [rows, D]; D is a multiple of `simd_target().lanes`, and at most MAX_WIDTH.
+      x: float32 [rows, D]; D is at most MAX_WIDTH.
       scale: float32 [D].
       offset: float32 [D].
 
@@ -58,21 +58,27 @@ def layer_norm_forward(
     It also stores the mean and 1 / std of each row, as residuals.
     """
     (width,) = sizes
-    columns = range(0, width, builder.lanes)
+    columns = builder.vectors(width)
 
     def one_row(row: Value) -> None:
         start = builder.index_mul(row, width)
-        values = [builder.load(x, builder.index_add(start, column)) for column in columns]
+        values = [
+            builder.load(x, builder.index_add(start, column), count) for column, count in columns
+        ]
         mean = _mean(builder, values, width)
-        centered = [builder.sub(value, mean) for value in values]
+        centered = [
+            builder.zero_after(count, builder.sub(value, mean))
+            for value, (_, count) in zip(values, columns, strict=True)
+        ]
         variance = _mean(builder, [builder.mul(c, c) for c in centered], width)
         std = builder.sqrt(builder.add(variance, builder.splat(EPSILON)))
         inverse_std = builder.div(builder.splat(1.0), std)
-        for c, column in zip(centered, columns, strict=True):
-            scale_vector, offset_vector = builder.load(scale, column), builder.load(offset, column)
+        for c, (column, count) in zip(centered, columns, strict=True):
+            scale_vector = builder.load(scale, column, count)
+            offset_vector = builder.load(offset, column, count)
             normalized = builder.mul(c, inverse_std)
             result = builder.fma(normalized, scale_vector, offset_vector)
-            builder.store(result, out, builder.index_add(start, column))
+            builder.store(result, out, builder.index_add(start, column), count)
         builder.store_scalar(mean, means, row)
         builder.store_scalar(inverse_std, inverse_stds, row)
 
@@ -86,30 +92,32 @@ def layer_norm_backward(
 ) -> None:  # fmt: skip
     """Emit the kernel of the gradients of x, scale and offset; `sizes` is (D,)."""
     (width,) = sizes
-    columns = range(0, width, builder.lanes)
-    for column in columns:
-        builder.store(builder.splat(0.0), d_scale, column)
-        builder.store(builder.splat(0.0), d_offset, column)
+    columns = builder.vectors(width)
+    for column, count in columns:
+        builder.store(builder.splat(0.0), d_scale, column, count)
+        builder.store(builder.splat(0.0), d_offset, column, count)
 
     def one_row(row: Value) -> None:
         start = builder.index_mul(row, width)
         mean, inverse_std = builder.load_splat(means, row), builder.load_splat(inverse_stds, row)
         normalized, d_normalized = [], []
-        for column in columns:
-            centered = builder.sub(builder.load(x, builder.index_add(start, column)), mean)
-            n = builder.mul(centered, inverse_std)
-            d = builder.load(d_out, builder.index_add(start, column))
-            builder.store(builder.fma(d, n, builder.load(d_scale, column)), d_scale, column)
-            builder.store(builder.add(d, builder.load(d_offset, column)), d_offset, column)
+        for column, count in columns:
+            x_vector = builder.load(x, builder.index_add(start, column), count)
+            n = builder.mul(builder.sub(x_vector, mean), inverse_std)
+            d = builder.load(d_out, builder.index_add(start, column), count)
+            d_scale_vector = builder.fma(d, n, builder.load(d_scale, column, count))
+            builder.store(d_scale_vector, d_scale, column, count)
+            d_offset_vector = builder.add(d, builder.load(d_offset, column, count))
+            builder.store(d_offset_vector, d_offset, column, count)
             normalized.append(n)
-            d_normalized.append(builder.mul(d, builder.load(scale, column)))
+            d_normalized.append(builder.mul(d, builder.load(scale, column, count)))
         # The parts of the gradient that pass through the mean and through the standard deviation.
         through_mean = _mean(builder, d_normalized, width)
         through_std = _mean(builder, map(builder.mul, d_normalized, normalized), width)
-        for d, n, column in zip(d_normalized, normalized, columns, strict=True):
+        for d, n, (column, count) in zip(d_normalized, normalized, columns, strict=True):
             d_centered = builder.sub(builder.sub(d, through_mean), builder.mul(n, through_std))
             d_x_vector = builder.mul(inverse_std, d_centered)
-            builder.store(d_x_vector, d_x, builder.index_add(start, column))
+            builder.store(d_x_vector, d_x, builder.index_add(start, column), count)
 
     builder.for_loop(rows, one_row)
 

@@ -5,10 +5,10 @@ The gradient of w reads x with strides, so it needs no transposed copy of x.
 
 import jax
 
-from vit_hk.kernels.compiler import call_kernel, is_supported
+from vit_hk.kernels.compiler import call_kernel, simd_target
 from vit_hk.kernels.matmul import Matrix, matmul
 from vit_hk.kernels.transpose import transpose
-from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder
+from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder, pad
 
 BIAS_TILE_VECTORS = 4  # SIMD vectors of a bias gradient that one loop over the rows accumulates
 
@@ -19,7 +19,7 @@ def linear(x: jax.Array, w: jax.Array, b: jax.Array) -> jax.Array:
 
     Args:
       x: float32 [rows, in].
-      w: float32 [in, out]; out is a multiple of `simd_target().lanes`.
+      w: float32 [in, out].
       b: float32 [out].
 
     Returns:
@@ -39,9 +39,8 @@ def _forward(x: jax.Array, w: jax.Array, b: jax.Array) -> tuple[jax.Array, _Resi
 def _backward(residuals: _Residuals, d_out: jax.Array) -> tuple[jax.Array, ...]:
     x, w = residuals
     d_w, d_b = call_kernel(linear_backward_w_b, w.shape, [x, d_out], [w.shape, w.shape[1:]])
-    if not is_supported(x, len(w)):
-        return d_out @ w.T, d_w, d_b
-    d_x, _ = call_kernel(linear_backward_x, w.shape, [d_out, w], [x.shape, w.shape[::-1]])
+    shapes = [x.shape, (w.shape[1], pad(len(w), simd_target().lanes))]
+    d_x, _ = call_kernel(linear_backward_x, w.shape, [d_out, w], shapes)
     return d_x, d_w, d_b
 
 
@@ -75,11 +74,11 @@ def linear_backward_x(
 ) -> None:  # fmt: skip
     """Emit the kernel of the gradient of x; `sizes` is (in, out).
 
-    It transposes w into the scratch memory w_transposed [out, in], since `matmul` loads SIMD
-    vectors from the rows of its second matrix.
+    It transposes w into the scratch memory w_transposed [out, padded in], since `matmul` loads
+    SIMD vectors from the rows of its second matrix.
     """
     in_size, out_size = sizes
-    w_t = Matrix(w_transposed, in_size)
+    w_t = Matrix(w_transposed, pad(in_size, builder.lanes))
     transpose(builder, Matrix(w, out_size), w_t, in_size, out_size)
     matmul(builder, Matrix(d_out, out_size), w_t, Matrix(d_x, in_size), rows, out_size, in_size)
 
@@ -90,19 +89,21 @@ def _sum_rows(
     """Emit code that stores the sum over the rows of matrix [rows, columns] to sums [columns]."""
 
     def column_tile(start: Index, width: int) -> None:
-        offsets = [builder.index_add(start, column) for column in range(0, width, builder.lanes)]
+        vectors = [
+            (builder.index_add(start, column), count) for column, count in builder.vectors(width)
+        ]
 
         def add_row(row: Value, *accumulators: Value) -> list[Value]:
             row_start = builder.index_mul(row, matrix.row_stride)
             return [
                 builder.add(
-                    sum_, builder.load(matrix.pointer, builder.index_add(row_start, offset))
+                    sum_, builder.load(matrix.pointer, builder.index_add(row_start, offset), count)
                 )
-                for sum_, offset in zip(accumulators, offsets, strict=True)
+                for sum_, (offset, count) in zip(accumulators, vectors, strict=True)
             ]
 
-        totals = builder.for_loop(rows, add_row, *[builder.splat(0.0) for _ in offsets])
-        for total, offset in zip(totals, offsets, strict=True):
-            builder.store(total, sums, offset)
+        totals = builder.for_loop(rows, add_row, *[builder.splat(0.0) for _ in vectors])
+        for total, (offset, count) in zip(totals, vectors, strict=True):
+            builder.store(total, sums, offset, count)
 
     builder.tiled_loop(columns, BIAS_TILE_VECTORS * builder.lanes, column_tile)

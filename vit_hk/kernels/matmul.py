@@ -32,7 +32,7 @@ def matmul(
       out: [m, n], with column_stride 1.
       m: the number of rows of a.
       k: the number of columns of a.
-      n: the number of columns of b, a multiple of `builder.lanes`.
+      n: the number of columns of b.
       bias: a pointer to [n], or None for no bias.
     """
 
@@ -44,7 +44,8 @@ def matmul(
         bias_tile = builder.offset_pointer(bias, start) if bias else None
         _column_tile(builder, a, b_tile, out_tile, m, k, width, bias_tile)
 
-    builder.tiled_loop(n, builder.registers // 8 * builder.lanes, column_tile)
+    vectors = _even_tile(math.ceil(n / builder.lanes), builder.registers // 8)
+    builder.tiled_loop(n, vectors * builder.lanes, column_tile)
 
 
 def _column_tile(
@@ -64,9 +65,16 @@ def _column_tile(
         )
         _microkernel(builder, a_tile, b, out_tile, height, k, width, bias)
 
-    # If m is known at compile time, the last tile is nearly as high as the others.
-    height = math.ceil(m / math.ceil(m / TILE_ROWS)) if isinstance(m, int) else TILE_ROWS
+    height = TILE_ROWS
+    if isinstance(m, int):
+        vectors = len(builder.vectors(width))
+        height = _even_tile(m, TILE_ROWS * (builder.registers // 8 // vectors))
     builder.tiled_loop(m, height, tile)
+
+
+def _even_tile(size: int, max_tile: int) -> int:
+    """Return the size of a tile with which the last tile is nearly as large as the others."""
+    return math.ceil(size / math.ceil(size / max_tile))
 
 
 def _microkernel(
@@ -74,13 +82,14 @@ def _microkernel(
     height: int, k: Index, width: int, bias: Value | None,
 ) -> None:  # fmt: skip
     """Emit a loop over k for one tile [height, width], with accumulators in SIMD registers."""
-    columns = range(0, width, builder.lanes)
+    columns = builder.vectors(width)
 
     def rank_one_update(step: Value, *accumulators: Value) -> list[Value]:
         b_row = builder.index_mul(step, b.row_stride)
         a_column = builder.index_mul(step, a.column_stride)
         b_vectors = [
-            builder.load(b.pointer, builder.index_add(b_row, column)) for column in columns
+            builder.load(b.pointer, builder.index_add(b_row, column), count)
+            for column, count in columns
         ]
         a_splats = [
             builder.load_splat(a.pointer, builder.index_add(a_column, row * a.row_stride))
@@ -89,7 +98,10 @@ def _microkernel(
         pairs = itertools.product(a_splats, b_vectors)
         return [builder.fma(*pair, sum_) for pair, sum_ in zip(pairs, accumulators, strict=True)]
 
-    init = [builder.load(bias, column) if bias else builder.splat(0.0) for column in columns]
+    init = [
+        builder.load(bias, column, count) if bias else builder.splat(0.0)
+        for column, count in columns
+    ]
     sums = iter(builder.for_loop(k, rank_one_update, *init * height))
-    for row, column in itertools.product(range(height), columns):
-        builder.store(next(sums), out.pointer, row * out.row_stride + column)
+    for row, (column, count) in itertools.product(range(height), columns):
+        builder.store(next(sums), out.pointer, row * out.row_stride + column, count)

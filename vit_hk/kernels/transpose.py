@@ -1,7 +1,7 @@
 """Transpose of a matrix in memory, as part of a kernel."""
 
 from vit_hk.kernels.matmul import Matrix
-from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder
+from vit_hk.kernels.vector_builder import Index, VectorBuilder
 
 
 def transpose(
@@ -20,14 +20,13 @@ def transpose(
       target: a matrix with column_stride 1 whose rows have room for whole SIMD vectors; the padding
         is set to zero.
       rows: the number of rows of the source.
-      columns: the number of columns of the source, a multiple of `builder.lanes`.
+      columns: the number of columns of the source.
       factor: a constant that scales the result.
     """
     lanes = builder.lanes
 
     def row_tile(start: Index, count: int) -> None:
-        def block(block_index: Value) -> None:
-            column = builder.index_mul(block_index, lanes)
+        def block(column: Index, width: int) -> None:
             source_block = builder.offset_pointer(
                 source.pointer,
                 builder.index_add(builder.index_mul(start, source.row_stride), column),
@@ -36,12 +35,14 @@ def transpose(
                 target.pointer,
                 builder.index_add(builder.index_mul(column, target.row_stride), start),
             )
-            vectors = [builder.load(source_block, row * source.row_stride) for row in range(count)]
+            vectors = [
+                builder.load(source_block, row * source.row_stride, width) for row in range(count)
+            ]
             vectors += [builder.splat(0.0)] * (lanes - count)
-            for row, vector in enumerate(builder.transpose(vectors)):
+            for row, vector in enumerate(builder.transpose(vectors)[:width]):
                 scaled = builder.mul(vector, builder.splat(factor))
                 builder.store(scaled, target_block, row * target.row_stride)
 
-        builder.for_loop(columns // lanes, block)
+        builder.tiled_loop(columns, lanes, block)
 
     builder.tiled_loop(rows, lanes, row_tile)

@@ -61,17 +61,41 @@ class VectorBuilder:
         """Return the pointer that is `offset` float32 elements further."""
         return self._ir.gep(pointer, [_i64(offset)], source_etype=FLOAT)
 
-    def load(self, pointer: Value, offset: Index = 0) -> Value:
-        """Load a vector of consecutive elements."""
-        return self._ir.load(self.offset_pointer(pointer, offset), align=4, typ=self._vector)
+    def vectors(self, size: int) -> list[tuple[int, int]]:
+        """Return the offset of each SIMD vector of a row, and how many of its lanes are in the row.
+
+        That is all lanes, but for the last vector of a row that is not made of whole ones.
+        """
+        return [(start, min(self.lanes, size - start)) for start in range(0, size, self.lanes)]
+
+    def load(self, pointer: Value, offset: Index = 0, count: int | None = None) -> Value:
+        """Load a vector of consecutive elements.
+
+        Args:
+          pointer: the pointer to an array.
+          offset: the element of the first lane.
+          count: the number of lanes to load, at least 1; no memory is read for the others, which
+            are 0. None for all lanes.
+        """
+        source = self.offset_pointer(pointer, offset)
+        if count in (None, self.lanes):
+            return self._ir.load(source, align=4, typ=self._vector)
+        zeros = self.splat(0.0)
+        return self._masked("load", self._vector, source, self._mask(count), zeros)
 
     def load_splat(self, pointer: Value, offset: Index = 0) -> Value:
         """Load one element into all lanes of a vector."""
         return self.splat(self._ir.load(self.offset_pointer(pointer, offset), align=4, typ=FLOAT))
 
-    def store(self, vector: Value, pointer: Value, offset: Index = 0) -> None:
-        """Store a vector to consecutive elements."""
-        self._ir.store(vector, self.offset_pointer(pointer, offset), align=4)
+    def store(
+        self, vector: Value, pointer: Value, offset: Index = 0, count: int | None = None
+    ) -> None:
+        """Store the first `count` lanes of a vector, or all of them, to consecutive elements."""
+        target = self.offset_pointer(pointer, offset)
+        if count in (None, self.lanes):
+            self._ir.store(vector, target, align=4)
+        else:
+            self._masked("store", ir.VoidType(), vector, target, self._mask(count))
 
     def store_scalar(self, vector: Value, pointer: Value, offset: Index = 0) -> None:
         """Store the first lane of a vector to one element."""
@@ -120,6 +144,10 @@ class VectorBuilder:
     def minimum(self, bound: Value, x: Value) -> Value:
         """Return the minimum of both, or x where one of them is NaN."""
         return self.select(self.compare("<", bound, x), bound, x)
+
+    def zero_after(self, count: int, x: Value) -> Value:
+        """Return x with 0 in all lanes but the first `count`."""
+        return x if count == self.lanes else self.select(self._mask(count), x, self.splat(0.0))
 
     def compare(self, predicate: str, a: Value, b: Value) -> Value:
         """Return a mask of the lanes where the predicate ("<", ">=", …) holds; false for NaN."""
@@ -222,16 +250,34 @@ class VectorBuilder:
         elif remainder:
             body(start, remainder)
 
+    def _mask(self, count: int) -> Value:
+        """Return the mask of the first `count` lanes."""
+        mask_type = ir.VectorType(ir.IntType(1), self.lanes)
+        return ir.Constant(mask_type, [lane < count for lane in range(self.lanes)])
+
+    def _masked(self, operation: str, result: ir.Type, *operands: Value) -> Value:
+        """Call llvm.masked.load or llvm.masked.store."""
+        name = f"llvm.masked.{operation}.v{self.lanes}f32.p0"
+        return self._call(name, result, operands)
+
     def _shuffle(self, a: Value, b: Value, lanes: list[int]) -> Value:
         return self._ir.shuffle_vector(a, b, ir.Constant(self._int_vector, lanes))
 
     def _intrinsic(self, operation: str, *operands: Value) -> Value:
-        name = f"llvm.{operation}.v{self.lanes}f32"
+        return self._call(f"llvm.{operation}.v{self.lanes}f32", self._vector, operands)
+
+    def _call(self, name: str, result: ir.Type, operands: Sequence[Value]) -> Value:
+        """Call a function of LLVM, which is declared on its first use."""
         module = self._ir.module
         function = module.globals.get(name) or ir.Function(
-            module, ir.FunctionType(self._vector, [self._vector] * len(operands)), name
+            module, ir.FunctionType(result, [operand.type for operand in operands]), name
         )
         return self._ir.call(function, operands)
+
+
+def pad(size: int, lanes: int) -> int:
+    """Round a size up to whole SIMD vectors."""
+    return -(-size // lanes) * lanes
 
 
 def _i64(index: Index) -> Value:

@@ -96,6 +96,8 @@ class SelfAttention(hk.Module):
         qkv_layer = Linear(3 * width, w_init=glorot, name="qkv")
         # With ClassTokenAttention, XLA removes this product unless all weights are read.
         qkv = qkv_layer(x)
+        if self.qk_norm:
+            qkv = self._normalize_queries_and_keys(qkv)
         plain = PlainAttention(*self._queries_keys_values(qkv, num_tokens))
         attention = self._choose_attention(
             plain, x, qkv, qkv_layer, offset is not None, class_token_only
@@ -112,6 +114,17 @@ class SelfAttention(hk.Module):
         return Linear(width, w_init=glorot, name="out")(heads), all_weights
 
     @hk.transparent
+    def _normalize_queries_and_keys(self, qkv: jax.Array) -> jax.Array:
+        """Apply a LayerNorm over K to the queries and another one to the keys of [B * T, 3D]."""
+        rows, width = qkv.shape
+        heads = qkv.reshape(rows, 3, self.num_heads, width // (3 * self.num_heads))
+        q, k, v = heads[:, 0], heads[:, 1], heads[:, 2]  # each [B * T, H, K]
+        q, k = (
+            layer_norm(x, self.norm_eps, name).astype(v.dtype)
+            for x, name in [(q, "q_norm"), (k, "k_norm")]
+        )
+        return jnp.stack([q, k, v], axis=1).reshape(rows, width)
+
     def _queries_keys_values(self, qkv: jax.Array, num_tokens: int) -> list[jax.Array]:
         """Split [B * T, 3D] into queries, scaled by 1 / sqrt(K), keys and values [B, H, T, K]."""
         size = qkv.shape[-1] // (3 * self.num_heads)
@@ -119,11 +132,6 @@ class SelfAttention(hk.Module):
             swap_tokens_and_heads(part.reshape(-1, num_tokens, self.num_heads, size))
             for part in jnp.split(qkv, 3, axis=-1)
         )
-        if self.qk_norm:
-            q, k = (
-                layer_norm(x, self.norm_eps, name).astype(v.dtype)
-                for x, name in [(q, "q_norm"), (k, "k_norm")]
-            )
         return [q * size**-0.5, k, v]
 
     @hk.transparent
@@ -141,7 +149,7 @@ class SelfAttention(hk.Module):
         Args:
           plain: queries, keys and values of all tokens.
           x: [B * T, D].
-          qkv: [B * T, 3D], the output of `qkv_layer` for x.
+          qkv: [B * T, 3D], the queries, keys and values of all tokens.
           qkv_layer: the linear layer of queries, keys and values.
           has_offset: whether an offset is added to the weights, which no kernel supports.
           class_token_only: whether the only query is the first token of each image.
@@ -153,9 +161,9 @@ class SelfAttention(hk.Module):
             width = x.shape[-1]
             w, b = qkv_layer.parameters(width, x.dtype)
             return ClassTokenAttention(x.reshape(-1, num_tokens, width), w, b, self.num_heads)
-        if has_offset or self.qk_norm:
+        if has_offset:
             return plain
-        if is_supported(x, head_size):
+        if is_supported(x):
             return FusedAttention(plain.q, plain.k, plain.v, qkv)
         if has_cudnn_attention(x.dtype, head_size):
             return CudnnAttention(plain.q, plain.k, plain.v, qkv)

@@ -1,4 +1,4 @@
-"""LayerNorm (arXiv 1607.06450): a kernel, or matrix products where no kernel supports its width.
+"""LayerNorm (arXiv 1607.06450): a kernel, or matrix products where no kernel supports it.
 
 XLA's CPU backend adds up the last axis one element after the other. A product with a column
 of 1 / D uses all SIMD lanes; with that and a hand-written gradient, a training step takes 15 to
@@ -29,7 +29,7 @@ class LayerNorm(hk.Module):
         scale = hk.get_parameter("scale", x.shape[-1:], init=jnp.ones)
         offset = hk.get_parameter("offset", x.shape[-1:], init=jnp.zeros)
         has_kernel = self.epsilon == EPSILON and len(scale) <= MAX_WIDTH
-        if has_kernel and is_supported(x, len(scale)):
+        if has_kernel and is_supported(x):
             return kernel.layer_norm(x.reshape(-1, len(scale)), scale, offset).reshape(x.shape)
         return _normalize(self.epsilon, x, scale, offset)
 

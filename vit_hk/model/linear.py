@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from vit_hk.kernels import linear as kernel
-from vit_hk.kernels.compiler import is_supported
+from vit_hk.kernels.compiler import is_supported, simd_target
 from vit_hk.model.matmul import matmul
 
 Initializer = Callable[[Sequence[int], Any], jax.Array]
@@ -39,6 +39,7 @@ class Linear(hk.Module):
         w, b = self.parameters(x.shape[-1], x.dtype)
         rows = x.reshape(-1, x.shape[-1])
         shape = *x.shape[:-1], self.output_size
-        if is_supported(x, self.output_size):
+        # Fewer columns, as those of the head for 10 classes, would not fill one SIMD vector.
+        if self.output_size >= simd_target().lanes and is_supported(x):
             return kernel.linear(rows, w, b).reshape(shape)
         return matmul(rows, w).reshape(shape) + b
