@@ -13,8 +13,8 @@ from vit_hk.figures.fonts import prepare_names
 NAMES = [
     "כלב $x^2$ الراعي الألماني الكبير", "W" * 40, "n02093256-Staffordshire_bullterrier_puppy",
     "犬" * 40, "猫 犬 猫", r"\frac{1}{0} $5 100 % of <b>&amp;", "7",
-    "猫犬" * 6, "x" * 200, "Wire-haired fox terrier of the kennel in York", "{0} %s </script> {{ x }}",
-    "كلب", "犬", "Chesapeake Bay retriever",
+    "猫犬" * 6, "x" * 200, "Wire-haired fox terrier of the kennel in York",
+    "{0} %s </script> {{ x }}", "كلب", "犬", "Chesapeake Bay retriever",
 ]  # fmt: skip
 HALVES = NAMES[:7], NAMES[7:]
 TALL, WIDE = (64, 16), (16, 64)
