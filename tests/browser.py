@@ -9,6 +9,11 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+# Pages wait for a pause in what a person does: tests need not wait as long.
+FAST_TIMERS = """(() => {
+  const start = window.setTimeout;
+  window.setTimeout = (run, delay, ...rest) => start(run, (delay ?? 0) / 10, ...rest);
+})()"""
 
 
 class OpenedPage(NamedTuple):
@@ -32,19 +37,23 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def open_file(chromium) -> Callable[..., OpenedPage]:
-    """Return a function that opens an HTML file; keyword arguments go to Browser.new_page."""
+    """Return a function that opens an HTML file; keyword arguments go to Browser.new_page.
+
+    Timers of the page run ten times as fast.
+    """
 
     def run(path: Path, **options: Any) -> OpenedPage:
         page = chromium.new_page(**options)
+        page.add_init_script(FAST_TIMERS)
         opened = OpenedPage(page, [], [])
-        folder = path.parent.resolve().as_uri()
+        inside = (path.parent.resolve().as_uri(), "data:", "blob:")
         page.on("console", lambda m: opened.problems.append(f"{m.type}: {m.text}"))
         page.on("pageerror", lambda error: opened.problems.append(str(error)))
-        page.on("request", lambda request: opened.requests.append(request.url))
+        page.on(
+            "request",
+            lambda request: request.url.startswith(inside) or opened.requests.append(request.url),
+        )
         page.goto(path.resolve().as_uri())
-        opened.requests[:] = [
-            url for url in opened.requests if not url.startswith((folder, "data:", "blob:"))
-        ]
         return opened
 
     return run

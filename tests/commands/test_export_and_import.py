@@ -1,9 +1,7 @@
-"""The commands export and import, in this process and as programs."""
+"""The commands export and import, in this process; test_predict.py starts the program."""
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -175,14 +173,3 @@ def test_mistakes_are_one_line_and_write_nothing(project_folder, arguments, mess
         main(arguments)
     one_line(error.value)
     assert sorted(project_folder.rglob("*")) == before
-
-
-def test_the_program_ends_a_mistake_with_one_line_and_code_1(project):
-    run = subprocess.run(
-        [sys.executable, "-m", "vit_hk", "import", "timm", "nowhere", "out"],
-        cwd=project, capture_output=True, text=True,
-    )  # fmt: skip
-    assert run.returncode == 1
-    assert run.stderr.splitlines() == [
-        "error: nowhere is not there; name the folder with config.json and model.safetensors"
-    ]

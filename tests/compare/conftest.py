@@ -37,13 +37,19 @@ def run_settings(settings_of_tests) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def project_of_runs(tmp_path_factory, run_settings) -> Clone:
+def project_of_runs(shared, tmp_path_factory, run_settings) -> Clone:
     """Return a repository with a committed run and an experiment `deeper`; do not change it.
 
     The experiment has a third layer, and fewer mistakes on the same test images.
     """
+    made = shared("project of runs", lambda folder: make_project_of_runs(folder, run_settings))
     folder = tmp_path_factory.mktemp("runs") / "mein Projékt"
-    write_results(folder, run_settings, wrong=0.2)
+    shutil.copytree(made, folder, symlinks=True)  # each test process has one of its own
+    return Clone(folder)
+
+
+def make_project_of_runs(folder: Path, settings: dict[str, Any]) -> None:
+    write_results(folder, settings, wrong=0.2)
     write_page(folder, seconds=90.25)
     clone = Clone(folder)
     clone.run("git", "init", "--quiet", "--initial-branch=main")
@@ -52,13 +58,12 @@ def project_of_runs(tmp_path_factory, run_settings) -> Clone:
     clone.run("dvc", "commit", "--force", "--quiet")
     clone.run("git", "add", "--all")
     clone.run("git", "commit", "--quiet", "--message=first")
-    model = run_settings["model"] | {"num_layers": 3}
-    replace_results(folder, {**run_settings, "model": model}, wrong=0.1)
+    model = settings["model"] | {"num_layers": 3}
+    replace_results(folder, {**settings, "model": model}, wrong=0.1)
     write_page(folder, seconds=1234.5)
     clone.run("dvc", "exp", "save", "--force", "--name", "deeper")
     clone.run("git", "checkout", "--quiet", "--force", "main")
     clone.run("dvc", "checkout", "--force", "--quiet")
-    return clone
 
 
 @pytest.fixture

@@ -21,14 +21,22 @@ def page_file(project_of_runs, tmp_path_factory):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def opened(open_file, page_file):
     opened = open_file(page_file, viewport={"width": 1280, "height": 900})
     opened.page.set_default_timeout(5000)
+    opened.page.set_default_navigation_timeout(30_000)
     yield opened
     assert opened.problems == []
     assert opened.requests == []
     opened.page.close()
+
+
+@pytest.fixture
+def page(opened):
+    """The page as it is after it was opened."""
+    opened.page.goto(opened.page.url.split("#")[0])
+    return opened.page
 
 
 def part(side, name: str):
@@ -36,8 +44,8 @@ def part(side, name: str):
     return side.locator(f'[data-part="{name}"]')
 
 
-def test_both_explorers_move_together(opened):
-    page = opened.page
+def test_both_explorers_move_together(page):
+    page.set_viewport_size({"width": 1280, "height": 900})
     a, b = (page.get_by_role("group", name=f"Attention of {side}") for side in "AB")
 
     def descriptions() -> list[str]:
@@ -77,8 +85,7 @@ def test_both_explorers_move_together(opened):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_page_fits_the_screen_and_has_no_barrier(opened, width, scheme):
-    page = opened.page
+def test_page_fits_the_screen_and_has_no_barrier(page, width, scheme):
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= width

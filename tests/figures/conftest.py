@@ -6,7 +6,6 @@ import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -14,13 +13,11 @@ from matplotlib.transforms import Bbox
 
 @pytest.fixture
 def boxes() -> Callable[[Figure, Iterable[Text]], list[Bbox]]:
-    """Return the bounding boxes of texts on a drawn figure; assert that all lie inside of it."""
+    """Return the bounding boxes of the texts of a figure; assert that all lie inside of it."""
 
     def measure(figure: Figure, texts: Iterable[Text]) -> list[Bbox]:
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        renderer = canvas.get_renderer()
-        found = [text.get_window_extent(renderer) for text in texts if text.get_text()]
+        figure.draw_without_rendering()  # computes the layout
+        found = [text.get_window_extent() for text in texts if text.get_text()]
         width, height = figure.bbox.size
         for box in found:
             assert min(box.x0, box.y0) >= -1

@@ -62,7 +62,7 @@ def right_wrong(names: list[str], shape: Shape = SQUARE) -> Figure:
 
 
 def snapshots(names: list[str], shape: Shape = SQUARE) -> Figure:
-    count, steps = min(6, len(names)), 4
+    count, steps = min(3, len(names)), 4
     images, maps = images_and_maps(count, steps, shape)
     predicted = [[names[(n + step) % len(names)] for n in range(count)] for step in range(steps)]
     return draw_snapshots(

@@ -2,32 +2,25 @@
 
 import numpy as np
 import pytest
-from hostile_names import NAMES as HOSTILE_NAMES
-from hypothesis import given
-from hypothesis import strategies as st
+from hostile_names import HOSTILE
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from mutations import mutations
 from named_figures import NAMED_FIGURES
 
 from vit_hk.figures.fonts import prepare_names
 
-DOGS = [
-    "Staffordshire bullterrier", "Wire-haired fox terrier", "Chesapeake Bay retriever",
-    "Bernese mountain dog", "Old English sheepdog", "Norwegian elkhound", "German shepherd dog",
-    "Rhodesian ridgeback", "Italian greyhound", "Irish water spaniel",
+# Lengths, scripts and punctuation are mixed, since some figures show only the first names.
+NAMES = [
+    "כלב $x^2$ الراعي الألماني الكبير", "W" * 40, "n02093256-Staffordshire_bullterrier_puppy",
+    "犬" * 40, "猫 犬 猫", r"\frac{1}{0} $5 100 % of <b>&amp;", "7",
+    "猫犬" * 6, "x" * 200, "Wire-haired fox terrier of the kennel in York",
+    "{0} %s </script> {{ x }}", "كلب", "犬", "Chesapeake Bay retriever",
 ]  # fmt: skip
-NAMES = {
-    "breeds": DOGS,
-    "40 characters": [
-        *(f"{n} Wire-haired fox terrier of the kennel in York"[:40] for n in range(4)),
-        *(f"n0209325{n}-Staffordshire_bullterrier_puppy" for n in range(4)),
-        *(f"{n}{'W' * 39}" for n in range(4)),
-        "x" * 200,
-    ],
-    "ideographs": ["猫", "犬", "猫犬" * 6, "犬猫犬" * 7, "猫" * 40, "犬" * 40, "猫 犬 猫"],
-    "right to left": [f"{'كلب الراعي الألماني الكبير'[: 9 + 2 * n]}" for n in range(7)],
-}  # fmt: skip
+HALVES = NAMES[:7], NAMES[7:]
+TALL, WIDE = (64, 16), (16, 64)
+# With images of any aspect. The others show square ones.
+WITH_SHAPE = ["sheet", "overview", "class_maps", "right_wrong", "snapshots"]
+SQUARE_ONLY = [name for name in NAMED_FIGURES if name not in WITH_SHAPE]
 
 
 def figures_of(figure: Figure) -> list:
@@ -54,34 +47,67 @@ def picture_areas(figure: Figure) -> list[float]:
     return [box.width * box.height / figure.dpi**2 for box in boxes]
 
 
-@pytest.fixture
-def names(request, fonts, make_font) -> list[str]:
+@pytest.fixture(autouse=True)
+def font(fonts, make_font) -> None:
+    """One font has two ideographs; all others are those of matplotlib."""
     fonts.append(make_font("猫犬"))
-    return prepare_names(NAMES[request.param])
+
+
+def check_texts(name: str, names: list[str], figure: Figure, boxes, assert_apart) -> None:
+    """Assert that no text is cut off or overlaps another, and that all names are literal."""
+    texts = texts_of(figure)
+    assert_apart(boxes(figure, texts))
+    assert not any(text.get_parse_math() for text in texts)
+    shown = [squeeze(text.get_text()) for text in texts]
+    for label in names[: 2 if name == "sheet" else 3]:
+        assert any(squeeze(label)[:6] in text for text in shown), (label, shown)
+
+
+def squeeze(text: str) -> str:
+    """Leave out what line breaks may change, and the marks of right-to-left names."""
+    return "".join(letter for letter in text if letter not in "\u2068\u2069 \n")
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("names", NAMES, indirect=True)
 @pytest.mark.parametrize("name", NAMED_FIGURES)
-def test_no_text_is_cut_off_or_overlaps_another(name, names, boxes, assert_apart):
+def test_names_are_whole_apart_and_literal_and_leave_the_pictures_their_size(
+    name, boxes, assert_apart
+):
+    names = prepare_names(HALVES[0])
     figure = NAMED_FIGURES[name](names)
-    assert_apart(boxes(figure, texts_of(figure)))
-
-
-@pytest.mark.parametrize("names", ["40 characters"], indirect=True)
-@pytest.mark.parametrize("shape", [(16, 64), (64, 16)], ids=str)
-@pytest.mark.parametrize("name", ["sheet", "overview", "class_maps", "right_wrong", "snapshots"])
-def test_texts_fit_beside_images_of_any_aspect(name, shape, names, boxes, assert_apart):
-    figure = NAMED_FIGURES[name](names, shape)
-    assert_apart(boxes(figure, texts_of(figure)))
-
-
-@pytest.mark.parametrize("names", ["40 characters"], indirect=True)
-@pytest.mark.parametrize("name", NAMED_FIGURES)
-def test_long_names_leave_the_pictures_their_size(name, names):
+    check_texts(name, names, figure, boxes, assert_apart)
     usual = picture_areas(NAMED_FIGURES[name]([str(n) for n in range(len(names))]))
-    areas = picture_areas(NAMED_FIGURES[name](names))
-    np.testing.assert_array_less(0.75 * np.array(usual), areas)
+    np.testing.assert_array_less(0.75 * np.array(usual), picture_areas(figure))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [(name, (TALL,)) for name in WITH_SHAPE] + [(name, ()) for name in SQUARE_ONLY],
+)
+def test_other_names_are_so_too_beside_tall_images(name, options, boxes, assert_apart):
+    names = prepare_names(HALVES[1])
+    figure = NAMED_FIGURES[name](names, *options)
+    check_texts(name, names, figure, boxes, assert_apart)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", WITH_SHAPE)
+def test_long_names_are_so_too_beside_wide_images(name, boxes, assert_apart):
+    names = prepare_names(NAMES[1:5])
+    figure = NAMED_FIGURES[name](names, WIDE)
+    check_texts(name, names, figure, boxes, assert_apart)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", SQUARE_ONLY)
+def test_hostile_names_are_literal(name):
+    names = prepare_names(HOSTILE)
+    texts = texts_of(NAMED_FIGURES[name](names))
+    assert not any(text.get_parse_math() for text in texts)
+    shown = [squeeze(text.get_text()) for text in texts]
+    for label in names[:12]:  # of mistakes, there are twelve
+        assert any(squeeze(label) in text for text in shown), (label, shown)
 
 
 @pytest.mark.parametrize("name", ["confusion", "per_class"])
@@ -95,22 +121,3 @@ def test_of_many_classes_as_many_are_named_as_fit(name, boxes, assert_apart):
     for label, position in zip(labels, axes.get_xticks(), strict=True):
         assert label.get_text() == names[int(position)]
     assert max(figure.get_size_inches()) < 45
-
-
-def squeeze(text: str) -> str:
-    """Leave out what line breaks may change, and the marks of right-to-left names."""
-    return "".join(letter for letter in text if letter not in "\u2068\u2069 \n")
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", NAMED_FIGURES)
-@mutations(2)
-@given(names=st.lists(HOSTILE_NAMES, min_size=6, max_size=6, unique=True))
-def test_names_are_shown_literally(name, names):
-    figure = NAMED_FIGURES[name](names)
-    figure.draw_without_rendering()
-    texts = texts_of(figure)
-    assert not any(text.get_parse_math() for text in texts)
-    shown = [squeeze(text.get_text()) for text in texts]
-    for label in names[: 2 if name == "sheet" else 3]:
-        assert any(squeeze(label)[:15] in text for text in shown), (label, shown)

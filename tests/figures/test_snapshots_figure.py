@@ -47,7 +47,7 @@ def test_colour_bar_has_the_scale_and_names_the_query():
     "shape",
     [
         {"count": 1, "steps": 1},
-        {"count": 6, "steps": 5, "rows": 4, "columns": 4},
+        {"count": 4, "steps": 1, "rows": 4, "columns": 4},
         {"count": 1, "steps": 21},
         {"count": 2, "rows": 1, "columns": 8, "channels": 3},
         {"count": 2, "rows": 8, "columns": 1},

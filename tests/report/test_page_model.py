@@ -25,7 +25,7 @@ from vit_hk.report.weights_file import read_weights_file
 from vit_hk.weights import save_weights
 from vit_hk.weights_metadata import WeightsInfo
 
-NUM_IMAGES = 200
+NUM_IMAGES = 40
 NUM_CLASSES = 5
 TOLERANCE = 2e-3  # of probabilities and attention: the page has the weights as float16
 EXACT = 2e-4  # where Haiku has the rounded weights too
@@ -176,6 +176,7 @@ def test_the_page_computes_what_haiku_computes(train, run_in_page, options, imag
         assert np.ptp(probabilities, axis=0).max() > 0.1  # the images differ
         np.testing.assert_allclose(found.probabilities, probabilities, atol=tolerance)
         np.testing.assert_allclose(found.attention, expected.attention, atol=tolerance)
+    np.testing.assert_allclose(found.features[-1], expected.features, atol=1e-3)
     # The rollout of the tests takes the maximum over heads and discards a tenth of the weights.
     settings = trained.page_model
     rollout = attention_rollout(
@@ -186,14 +187,14 @@ def test_the_page_computes_what_haiku_computes(train, run_in_page, options, imag
     np.testing.assert_allclose(found.rollout, maps, atol=1e-5)
 
 
-@pytest.mark.parametrize(("options", "image_shape"), OPTIONS[1:3])
+@pytest.mark.parametrize(("options", "image_shape"), OPTIONS[:3:2])
 def test_features_of_a_layer_are_those_of_a_model_that_ends_there(
     train, run_in_page, options, image_shape
 ):
     trained = train(options, image_shape)
     found = run_in_page(trained, num_images=20)
     rounded = jax.tree.map(lambda x: x.astype(np.float16).astype(np.float32), trained.params)
-    for layers in range(1, trained.settings.num_layers + 1):
+    for layers in range(1, trained.settings.num_layers):  # those of the last one are compared above
         settings = trained.settings.model_copy(update={"num_layers": layers})
         shorter = make_haiku(trained._replace(settings=settings))
         expected = shorter(rounded, trained.images[:20]).features

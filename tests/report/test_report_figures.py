@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile_names import HOSTILE
 from PIL import Image
 from synthetic_results import write_results
 
@@ -28,8 +29,8 @@ def results(tree, tmp_path) -> tuple[Path, Params, Dataset]:
     return folder, load_params(folder / "params.yaml"), load_dataset(folder / paths.DATASET)
 
 
-def test_report_writes_each_figure(make_report, tree):
-    folder = make_report(tree) / paths.FIGURES
+def test_report_writes_each_figure_whatever_the_names_of_classes(make_report, tree):
+    folder = make_report(tree, draw_figures=True, class_names=tuple(HOSTILE)) / paths.FIGURES
     names = {
         "confusion", "corruptions", "curves", "faithfulness", "mistakes", "per_class", "snapshots",
     }  # fmt: skip

@@ -17,27 +17,28 @@ def text_of(folder: Path) -> str:
 
 @pytest.fixture
 def model(tree) -> dict:
-    tree["model"] |= {"num_layers": 12, "num_heads": 4, "pool": "cls", "registers": 0}
+    tree["model"] |= {"num_layers": 6, "num_heads": 8, "pool": "cls", "registers": 0}
     return tree
 
 
 def test_a_large_model_on_small_patches(make_report, model):
     # The page has no model for two channels, so that it cannot compute what is left out.
     text = text_of(make_report(model, image_shape=(28, 28, 2), num_images=12))
-    # 12 layers, 4 heads, 50 x 49 shares of 2 bytes in base64: 313,600 characters an image.
+    # 6 layers, 8 heads, 50 x 49 shares of 2 bytes in base64: 313,600 characters an image.
     assert "for 6 of the 12 images above, where the query token is always the class token" in text
 
 
 def test_a_bad_model_on_large_colour_images(make_report, model):
+    model["model"]["patch_size"] = 8
     names = tuple(f"class {n}" for n in range(10))
     text = text_of(
         make_report(
             model, image_shape=(64, 64, 3), class_names=names, num_test=3000, wrong=1.0,
-            num_images=30, figure=noise_png(300),
+            num_images=45, figure=noise_png(300),
         )
     )  # fmt: skip
     assert re.search(r"pictures of 2,9\d\d of 3,000 mistakes", text)
-    assert re.search(r"Left out to keep this page small: \d+ of 30 images", text)
+    assert re.search(r"Left out to keep this page small: \d+ of 45 images", text)
     assert "Left out to keep this page small: results/attention/filters.png" in text
 
 

@@ -1,6 +1,7 @@
 """The HTML page, rendered from its template."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,12 @@ def render_template(name: str, folders: Sequence[Path], **content: Any) -> str:
       folders: where it and the files that it includes are looked for, in this order.
       **content: the variables of the template.
     """
-    environment = Environment(
+    return _environment(tuple(folders)).get_template(name).render(**content)
+
+
+@functools.cache  # a page is rendered more than once, until it fits: its templates compile once
+def _environment(folders: tuple[Path, ...]) -> Environment:
+    return Environment(
         loader=FileSystemLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
@@ -77,4 +83,3 @@ def render_template(name: str, folders: Sequence[Path], **content: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(name).render(**content)
