@@ -84,10 +84,10 @@ def test_full_disk_is_reported_in_one_line_and_keeps_the_old_file(
 
 def test_full_disk_keeps_the_timing_of_other_stages(tmp_path):
     path = tmp_path / "timing.json"
-    record_timing(path, "train", {"seconds": 1.0})
+    record_timing(path, "train", "aaa", {"seconds": 1.0})
     before = path.read_bytes()
     with disk_of(len(before)), pytest.raises(UserError):
-        record_timing(path, "evaluate", {"seconds": 2.0})
+        record_timing(path, "evaluate", "aaa", {"seconds": 2.0})
     assert path.read_bytes() == before
 
 

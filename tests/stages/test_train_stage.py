@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -14,8 +13,10 @@ from folder_content import folder_content
 
 from vit_hk.errors import UserError
 from vit_hk.params import ModelSettings
+from vit_hk.timing import read_timing
 from vit_hk.training.loop import NotFiniteError, StoppedError
 from vit_hk.weights import load_weights, read_weights
+from vit_hk.weights_metadata import weights_digest
 
 
 def test_training_succeeds_and_prints_its_size(finished):
@@ -84,8 +85,11 @@ def test_weights_file_has_the_calibration_of_its_model(finished, tiny_dataset):
 
 
 def test_timing_is_recorded(finished):
-    timing = json.loads((finished[0] / "results" / "timing.json").read_text())
-    assert set(timing) == {"train", "evaluate"}
+    folder = finished[0]
+    timing = read_timing(
+        folder / "results" / "timing.json", weights_digest(folder / "models" / "vit.safetensors")
+    )
+    assert set(timing) == {"train", "evaluate"}  # both were measured with these weights
     assert set(timing["train"]) == {"compile_seconds", "train_seconds", "images_per_second"}
     # Not the seconds of evaluate: rounded, 18 images may take 0.000 of them.
     assert timing["train"]["train_seconds"] > 0
