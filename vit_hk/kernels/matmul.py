@@ -67,6 +67,7 @@ def _column_tile(
 
     height = TILE_ROWS
     if isinstance(m, int):
+        # A narrower tile is higher, so that it has as many accumulators.
         vectors = len(builder.vectors(width))
         height = _even_tile(m, TILE_ROWS * (builder.registers // 8 // vectors))
     builder.tiled_loop(m, height, tile)
