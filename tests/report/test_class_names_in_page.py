@@ -1,9 +1,8 @@
 """The page shows class names exactly as they are, in a real browser."""
 
 import pytest
-from hostile_names import HOSTILE, NAMES
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hostile_names import HOSTILE, OTHER_NAMES
+from hypothesis import given
 from mutations import mutations
 
 
@@ -45,10 +44,11 @@ def open_report(open_file, make_report, settings_of_tests):
     return run
 
 
-@mutations(1)
-@given(names=st.lists(NAMES, min_size=20, max_size=20, unique=True))
-@example(names=HOSTILE)
-def test_any_names_are_shown_exactly(open_report, names):
+# A confusion matrix has at most 30 classes.
+@mutations(2)  # the first name is a single letter
+@given(other=OTHER_NAMES)
+def test_any_names_are_shown_exactly(open_report, other):
+    names = [*HOSTILE, other]
     page = open_report(names)
     check_names(page, names)
     assert page.evaluate("document.querySelectorAll('script:not([type])').length") == 1
