@@ -23,7 +23,10 @@ VARIANTS = {
     "width 2": {"hidden_size": 2, "mlp_dim": 3},
     "width 3": {"hidden_size": 3, "mlp_dim": 2},
     "width 3, conv stem, qk norm": {
-        "hidden_size": 3, "mlp_dim": 3, "stem": "conv", "qk_norm": True
+        "hidden_size": 3,
+        "mlp_dim": 3,
+        "stem": "conv",
+        "qk_norm": True,
     },
     "width 16, kernels": {"hidden_size": 16, "mlp_dim": 32},
 }

@@ -144,9 +144,7 @@ def train_code(project: Path) -> list[Path]:
 
 
 @pytest.mark.usefixtures("no_packages")
-def test_each_file_of_the_training_code_changes_the_fingerprint(
-    make_params, dataset, project_copy
-):
+def test_each_file_of_the_training_code_changes_the_fingerprint(make_params, dataset, project_copy):
     files = train_code(project_copy)
     names = {file.relative_to(project_copy).as_posix() for file in files}
     assert names >= {
