@@ -24,11 +24,11 @@ def run(settings, random_params):
 
     @functools.cache
     def forward_and_backward(**execution):
-        s = settings(num_layers=2, dropout=0.1, drop_path=0.4, qk_norm=True, registers=1)
+        s = settings(num_layers=3, dropout=0.1, drop_path=0.4, qk_norm=True, registers=1)
         model = make_model(s, 5, **execution)
         params = random_params(make_model(s, 5), IMAGES)
         num_tokens = s.num_tokens(IMAGES.shape[1:])
-        offset = 0.1 * np.random.default_rng(2).normal(size=(2, 4, 2, num_tokens, num_tokens))
+        offset = 0.1 * np.random.default_rng(2).normal(size=(3, 4, 2, num_tokens, num_tokens))
 
         def loss(params, offset):
             keys = jax.random.split(jax.random.key(0), len(IMAGES))

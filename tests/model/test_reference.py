@@ -49,7 +49,7 @@ VARIANTS = {
         remat=True,
     ),
     "cls-registers-qk_norm-conv-scan": Variant(
-        {"registers": 3, "qk_norm": True, "stem": "conv"}, scan_layers=True
+        {"registers": 3, "qk_norm": True, "stem": "conv", "num_layers": 3}, scan_layers=True
     ),
     "gap-sincos2d-tanh-scan": Variant(
         {"pool": "gap", "position": "sincos2d", **TANH}, scan_layers=True

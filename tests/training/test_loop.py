@@ -135,7 +135,7 @@ def uninterrupted(make_params, quadrants):
 def test_interrupted_training_ends_with_the_same_bytes(uninterrupted, quadrants, tmp_path, capsys):
     params, expected = uninterrupted
     stops = []
-    for calls in (0, 5):
+    for calls in (0, 8):
         checkpoints = Checkpoints(tmp_path)
         with pytest.raises(StoppedError) as stopped:
             train(params, quadrants, 4, checkpoints, StopAfter(calls))
