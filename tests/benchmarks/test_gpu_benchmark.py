@@ -22,7 +22,7 @@ def make_plan(*contenders, budget=60.0):
     cells = make_cells({"tiny": TINY}, {"tiny": {"train": 4, "infer": 4}}, {"tiny": contenders})
     return Plan(
         platform="cpu", checked={}, tests=(), test_seconds=0.0, cells=cells, max_epochs=1,
-        rounds=3, round_seconds=0.001, budget=budget,
+        rounds=3, round_seconds=0.001, max_step_seconds=60.0, budget=budget,
     )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ class ScriptedContender:
 
 @pytest.fixture
 def scripted(monkeypatch, in_a_folder_without_mnist):
-    device = {"name": "NVIDIA H100 80GB HBM3", "driver": "1.2"}
+    device = {"name": "NVIDIA H100 80GB HBM3", "driver": "1.2", "platform": "cpu"}
     monkeypatch.setattr(run_module, "Contender", ScriptedContender)
     monkeypatch.setattr(Run, "run_module", lambda *_: device)
     monkeypatch.setattr(Run, "run_tests", lambda _: {
@@ -113,11 +113,14 @@ def test_what_does_not_fit_into_the_time_is_skipped(scripted):
     assert json.loads(scripted.read_text()) == report
 
 
-def test_without_a_gpu_one_line_says_what_to_do(monkeypatch, tmp_path, one_line):
-    monkeypatch.setattr(Run, "run_module", lambda *_: {"error": "device ended with 1"})
+@pytest.mark.parametrize("device", [{"error": "no cuda"}, {"platform": "cpu", "name": "cpu"}])
+def test_without_a_gpu_one_line_says_what_to_do(monkeypatch, tmp_path, one_line, device):
+    monkeypatch.setattr(Run, "run_module", lambda *_: device)
+    plan = dataclasses.replace(make_plan("ours"), platform="gpu")
     with pytest.raises(UserError) as caught:
-        Run(make_plan("ours"), tmp_path / "gpu.json").run()
+        Run(plan, tmp_path / "gpu.json").run()
     assert "--platform cpu --quick" in one_line(caught.value)
+    assert not (tmp_path / "gpu.json").exists()
 
 
 def test_a_contender_that_dies_or_is_slow_is_reported_and_started_again(project, monkeypatch):
