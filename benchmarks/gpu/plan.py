@@ -61,6 +61,7 @@ class Plan:
       max_epochs: epochs after which the training to 99 % ends, if its recipe has more.
       rounds: rounds of a cell, in each of which the contenders take turns.
       round_seconds: approximate duration of a contender's turn.
+      max_step_seconds: seconds after which a step is given up, so that others have time.
       budget: seconds after which no further step starts, and an unfinished one is given up.
     """
 
@@ -72,6 +73,7 @@ class Plan:
     max_epochs: int
     rounds: int
     round_seconds: float
+    max_step_seconds: float
     budget: float
 
 
@@ -91,6 +93,7 @@ def full_plan(budget: float) -> Plan:
         max_epochs=sys.maxsize,
         rounds=5,
         round_seconds=0.3,
+        max_step_seconds=150.0,
         budget=budget,
     )
 
@@ -109,6 +112,7 @@ def quick_plan(platform: str, budget: float) -> Plan:
         max_epochs=1,
         rounds=2,
         round_seconds=0.05,
+        max_step_seconds=budget,
         budget=budget,
     )
 

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from benchmarks.gpu import pack
 from benchmarks.gpu import run as run_module
 from benchmarks.gpu.contender import TOO_SLOW, Contender, ContenderError
 from benchmarks.gpu.plan import Plan, make_cells
@@ -15,6 +16,11 @@ from benchmarks.gpu.worker import Worker
 from benchmarks.workload import Workload
 from vit_hk.errors import UserError
 
+# Packages of the project that a machine with a GPU may lack, and that pack.py does not pack.
+LEFT_OUT = (
+    "PIL", "dvc", "filelock", "llvmlite", "matplotlib", "orbax", "pandas", "seaborn", "torch",
+    "torchvision", "tqdm",
+)  # fmt: skip
 TINY = {"patch_size": 14, "hidden_size": 8, "num_layers": 1, "mlp_dim": 8, "num_heads": 2}
 
 
@@ -22,7 +28,7 @@ def make_plan(*contenders, budget=60.0):
     cells = make_cells({"tiny": TINY}, {"tiny": {"train": 4, "infer": 4}}, {"tiny": contenders})
     return Plan(
         platform="cpu", checked={}, tests=(), test_seconds=0.0, cells=cells, max_epochs=1,
-        rounds=3, round_seconds=0.001, budget=budget,
+        rounds=3, round_seconds=0.001, max_step_seconds=60.0, budget=budget,
     )  # fmt: skip
 
 
@@ -33,10 +39,17 @@ def in_a_folder_without_mnist(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_one_cell_end_to_end(project, monkeypatch, in_a_folder_without_mnist):
+def test_one_cell_end_to_end_where_other_packages_are_missing(
+    project, monkeypatch, in_a_folder_without_mnist, tmp_path
+):
     monkeypatch.chdir(project)
+    stubs = tmp_path / "stubs"
+    stubs.mkdir()
+    for name in LEFT_OUT:
+        (stubs / f"{name}.py").write_text("raise ImportError('left out')")
+    monkeypatch.setenv("PYTHONPATH", str(stubs))
     path = in_a_folder_without_mnist / "results" / "gpu.json"
-    plan = make_plan("ours", "no such contender")
+    plan = make_plan("ours", "timm")
     plan = dataclasses.replace(plan, cells=plan.cells[-1:])
     report = Run(plan, path).run()
     assert json.loads(path.read_text()) == report
@@ -47,7 +60,7 @@ def test_one_cell_end_to_end(project, monkeypatch, in_a_folder_without_mnist):
     assert cell["work"]["precision"] == "float32"
     assert len(cell["contenders"]["ours"]["milliseconds"]) == plan.rounds
     assert cell["contenders"]["ours"]["images_per_second"] > 0
-    assert cell["contenders"]["no such contender"] == {"error": "KeyError: 'no such contender'"}
+    assert cell["contenders"]["timm"] == {"error": "ImportError: left out"}
 
 
 class ScriptedContender:
@@ -77,7 +90,7 @@ class ScriptedContender:
 
 @pytest.fixture
 def scripted(monkeypatch, in_a_folder_without_mnist):
-    device = {"name": "NVIDIA H100 80GB HBM3", "driver": "1.2"}
+    device = {"name": "NVIDIA H100 80GB HBM3", "driver": "1.2", "platform": "cpu"}
     monkeypatch.setattr(run_module, "Contender", ScriptedContender)
     monkeypatch.setattr(Run, "run_module", lambda *_: device)
     monkeypatch.setattr(Run, "run_tests", lambda _: {
@@ -113,11 +126,14 @@ def test_what_does_not_fit_into_the_time_is_skipped(scripted):
     assert json.loads(scripted.read_text()) == report
 
 
-def test_without_a_gpu_one_line_says_what_to_do(monkeypatch, tmp_path, one_line):
-    monkeypatch.setattr(Run, "run_module", lambda *_: {"error": "device ended with 1"})
+@pytest.mark.parametrize("device", [{"error": "no cuda"}, {"platform": "cpu", "name": "cpu"}])
+def test_without_a_gpu_one_line_says_what_to_do(monkeypatch, tmp_path, one_line, device):
+    monkeypatch.setattr(Run, "run_module", lambda *_: device)
+    plan = dataclasses.replace(make_plan("ours"), platform="gpu")
     with pytest.raises(UserError) as caught:
-        Run(make_plan("ours"), tmp_path / "gpu.json").run()
+        Run(plan, tmp_path / "gpu.json").run()
     assert "--platform cpu --quick" in one_line(caught.value)
+    assert not (tmp_path / "gpu.json").exists()
 
 
 def test_a_contender_that_dies_or_is_slow_is_reported_and_started_again(project, monkeypatch):
@@ -132,6 +148,12 @@ def test_a_contender_that_dies_or_is_slow_is_reported_and_started_again(project,
     with pytest.raises(ContenderError, match="ended without an answer"):
         contender.receive(time.monotonic() + 60)
     contender.stop()
+
+
+def test_all_packed_packages_have_a_pinned_version(project, monkeypatch):
+    monkeypatch.chdir(project)
+    assert set(pack.PACKAGES) <= set(pack.pinned_versions())
+    assert not {"jax", "jaxlib", "numpy", "torch", "timm"} & set(pack.PACKAGES)
 
 
 def test_ours_and_timm_have_the_same_parameters(project, monkeypatch):
