@@ -47,7 +47,7 @@ Predict = Callable[[ImageArray], np.ndarray]  # images [images, …] -> logits [
 def main() -> None:
     """Write metrics and tables from params.yaml, data/dataset.npz and models/vit.safetensors."""
     params = load_params()
-    check_writable(*TABLES, paths.METRICS, paths.TIMING)
+    check_writable(paths.METRICS, *TABLES, paths.TIMING)
     dataset = load_dataset(paths.DATASET)
     configure_jax(params.platform)
     weights, info, calibration = load_weights(paths.WEIGHTS, params.model, dataset)
