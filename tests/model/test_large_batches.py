@@ -22,12 +22,8 @@ NORMALIZATION = Normalization((0.5, 0.4, 0.6), (0.25, 0.3, 0.2))
 VARIANTS = {
     "width 2": {"hidden_size": 2, "mlp_dim": 3},
     "width 3": {"hidden_size": 3, "mlp_dim": 2},
-    "width 3, conv stem, qk norm": {
-        "hidden_size": 3,
-        "mlp_dim": 3,
-        "stem": "conv",
-        "qk_norm": True,
-    },
+    "width 3, qk norm": {"hidden_size": 3, "mlp_dim": 3, "qk_norm": True},
+    "width 3, conv stem": {"hidden_size": 3, "mlp_dim": 3, "stem": "conv"},
     "width 16, kernels": {"hidden_size": 16, "mlp_dim": 32},
 }
 
