@@ -99,7 +99,7 @@ def full_plan(budget: float) -> Plan:
 
 
 def quick_plan(platform: str, budget: float) -> Plan:
-    """Return a plan of a tiny model that shows within two minutes whether all parts work."""
+    """Return a plan of a tiny model that shows whether all parts work, also on a CPU."""
     tiny = {"patch_size": 14, "hidden_size": 16, "num_layers": 2, "mlp_dim": 32, "num_heads": 2}
     return Plan(
         platform=platform,
