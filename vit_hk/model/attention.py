@@ -125,6 +125,7 @@ class SelfAttention(hk.Module):
         )
         return jnp.stack([q, k, v], axis=1).reshape(rows, width)
 
+    @hk.transparent
     def _queries_keys_values(self, qkv: jax.Array, num_tokens: int) -> list[jax.Array]:
         """Split [B * T, 3D] into queries, scaled by 1 / sqrt(K), keys and values [B, H, T, K]."""
         size = qkv.shape[-1] // (3 * self.num_heads)
