@@ -195,7 +195,7 @@ def test_folder_has_an_intact_checkpoint_at_any_moment(tmp_path, project, capsys
             os.waitpid(saver.pid, os.WUNTRACED)  # until all of its threads have stopped
             copies.append(shutil.copytree(folder, tmp_path / f"{len(copies)}"))
             saver.send_signal(signal.SIGCONT)
-            newest.add(max(int(path.name.split(".")[0]) for path in copies[-1].glob("*.json")))
+            newest.add(max(int(path.name.split(".")[0]) for path in copies[-1].glob("[0-9]*.json")))
     finally:
         saver.kill()
         saver.wait()
