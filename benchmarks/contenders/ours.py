@@ -68,7 +68,10 @@ def settings_of(work: Workload) -> Params:
         "grad_clip": MAX_NORM,
         "sam_rho": 0.0,
         "ema_decay": 0.0,
-        "augment": dict.fromkeys(settings["train"]["augment"], 0),
+        "augment": {
+            name: type(value)()  # 0 or False, which is off
+            for name, value in settings["train"]["augment"].items()
+        },
         "precision": work.precision,
         "scan_layers": False,
         "remat": False,

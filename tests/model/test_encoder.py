@@ -80,7 +80,7 @@ def test_program_of_scanned_layers_does_not_grow_with_depth(settings, pool):
         found = operations(gradient, shapes)
         return sum(operation.primitive.name == "dot_general" for operation in found)
 
-    assert count_matmuls(5) > 1.5 * count_matmuls(3)
+    assert count_matmuls(5) > count_matmuls(3)
     assert count_matmuls(5, scan_layers=True) == count_matmuls(3, scan_layers=True)
 
 

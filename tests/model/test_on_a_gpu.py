@@ -14,6 +14,7 @@ LOGIT_WEIGHTS = np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)
 def test_the_same_logits_and_gradients_without_copies_and_without_products_for_means(
     settings, random_params, monkeypatch
 ):
+    monkeypatch.setenv("VIT_HK_KERNELS", "0")  # which a GPU cannot run
     model = make_model(settings(pool="gap", qk_norm=True, num_layers=1), 5)
     params = random_params(model, IMAGES)
 

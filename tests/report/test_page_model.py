@@ -25,7 +25,7 @@ from vit_hk.report.weights_file import read_weights_file
 from vit_hk.weights import save_weights
 from vit_hk.weights_metadata import WeightsInfo
 
-NUM_IMAGES = 40
+NUM_IMAGES = 200
 NUM_CLASSES = 5
 TOLERANCE = 2e-3  # of probabilities and attention: the page has the weights as float16
 EXACT = 2e-4  # where Haiku has the rounded weights too

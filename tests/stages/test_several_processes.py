@@ -13,7 +13,10 @@ from settings_file import change_settings
 
 from vit_hk.runtime.launcher import ADDRESS
 
-ALL_RANDOM = {"shift": 1, "rotate": 9, "scale": 0.1, "elastic": 0.5, "mixup": 0.5, "cutmix": 0.5}
+ALL_RANDOM = {
+    "shift": 1, "flip": True, "rotate": 9, "scale": 0.1, "elastic": 0.5, "trivial": True,
+    "erase": 0.5, "mixup": 0.5, "cutmix": 0.5,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -142,7 +142,7 @@ def _emit_handler(
     b = ir.IRBuilder(handler.append_basic_block())
     success = ir.Constant(PTR, None)
 
-    def load_field(struct: Value, position: int, type_: ir.Type = PTR) -> Value:
+    def load_field(struct: Value, position: int, type_: "ir.Type" = PTR) -> Value:
         return b.load(b.gep(struct, [I64(position)], source_etype=I64), typ=type_)
 
     extension = load_field(call_frame, CALL_FRAME_EXTENSION)

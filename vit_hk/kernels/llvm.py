@@ -4,19 +4,15 @@ Without llvmlite all of these names are None, and no kernel is supported. So it 
 only a GPU computes.
 """
 
-from importlib import import_module
 from typing import Any
 
+try:
+    import llvmlite
+    import llvmlite.binding as llvm
+    from llvmlite import ir
+except ImportError:
+    llvmlite = llvm = ir = None
 
-def _import(name: str) -> Any:
-    """Return a module of llvmlite, or None where llvmlite is not installed."""
-    try:
-        return import_module(name)
-    except ImportError:
-        return None
-
-
-llvmlite, llvm, ir = map(_import, ("llvmlite", "llvmlite.binding", "llvmlite.ir"))
 I64: Any = ir and ir.IntType(64)
 I32: Any = ir and ir.IntType(32)
 FLOAT: Any = ir and ir.FloatType()

@@ -255,7 +255,7 @@ class VectorBuilder:
         mask_type = ir.VectorType(ir.IntType(1), self.lanes)
         return ir.Constant(mask_type, [lane < count for lane in range(self.lanes)])
 
-    def _masked(self, operation: str, result: ir.Type, *operands: Value) -> Value:
+    def _masked(self, operation: str, result: "ir.Type", *operands: Value) -> Value:
         """Call llvm.masked.load or llvm.masked.store."""
         name = f"llvm.masked.{operation}.v{self.lanes}f32.p0"
         return self._call(name, result, operands)
@@ -266,7 +266,7 @@ class VectorBuilder:
     def _intrinsic(self, operation: str, *operands: Value) -> Value:
         return self._call(f"llvm.{operation}.v{self.lanes}f32", self._vector, operands)
 
-    def _call(self, name: str, result: ir.Type, operands: Sequence[Value]) -> Value:
+    def _call(self, name: str, result: "ir.Type", operands: Sequence[Value]) -> Value:
         """Call a function of LLVM, which is declared on its first use."""
         module = self._ir.module
         function = module.globals.get(name) or ir.Function(

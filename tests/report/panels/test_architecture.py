@@ -24,7 +24,7 @@ def weights_of(tree: dict[str, Any], **options: Any) -> WeightsFile:
         for module, leaves in shapes.items()
         for name, leaf in leaves.items()
     }
-    return WeightsFile(Path("vit.safetensors"), info, named, None)
+    return WeightsFile(Path("vit.safetensors"), info, named)
 
 
 MODELS = [
