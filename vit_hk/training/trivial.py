@@ -163,7 +163,7 @@ def level_tables(choice: Choice, pixels: jax.Array) -> jax.Array:
     Returns:
       int32 [B, channels, LEVELS].
     """
-    levels = np.arange(LEVELS)
+    levels = jnp.arange(LEVELS)
     counts = histograms(pixels)
     low, high = (f(pixels, axis=(1, 2))[..., np.newaxis] for f in (jnp.min, jnp.max))
     stretched = (levels - low) * (LEVELS - 1) // jnp.maximum(high - low, 1)
