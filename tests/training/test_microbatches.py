@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from augmented_batches import ALL, augmented_batch, prepare
+from augmented_batches import UNMIXED, augmented_batch, prepare
 from jax.sharding import Mesh
 
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout
@@ -64,13 +64,16 @@ def test_targets_are_the_probabilities_of_the_classes(layout):
 
 
 def test_a_batch_has_the_same_bits_whatever_the_layout():
-    expected = augmented_batch(1, 1, ALL)
+    augment = {"shift": 2, "erase": 0.5, "mixup": 1.0}
+    expected = augmented_batch(1, 1, augment)
     assert len(np.unique(expected[2], axis=0)) == 24  # each image has its own key
-    assert_same_bits(augmented_batch(1, 24, ALL), expected)
-    assert_same_bits(augmented_batch(2, 4, ALL), expected)
+    assert_same_bits(augmented_batch(1, 24, augment), expected)
+    assert_same_bits(augmented_batch(2, 4, augment), expected)
 
 
-def test_four_devices_prepare_the_batch_of_one_with_the_code_that_users_run(project, tmp_path):
+def test_two_and_four_devices_prepare_the_batch_of_one(project, tmp_path):
+    # They run the optimized code, as users do, and this process does not.
+    expected = augmented_batch(1, 1, UNMIXED)
     environment = {
         **os.environ,
         "JAX_NUM_CPU_DEVICES": "4",
@@ -80,13 +83,13 @@ def test_four_devices_prepare_the_batch_of_one_with_the_code_that_users_run(proj
         environment.pop(name, None)
     program = project / "tests/training/augmented_batches.py"
     subprocess.run(
-        [sys.executable, program, tmp_path / "batches.npz", "1x1", "2x4", "4x6"],
+        [sys.executable, program, tmp_path / "batches.npz", "2x4", "4x6"],
         env=environment, check=True,
     )  # fmt: skip
     with np.load(tmp_path / "batches.npz") as batches:
-        arrays = [batches[f"arr_{number}"] for number in range(9)]
-    assert_same_bits(arrays[3:6], arrays[:3])
-    assert_same_bits(arrays[6:], arrays[:3])
+        arrays = [batches[f"arr_{number}"] for number in range(6)]
+    assert_same_bits(arrays[:3], expected)
+    assert_same_bits(arrays[3:], expected)
 
 
 def assert_same_bits(found, expected):
