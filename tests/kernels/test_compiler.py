@@ -166,4 +166,4 @@ def test_without_llvmlite_modules_load_and_no_kernel_is_supported(monkeypatch, p
         monkeypatch.setattr(llvm, name, None)
     runpy.run_path(str(project / "vit_hk/kernels/vector_builder.py"))
     module = runpy.run_path(str(project / "vit_hk/kernels/compiler.py"))
-    assert not module["is_supported"](jnp.ones((2, 64)), 64)
+    assert not module["is_supported"](jnp.ones((2, 64)))

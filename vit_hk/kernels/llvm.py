@@ -13,6 +13,8 @@ try:
 except ImportError:
     llvmlite = llvm = ir = None
 
+__all__ = ["FLOAT", "I32", "I64", "PTR", "ir", "llvm", "llvmlite"]
+
 I64: Any = ir and ir.IntType(64)
 I32: Any = ir and ir.IntType(32)
 FLOAT: Any = ir and ir.FloatType()
