@@ -14,7 +14,6 @@ from settings_file import AUGMENTATION_OFF, change_settings
 from vit_hk.runtime.launcher import ADDRESS
 
 
-
 @pytest.fixture(scope="module")
 def project_with(start, settings_of_tests):
     """Return a function that creates an untrained project with some changed settings."""
