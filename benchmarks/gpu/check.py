@@ -29,7 +29,7 @@ LogitsAndGradient = tuple[np.ndarray, np.ndarray]  # float32 [B, C] and [num_par
 
 
 def main() -> None:
-    """Check one workload."""
+    """Print the errors of the workload that the first argument describes, as JSON."""
     work = Workload(**json.loads(sys.argv[1]))
     jax.config.update("jax_default_matmul_precision", "highest")
     print(json.dumps(check(work)))

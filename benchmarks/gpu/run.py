@@ -31,7 +31,7 @@ class Run:
     """One run of a plan, whose results are written to a file after each step."""
 
     def __init__(self, plan: Plan, path: Path) -> None:
-        """Start the clock.
+        """Store the plan and the file of the results; the time of the run starts here.
 
         Args:
           plan: what to do.

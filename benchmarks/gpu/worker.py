@@ -52,7 +52,7 @@ class Worker:
         return {"compile_seconds": compile_seconds, "parameters": self._job.num_parameters}
 
     def _measure(self) -> dict[str, Any]:
-        """Run one round."""
+        """Run one round of the prepared job, and return the seconds per batch."""
         return {"seconds": time_batches(self._job, self._batches) / self._batches}
 
 

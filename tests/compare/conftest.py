@@ -9,18 +9,16 @@ import yaml
 from project_clone import Clone
 from synthetic_results import write_results
 
+from vit_hk.__main__ import main
+from vit_hk.errors import one_line_errors
 from vit_hk.report.mailed_page import SLOTS
 from vit_hk.timing import record_timing
 from vit_hk.weights_metadata import weights_digest
 
 OUTPUTS = ("data/dataset.npz", "models/vit.safetensors", "results/history.csv", "results/attention")
 TABLES = (
-    "metrics.json",
-    "predictions.csv",
-    "per_class.csv",
-    "faithfulness.csv",
-    "corruptions.csv",
-)
+    "metrics.json", "predictions.csv", "per_class.csv", "faithfulness.csv", "corruptions.csv",
+)  # fmt: skip
 # One stage stands for all: only what it writes, and where it is kept, matters here.
 STAGE = {
     "cmd": "true",
@@ -64,6 +62,26 @@ def make_project_of_runs(folder: Path, settings: dict[str, Any]) -> None:
     clone.run("dvc", "exp", "save", "--force", "--name", "deeper")
     clone.run("git", "checkout", "--quiet", "--force", "main")
     clone.run("dvc", "checkout", "--force", "--quiet")
+
+
+@pytest.fixture
+def run_command(monkeypatch, capfd) -> Callable[..., str]:
+    """Return a function that runs a command in a folder, and returns what it printed."""
+
+    def run(command: str, folder: Path, *arguments: str, expect: int = 0) -> str:
+        monkeypatch.chdir(folder)
+        capfd.readouterr()
+        code = 0
+        try:
+            with one_line_errors():
+                main([command, *arguments])
+        except SystemExit as end:
+            code = end.code
+        printed = capfd.readouterr()
+        assert code == expect, printed
+        return printed.out + printed.err
+
+    return run
 
 
 @pytest.fixture

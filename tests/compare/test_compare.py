@@ -15,30 +15,19 @@ import pytest
 from project_clone import Clone
 
 from stages import paths
-from vit_hk.__main__ import main
 from vit_hk.compare import sources
 from vit_hk.compare.sources import find_files
-from vit_hk.errors import UserError, one_line_errors
+from vit_hk.errors import UserError
 
 ATTENTION = "results/attention/attention.npz"
 
 
 @pytest.fixture
-def compare(monkeypatch, capfd) -> Callable[..., str]:
+def compare(run_command) -> Callable[..., str]:
     """Return a function that runs the command in a clone, and returns what it printed."""
 
     def run(clone: Clone, *arguments: str, expect: int = 0) -> str:
-        monkeypatch.chdir(clone.folder)
-        capfd.readouterr()
-        code = 0
-        try:
-            with one_line_errors():
-                main(["compare", *arguments])
-        except SystemExit as end:
-            code = end.code
-        printed = capfd.readouterr()
-        assert code == expect, printed
-        return printed.out + printed.err
+        return run_command("compare", clone.folder, *arguments, expect=expect)
 
     return run
 

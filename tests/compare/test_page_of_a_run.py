@@ -1,5 +1,6 @@
 """python -m vit_hk page in a real repository of Git and DVC."""
 
+import functools
 import html
 import re
 import shutil
@@ -9,32 +10,16 @@ from pathlib import Path
 import pytest
 from project_clone import Clone
 
-from vit_hk.__main__ import main
 from vit_hk.compare.origin import find_origin
 from vit_hk.compare.sources import REPORT, find_files
-from vit_hk.errors import one_line_errors
 
 PAGE = "results/report.html"
 
 
 @pytest.fixture
-def write(monkeypatch, capfd) -> Callable[..., str]:
+def write(run_command) -> Callable[..., str]:
     """Return a function that runs the command in a folder, and returns what it printed."""
-
-    def run(folder: Path, *arguments: str, expect: int = 0) -> str:
-        monkeypatch.chdir(folder)
-        capfd.readouterr()
-        code = 0
-        try:
-            with one_line_errors():
-                main(["page", *arguments])
-        except SystemExit as end:
-            code = end.code
-        printed = capfd.readouterr()
-        assert code == expect, printed
-        return printed.out + printed.err
-
-    return run
+    return functools.partial(run_command, "page")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from vit_hk.commands.own_page import check_own_page, write_page
+from vit_hk.commands.own_page import add_output_option, check_own_page, write_page
 from vit_hk.compare.page import GENERATOR, render_page
 from vit_hk.compare.run import read_run
 from vit_hk.compare.sources import find_files
@@ -25,10 +25,7 @@ def add_parser(subparsers: Any) -> None:
             letter.lower(), metavar=letter,
             help="a folder with results (. is this one), a Git revision, or a DVC experiment",
         )  # fmt: skip
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path("compare.html"), metavar="FILE",
-        help="the page to write (default: %(default)s)",
-    )  # fmt: skip
+    add_output_option(parser, "compare.html")
     parser.set_defaults(run=run)
 
 

@@ -1,11 +1,20 @@
 """Writes the page of a command, and replaces no file that the command did not write."""
 
+import argparse
 from pathlib import Path
 
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.errors import UserError
 
 HEAD_BYTES = 2000  # of a page, in which its generator is named
+
+
+def add_output_option(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the option that names the page to write."""
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path(default), metavar="FILE",
+        help="the page to write (default: %(default)s)",
+    )  # fmt: skip
 
 
 def check_own_page(output: Path, generator: str) -> None:

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from vit_hk.commands.own_page import check_own_page, write_page
+from vit_hk.commands.own_page import add_output_option, check_own_page, write_page
 from vit_hk.compare.origin import find_origin
 from vit_hk.compare.run import named_errors
 from vit_hk.compare.sources import REPORT, TIMING, find_files
@@ -26,10 +26,7 @@ def add_parser(subparsers: Any) -> None:
         "run_name", nargs="?", default=".", metavar="RUN",
         help="a folder with results (default: this one), a Git revision, or a DVC experiment",
     )  # fmt: skip
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path("page.html"), metavar="FILE",
-        help="the page to write (default: %(default)s)",
-    )  # fmt: skip
+    add_output_option(parser, "page.html")
     parser.set_defaults(run=run)
 
 

@@ -10,10 +10,8 @@ from vit_hk.data.splits import stratified_split
 from vit_hk.errors import UserError, shorten
 from vit_hk.params import Params
 
-WITHOUT_MIRROR_IMAGES = (
-    "mnist",
-    "kmnist",
-)  # a digit or a letter is another one in a mirror, or none
+# A digit or a letter is another one in a mirror, or none.
+WITHOUT_MIRROR_IMAGES = ("mnist", "kmnist")
 MAX_NAMED_CLASSES = 5  # in a warning
 HASH_BYTES = 16  # so many that no two images have the same hash by chance
 

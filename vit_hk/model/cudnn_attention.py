@@ -41,9 +41,8 @@ def cudnn_attention(
     rows, qkv_width = qkv.shape
     tokens = qkv.reshape(-1, num_tokens, qkv_width)
     lengths = None
-    if (
-        num_tokens % 2
-    ):  # of which JAX computes no gradient, so a token is added that none attends to
+    # JAX computes no gradient of an odd number, so a token is added that none attends to.
+    if num_tokens % 2:
         tokens = jnp.pad(tokens, [(0, 0), (0, 1), (0, 0)])
         lengths = jnp.full(len(tokens), num_tokens, jnp.int32)
     q, k, v = (
