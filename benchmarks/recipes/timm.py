@@ -1,5 +1,10 @@
-"""timm's ViT of our size with our recipe; it ends after the first epoch that reaches the target."""
+"""timm's ViT of our size with our recipe; it ends after the first epoch that reaches the target.
 
+The convolutional stem is built from PyTorch's modules. Matrices of the blocks are updated by
+torch.optim.Muon, all other parameters by AdamW.
+"""
+
+import math
 import os
 import time
 
@@ -19,12 +24,14 @@ from benchmarks.recipes.accuracy import measure_accuracy
 from benchmarks.recipes.settings import RECIPE, TARGET, load_mnist, load_recipe
 from benchmarks.workload import PLAIN, Workload
 from vit_hk.errors import UserError
+from vit_hk.model.stem import KERNEL_SIZE, stem_layers
 from vit_hk.params import Params
 from vit_hk.training.data import prepare_data
 from vit_hk.training.optimizer import learning_rate_schedule
 
 # Keys of the section `train` in params.yaml of which this module supports a single value.
-PLAIN_TRAINING = {"optimizer": "adamw", "sam_rho": 0.0, "ema_decay": 0.0, "precision": "float32"}
+PLAIN_TRAINING = {"optimizer": "muon", "sam_rho": 0.0, "ema_decay": 0.0, "precision": "float32"}
+SUPPORTED_MODEL = PLAIN | {"stem": "conv"}
 
 
 def run(seed: int, limit: float) -> TrainingResult:
@@ -50,8 +57,10 @@ def run(seed: int, limit: float) -> TrainingResult:
 
     started, evaluation_seconds = time.perf_counter(), 0.0
     model = _model(params)
-    optimizer = make_adamw(model, 1.0, settings.weight_decay)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rates.__getitem__)
+    optimizers = _make_optimizers(model, settings.weight_decay)
+    schedulers = [
+        torch.optim.lr_scheduler.LambdaLR(optimizer, rates.__getitem__) for optimizer in optimizers
+    ]
     accuracy, ended, epoch = 0.0, "recipe", 0
     while epoch < settings.epochs and ended == "recipe":
         for chosen in torch.randperm(len(images))[: steps * settings.batch_size].split(
@@ -61,12 +70,13 @@ def run(seed: int, limit: float) -> TrainingResult:
             loss = functional.cross_entropy(
                 model(batch), labels[chosen], label_smoothing=settings.label_smoothing
             )
-            optimizer.zero_grad()
+            model.zero_grad()
             loss.backward()
             if settings.grad_clip:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
-            optimizer.step()
-            scheduler.step()
+            for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
+                optimizer.step()
+                scheduler.step()
         epoch += 1
         evaluation_started = time.perf_counter()
         accuracy = measure_accuracy(model, test_images, dataset.y_test)
@@ -96,7 +106,7 @@ def random_shift(images: torch.Tensor, max_shift: int) -> torch.Tensor:
 
 def _model(params: Params) -> torch.nn.Module:
     s = params.model
-    return make_model(
+    model = make_model(
         Workload(
             task="train",
             batch_size=params.train.batch_size,
@@ -107,12 +117,38 @@ def _model(params: Params) -> torch.nn.Module:
             num_heads=s.num_heads,
         )
     )
+    model.patch_embed.proj = _stem(s.patch_size, s.hidden_size)
+    return model
+
+
+def _stem(patch_size: int, hidden_size: int) -> torch.nn.Sequential:
+    """Build the modules of vit_hk.model.stem and of the projection of patches after it."""
+    layers, modules, channels = stem_layers(patch_size, hidden_size), [], 1
+    for layer in layers:
+        modules += [
+            torch.nn.Conv2d(channels, layer.channels, KERNEL_SIZE, layer.stride, padding=1),
+            torch.nn.GELU(),
+        ]
+        channels = layer.channels
+    side = patch_size // math.prod(layer.stride for layer in layers)
+    return torch.nn.Sequential(*modules, torch.nn.Conv2d(channels, hidden_size, side, side))
+
+
+def _make_optimizers(model: torch.nn.Module, weight_decay: float) -> list[torch.optim.Optimizer]:
+    """Make Muon for the matrices of the blocks, and AdamW for all other parameters."""
+    others = dict(model.named_parameters())
+    names = [name for name, x in others.items() if name.startswith("blocks.") and x.ndim == 2]
+    matrices = [others.pop(name) for name in names]
+    muon = torch.optim.Muon(
+        matrices, lr=1.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return [muon, make_adamw(others, 1.0, weight_decay)]
 
 
 def _check(params: Params) -> None:
     """Check that this module implements all settings of the recipe."""
     model, train = params.model.model_dump(), params.train.model_dump()
-    supported = {f"model.{key}": (model[key], value) for key, value in PLAIN.items()}
+    supported = {f"model.{key}": (model[key], value) for key, value in SUPPORTED_MODEL.items()}
     supported |= {f"train.{key}": (train[key], value) for key, value in PLAIN_TRAINING.items()}
     augment = params.train.augment.model_dump()
     supported |= {f"train.augment.{k}": (v, 0) for k, v in augment.items() if k != "shift"}

@@ -31,11 +31,14 @@ def project_with(start, settings_of_tests):
 def random_project(project_with):
     """Return a function that creates an untrained project whose batches and model are random.
 
-    The other augmentations take long to compile; tests/training compares their layouts.
+    Muon divides its work between the processes. The other augmentations take long to compile;
+    tests/training compares their layouts.
     """
     random_model = {"num_layers": 2, "dropout": 0.1, "drop_path": 0.1}
     augment = AUGMENTATION_OFF | {"shift": 1, "erase": 0.5}
-    return functools.partial(project_with, random_model, augment=augment, epochs=8)
+    return functools.partial(
+        project_with, random_model, augment=augment, epochs=8, optimizer="muon"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@ import jax
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from jax.sharding import PartitionSpec
 from weights_files import dataset_of, random_weights
 
 from vit_hk.model.vit import make_model, parameter_shapes
@@ -94,8 +95,11 @@ def test_layer_decay_scales_the_updates_and_weight_decay_of_each_trained_part(
 
     def updates(layer_decay):
         step = build_train_step(make_params(**settings, layer_decay=layer_decay), quadrants, 4)
-        update = jax.jit(lambda: step.optimizer.update(gradient, step.optimizer.init(flat), flat))
-        return step.unravel(update()[0])
+        update = jax.shard_map(
+            lambda: step.optimizer.update(gradient, step.optimizer.init(flat), flat)[0],
+            mesh=step.layout.mesh, in_specs=(), out_specs=PartitionSpec(), check_vma=False,
+        )  # fmt: skip
+        return step.unravel(jax.jit(update)())
 
     plain, decayed = updates(1.0), updates(0.5)
     factors = {"block_1": 0.5, "norm": 0.5, "head": 1.0}

@@ -10,10 +10,9 @@ import haiku as hk
 import jax
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
-from optax.contrib import MuonDimensionNumbers, muon
 
 from vit_hk.params import TrainSettings
+from vit_hk.training.muon import scale_by_muon
 
 
 def learning_rate_schedule(settings: TrainSettings, steps_per_epoch: int) -> optax.Schedule:
@@ -42,6 +41,7 @@ def make_optimizer(
     schedule: optax.Schedule,
     mask: np.ndarray,
     unravel: Callable[[jax.Array], hk.Params],
+    num_devices: int = 1,
 ) -> optax.GradientTransformation:
     """Build AdamW (arXiv 1711.05101), or Muon with the same decay, for a flat parameter vector.
 
@@ -52,43 +52,11 @@ def make_optimizer(
       schedule: step -> learning rate.
       mask: float32 [num_params], from `decay_mask`.
       unravel: maps the vector to the model's parameters.
+      num_devices: number of devices of the mesh, which share the work of Muon.
     """
     clip = optax.clip_by_global_norm(settings.grad_clip) if settings.grad_clip else optax.identity()
     # Not optax.add_decayed_weights: its mask selects whole leaves, and the vector is one leaf.
     decay = optax.stateless(lambda updates, x: updates + settings.weight_decay * mask * x)
-    direction = optax.scale_by_adam() if settings.optimizer == "adamw" else _scale_by_muon(unravel)
+    is_adamw = settings.optimizer == "adamw"
+    direction = optax.scale_by_adam() if is_adamw else scale_by_muon(unravel, num_devices)
     return optax.chain(clip, direction, decay, optax.scale_by_learning_rate(schedule))
-
-
-def _scale_by_muon(unravel: Callable[[jax.Array], hk.Params]) -> optax.GradientTransformation:
-    """Build Muon for the matrices of the blocks and NAdam for all else, for a flat vector.
-
-    Updates of Muon are scaled to a root mean square of 0.2, as Adam's updates have, so that both
-    use the same learning rate (arXiv 2502.16982, equation 4). optax combines Muon with NAdam, which
-    is Adam with Nesterov momentum. The queries, keys and values of a block count as one matrix
-    [D, 3 * D], as they are stored.
-    """
-    # A learning rate of -1 keeps the sign: the caller scales by the negative learning rate.
-    transform = muon(-1.0, consistent_rms=0.2, muon_weight_dimension_numbers=_matrices_of_blocks)
-
-    def init(flat: jax.Array) -> optax.OptState:
-        return transform.init(unravel(flat))
-
-    def update(
-        flat: jax.Array, state: optax.OptState, params: jax.Array
-    ) -> tuple[jax.Array, optax.OptState]:
-        updates, state = transform.update(unravel(flat), state, unravel(params))
-        return ravel_pytree(updates)[0], state
-
-    return optax.GradientTransformation(init, update)
-
-
-def _matrices_of_blocks(params: hk.Params) -> dict[str, dict[str, MuonDimensionNumbers | None]]:
-    """Return dimension numbers for the parameters that Muon updates, and None for all others."""
-    return {
-        module: {
-            name: MuonDimensionNumbers() if "/block_" in module and name == "w" else None
-            for name in leaves
-        }
-        for module, leaves in params.items()
-    }

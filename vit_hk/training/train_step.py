@@ -262,7 +262,7 @@ def build_train_step(params: Params, data: TrainingData, num_classes: int) -> Tr
     # The images that remain after the last full batch are left out of the epoch.
     steps_per_epoch = len(data.x_train) // settings.batch_size
     schedule = learning_rate_schedule(settings, steps_per_epoch)
-    optimizer = make_optimizer(settings, schedule, decay_mask(zeros), unravel)
+    optimizer = make_optimizer(settings, schedule, decay_mask(zeros), unravel, layout.mesh.size)
     if settings.layer_decay < 1:
         by_layer = scale_by_layer(zeros, settings.layer_decay, params.model.num_layers)
         optimizer = optax.chain(optimizer, by_layer)

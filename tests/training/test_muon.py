@@ -1,0 +1,64 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from jax.flatten_util import ravel_pytree
+from jax.sharding import PartitionSpec
+
+from vit_hk.runtime.batch_layout import AXIS
+from vit_hk.training.muon import orthogonalize, scale_by_muon
+
+RANDOM = np.random.default_rng(0)
+SHAPES = {"mlp/in": (6, 16), "mlp/out": (16, 6), "qkv": (6, 18), "out": (6, 6)}
+
+
+def draw(num_blocks):
+    return {
+        f"vit/block_{block}/{name}": {"w": RANDOM.normal(size=shape).astype(np.float32)}
+        for block in range(num_blocks)
+        for name, shape in SHAPES.items()
+    }
+
+
+def test_steps_equal_those_of_torch():
+    """torch.optim.Muon orthogonalizes in bfloat16, which has 8 bits."""
+    start = draw(2)
+    flat, unravel = ravel_pytree(start)
+    transform = scale_by_muon(unravel, num_devices=1)
+    update, state = jax.jit(transform.update), transform.init(flat)
+    weights = {name: torch.nn.Parameter(torch.tensor(x["w"])) for name, x in start.items()}
+    optimizer = torch.optim.Muon(
+        weights.values(), lr=1.0, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
+    )
+    for _ in range(3):
+        gradient = draw(2)
+        direction, state = update(ravel_pytree(gradient)[0], state)
+        found = unravel(direction)
+        before = {name: weight.detach().clone() for name, weight in weights.items()}
+        for name, weight in weights.items():
+            weight.grad = torch.tensor(gradient[name]["w"])
+        optimizer.step()
+        for name, weight in weights.items():
+            expected = (before[name] - weight).detach().numpy()
+            assert np.abs(expected).mean() > 0.1  # the root mean square is 0.2
+            np.testing.assert_allclose(found[name]["w"], expected, atol=0.02, err_msg=name)
+
+
+@pytest.mark.parametrize("num_blocks", [1, 3])
+def test_two_devices_compute_what_one_computes(num_blocks):
+    matrices = draw(num_blocks)
+    mesh = jax.make_mesh((2,), (AXIS,))
+    everywhere = PartitionSpec()
+    shared = jax.shard_map(
+        lambda x: orthogonalize(x, num_devices=2),
+        mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False,
+    )  # fmt: skip
+    found = jax.jit(shared)(matrices)
+    expected = jax.jit(lambda x: orthogonalize(x, num_devices=1))(matrices)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected)
+
+
+def test_matrix_of_zeros_stays_zero():
+    zeros = {"vit/block_0/out": {"w": jnp.zeros((3, 5))}}
+    np.testing.assert_array_equal(orthogonalize(zeros, 1)["vit/block_0/out"]["w"], 0)
