@@ -16,12 +16,12 @@ ROWS = {
     MEMORY: "peak memory (MiB)",
     "compile_seconds": "compile time (s, log scale)",
 }
-BLOCK_COLUMNS = 4  # sweeps that stand side by side
+NUM_GROWING = 4  # the first sweeps, in which cost grows; the others compare shapes of similar cost
 IDEAL_LABEL = "if every step reached the highest GFLOP/s of all of them"
 
 
 def draw_scaling(report: dict[str, Any]) -> Figure:
-    """Draw a column per sweep, in blocks: the measurements, and what the FLOPs alone would cost.
+    """Draw a column per sweep: the measurements, and what the FLOPs alone would cost.
 
     Args:
       report: content of benchmarks/results/scaling.json.
@@ -29,24 +29,22 @@ def draw_scaling(report: dict[str, Any]) -> Figure:
     points, machine, base = report["points"], report["machine"], report["base"]
     max_rate = max(point["flops_per_step"] / point["milliseconds"] for point in points)
     names = list(dict.fromkeys(point["sweep"] for point in points))
-    blocks = [names[i : i + BLOCK_COLUMNS] for i in range(0, len(names), BLOCK_COLUMNS)]
-    height = 2.4 * len(ROWS) * len(blocks)
-    figure = Figure(figsize=(3.2 * BLOCK_COLUMNS, height), layout="constrained")
+    figure = Figure(figsize=(3.2 * NUM_GROWING, 2.4 * (len(ROWS) + 1.3)), layout="constrained")
     figure.suptitle(
         f"Training steps on {machine['cores']} cores ({machine['processor']}). Unless stated "
         f"otherwise: batch size {base['batch_size']}, hidden size {base['hidden_size']}, "
         f"{base['num_layers']} layers, 17 tokens"
     )
-    parts = figure.subfigures(len(blocks), squeeze=False)[:, 0]
-    for part, block in zip(parts, blocks, strict=True):
-        _draw_block(part, block, points, max_rate)
-    handles, labels = parts[0].axes[0].get_legend_handles_labels()
+    upper, lower = figure.subfigures(2, height_ratios=[len(ROWS), 1.2])
+    _draw_growth(upper, names[:NUM_GROWING], points, max_rate)
+    _draw_shapes(lower, names[NUM_GROWING:], points, max_rate)
+    handles, labels = upper.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
-def _draw_block(figure: SubFigure, names: list[str], points: list[Point], max_rate: float) -> None:
-    """Draw a column for each of these sweeps; the axes of a row share their limits."""
+def _draw_growth(figure: SubFigure, names: list[str], points: list[Point], max_rate: float) -> None:
+    """Draw each measurement against the value that grows; the axes of a row share their limits."""
     grid = figure.subplots(len(ROWS), len(names), sharex="col", sharey="row", squeeze=False)
     for column, name in enumerate(names):
         sweep = [point for point in points if point["sweep"] == name]
@@ -60,8 +58,25 @@ def _draw_block(figure: SubFigure, names: list[str], points: list[Point], max_ra
             if not column:
                 axes.set_ylabel(label)
         grid[-1, column].set_xlabel(name)
-    # After all columns are drawn, whose limits it sets too.
-    grid[list(ROWS).index(MEMORY), 0].set_ylim(bottom=0)
+    grid[list(ROWS).index(MEMORY), 0].set_ylim(0, 1.1 * max(point[MEMORY] for point in points))
+
+
+def _draw_shapes(figure: SubFigure, names: list[str], points: list[Point], max_rate: float) -> None:
+    """Draw step times relative to the dashed line; the shapes stand at equal distances."""
+    (grid,) = figure.subplots(1, len(names), sharey=True, squeeze=False)
+    highest = 1.0
+    for axes, name in zip(grid, names, strict=True):
+        sweep = [point for point in points if point["sweep"] == name]
+        ideal = _ideal("milliseconds", sweep, max_rate)
+        ratios = [point["milliseconds"] / x for point, x in zip(sweep, ideal, strict=True)]
+        axes.plot(range(len(sweep)), ratios, "o-", color=BLUE)
+        highest = max(highest, *ratios)
+        axes.axhline(1, linestyle="--", color=ORANGE)
+        axes.set_xticks(range(len(sweep)), [str(point["value"]) for point in sweep])
+        axes.grid(alpha=0.3)
+        axes.set_xlabel(name)
+    grid[0].set_ylim(0, 1.1 * highest)
+    grid[0].set_ylabel("step time relative\nto the dashed line")
 
 
 def _ideal(key: str, points: list[Point], max_rate: float) -> list[float]:
