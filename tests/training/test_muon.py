@@ -45,18 +45,26 @@ def test_steps_equal_those_of_torch():
             np.testing.assert_allclose(found[name]["w"], expected, atol=0.02, err_msg=name)
 
 
-@pytest.mark.parametrize("num_blocks", [1, 3])
+@pytest.mark.parametrize("num_blocks", [0, 1, 3])
 def test_two_devices_compute_what_one_computes(num_blocks):
     matrices = draw(num_blocks)
     mesh = jax.make_mesh((2,), (AXIS,))
-    everywhere = PartitionSpec()
+    replicated = PartitionSpec()
     shared = jax.shard_map(
         lambda x: orthogonalize(x, num_devices=2),
-        mesh=mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False,
+        mesh=mesh, in_specs=replicated, out_specs=replicated, check_vma=False,
     )  # fmt: skip
     found = jax.jit(shared)(matrices)
     expected = jax.jit(lambda x: orthogonalize(x, num_devices=1))(matrices)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, expected)
+
+
+def test_without_blocks_nadam_updates_all():
+    params = {"vit/head": {"w": RANDOM.normal(size=(4, 3)).astype(np.float32)}}
+    flat, unravel = ravel_pytree(params)
+    transform = scale_by_muon(unravel, num_devices=2)
+    direction, _ = transform.update(flat, transform.init(flat))
+    np.testing.assert_allclose(direction, 28 / 19 * np.sign(flat), rtol=1e-3)
 
 
 def test_matrix_of_zeros_stays_zero():

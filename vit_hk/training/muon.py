@@ -110,7 +110,7 @@ def newton_schulz(matrix: jax.Array) -> jax.Array:
 
 def _map_stacks(stacks: list[jax.Array], num_devices: int) -> list[jax.Array]:
     """Apply `newton_schulz` to the matrices of each stack [k, m, n], a share of them per device."""
-    if num_devices == 1:
+    if num_devices == 1 or not stacks:  # there are none where all blocks are frozen
         return [jax.lax.map(newton_schulz, stack) for stack in stacks]
     shares = [jax.lax.map(newton_schulz, _take_share(stack, num_devices)) for stack in stacks]
     # All shares as one vector, since each collective operation costs a rendezvous of the devices.
