@@ -315,10 +315,10 @@ def test_the_outline_follows_the_edge_of_what_the_image_shows(page):
 
 def test_map_as_a_table(page, arrays):
     page.get_by_text("Map as a table").click()
-    rows = (
-        part(page, "table")
-        .locator("tbody tr")
-        .evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.textContent))")
+    table_rows = part(page, "table").locator("tbody tr")
+    table_rows.first.wait_for()  # the browser reports an opened table after the click
+    rows = table_rows.evaluate_all(
+        "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
     )
     weights = arrays["maps"][1, 0].reshape(2, 3)
     assert [row[0] for row in rows] == ["1", "2"]
