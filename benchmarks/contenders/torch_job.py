@@ -6,7 +6,7 @@ Import this module before the contenders: they import torchvision, which can fai
 
 import itertools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -49,11 +49,11 @@ def normalize(images: torch.Tensor, mean: float = MEAN, std: float = STD) -> tor
 
 
 def make_adamw(
-    parameters: Mapping[str, torch.Tensor], learning_rate: float, weight_decay: float
+    parameters: Iterable[tuple[str, torch.Tensor]], learning_rate: float, weight_decay: float
 ) -> torch.optim.AdamW:
     """Make a fused AdamW that decays weight matrices only, as ours does."""
     matrices, others = [], []
-    for name, weights in parameters.items():
+    for name, weights in parameters:
         decays = name.endswith("weight") and weights.ndim > 1
         (matrices if decays else others).append(weights)
     groups = [
@@ -67,7 +67,7 @@ def _train(
     model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, batch_size: int
 ) -> Callable[[int], None]:
     model.train()
-    optimizer = make_adamw(dict(model.named_parameters()), LEARNING_RATE, WEIGHT_DECAY)
+    optimizer = make_adamw(model.named_parameters(), LEARNING_RATE, WEIGHT_DECAY)
     order = batches(len(images), batch_size)
 
     def run(count: int) -> None:

@@ -72,7 +72,7 @@ def _train(
     batch_size: int,
 ) -> Callable[[int], None]:
     model.train()
-    optimizer = make_adamw(dict(model.named_parameters()), LEARNING_RATE, WEIGHT_DECAY)
+    optimizer = make_adamw(model.named_parameters(), LEARNING_RATE, WEIGHT_DECAY)
     order = _batches(len(images), batch_size)
 
     def run(count: int) -> None:

@@ -29,8 +29,8 @@ from vit_hk.params import Params
 from vit_hk.training.data import prepare_data
 from vit_hk.training.optimizer import learning_rate_schedule
 
-# Keys of the section `train` in params.yaml of which this module supports a single value.
-PLAIN_TRAINING = {"optimizer": "muon", "sam_rho": 0.0, "ema_decay": 0.0, "precision": "float32"}
+# Keys of params.yaml of which this module supports a single value.
+SUPPORTED_TRAINING = {"optimizer": "muon", "sam_rho": 0.0, "ema_decay": 0.0, "precision": "float32"}
 SUPPORTED_MODEL = PLAIN | {"stem": "conv"}
 
 
@@ -142,14 +142,14 @@ def _make_optimizers(model: torch.nn.Module, weight_decay: float) -> list[torch.
     muon = torch.optim.Muon(
         matrices, lr=1.0, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
     )
-    return [muon, make_adamw(others, 1.0, weight_decay)]
+    return [muon, make_adamw(others.items(), 1.0, weight_decay)]
 
 
 def _check(params: Params) -> None:
     """Check that this module implements all settings of the recipe."""
     model, train = params.model.model_dump(), params.train.model_dump()
     supported = {f"model.{key}": (model[key], value) for key, value in SUPPORTED_MODEL.items()}
-    supported |= {f"train.{key}": (train[key], value) for key, value in PLAIN_TRAINING.items()}
+    supported |= {f"train.{key}": (train[key], value) for key, value in SUPPORTED_TRAINING.items()}
     augment = params.train.augment.model_dump()
     supported |= {f"train.augment.{k}": (v, 0) for k, v in augment.items() if k != "shift"}
     for key, (found, allowed) in supported.items():

@@ -21,8 +21,9 @@ def draw(num_blocks):
     }
 
 
-def test_steps_equal_those_of_torch():
-    """torch.optim.Muon orthogonalizes in bfloat16, which has 8 bits."""
+def test_steps_equal_those_of_torch(monkeypatch):
+    # torch.optim.Muon orthogonalizes in bfloat16, in which ill-conditioned matrices lose a tenth.
+    monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.float)
     start = draw(2)
     flat, unravel = ravel_pytree(start)
     transform = scale_by_muon(unravel, num_devices=1)
@@ -42,7 +43,7 @@ def test_steps_equal_those_of_torch():
         for name, weight in weights.items():
             expected = (before[name] - weight).detach().numpy()
             assert np.abs(expected).mean() > 0.1  # the root mean square is 0.2
-            np.testing.assert_allclose(found[name]["w"], expected, atol=0.02, err_msg=name)
+            np.testing.assert_allclose(found[name]["w"], expected, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.parametrize("num_blocks", [0, 1, 3])

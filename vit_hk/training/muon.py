@@ -18,6 +18,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from vit_hk.runtime.batch_layout import AXIS
+from vit_hk.training.freezing import part_of
 
 MOMENTUM = 0.95
 # A root mean square of 0.2, as Adam's updates have, so that both use the same learning rate
@@ -132,7 +133,7 @@ def _take_share(stack: jax.Array, num_devices: int) -> jax.Array:
 def _split(params: hk.Params) -> tuple[hk.Params, hk.Params]:
     """Return the matrices of the blocks, and all other parameters."""
     return hk.data_structures.partition(
-        lambda module, name, _: "/block_" in module and name == "w", params
+        lambda module, name, _: name == "w" and part_of(module, name).startswith("block_"), params
     )
 
 
