@@ -20,7 +20,9 @@ def free_address() -> str:
 
 def environment(folder: Path, devices: int, **variables: str) -> dict[str, str]:
     """Return the environment of a process; all projects of a test session share compiled code."""
-    inherited = {name: value for name, value in os.environ.items() if name != "DVC_ROOT"}
+    # Without PYTHONUNBUFFERED, as most users have it, only lines that are flushed appear at once.
+    left_out = {"DVC_ROOT", "PYTHONUNBUFFERED"}
+    inherited = {name: value for name, value in os.environ.items() if name not in left_out}
     fixed = {
         "JAX_NUM_CPU_DEVICES": str(devices),
         "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled"),

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -160,7 +161,7 @@ class _Trainer:
         progress = self.checkpoints.restore(self.start) if self.checkpoints else self.start
         first = int(progress.state.step)
         if first:
-            tqdm.write(f"resumed after step {first:,} of {self.steps_per_epoch * self.epochs:,}")
+            _print_line(f"resumed after step {first:,} of {self.steps_per_epoch * self.epochs:,}")
         batch_size = self.settings.batch_size
         self.bar = tqdm(
             total=self.epochs * self.steps_per_epoch * batch_size, initial=first * batch_size,
@@ -209,7 +210,7 @@ class _Trainer:
         """Validate, add a row to the history, take a snapshot if one is due, and save."""
         weights = self.train_step.eval_params(progress.state)
         row = self.validate(progress.state, weights, epoch)
-        tqdm.write(
+        _print_line(
             f"epoch {epoch:3d}/{self.epochs}  loss {row.train_loss:.4f}  validation loss "
             f"{row.validation_loss:.4f}  accuracy {row.validation_accuracy:.4f}  "
             f"{self.images_per_second():,.0f} images/s"
@@ -264,3 +265,9 @@ def _call_ends(
         due = -(-first // checkpoint_steps) * checkpoint_steps
         ends.update(range(due, first + steps_per_epoch, checkpoint_steps))
     return sorted(end for end in ends if end > step)
+
+
+def _print_line(text: str) -> None:
+    """Print a line above the progress bar, at once also where the output is a file or a pipe."""
+    tqdm.write(text)
+    sys.stdout.flush()
