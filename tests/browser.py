@@ -30,7 +30,9 @@ def chromium() -> Iterator[Browser]:
     if program is None:
         pytest.skip(f"no browser on this machine (searched for {', '.join(PROGRAMS)})")
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = driver.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield browser
         browser.close()
 
