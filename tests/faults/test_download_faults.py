@@ -2,11 +2,13 @@
 
 import dataclasses
 import errno
+import gc
 import hashlib
 import socket
 import threading
 import time
 import tracemalloc
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +30,16 @@ FILE = RawFile(
     Pin(len(CONTENT), hashlib.sha256(CONTENT).hexdigest()),
 )
 SHORT_TIMEOUT = 0.2  # seconds, in place of TIMEOUT
+
+
+@pytest.fixture(autouse=True)
+def connections_are_closed() -> Iterator[None]:
+    gc.collect()  # what other tests left behind
+    yield
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import secrets
 import socket
 import threading
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from urllib.parse import urlparse
@@ -122,6 +123,8 @@ def _open(url: str) -> http.client.HTTPResponse:
         try:
             answer.set_result(urllib.request.urlopen(url, timeout=TIMEOUT))  # noqa: S310, of torchvision_sets
         except Exception as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # a refusal is a response too, and holds its connection
             answer.set_exception(error)
 
     threading.Thread(target=request, daemon=True).start()
