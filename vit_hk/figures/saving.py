@@ -20,8 +20,10 @@ def save_figure(figure: Figure, path: str | Path) -> None:
       UserError: the file system refuses.
     """
     figure.set_dpi(DPI)
-    figure.draw_without_rendering()  # computes the layout
-    figure.set_layout_engine("none")
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)
+        figure.set_layout_engine("none")
     _round_layout(figure)
     with replacing(path) as temporary:
         canvas = FigureCanvasAgg(figure)
