@@ -152,7 +152,7 @@ def draw_weights(weights: hk.Params, info: WeightsInfo) -> None:
         linear_scale(-1.0, 1.0),
     )
     save_figure(figure, paths.ATTENTION / "positions.png")
-    if info.model.stem == "conv":
+    if info.model.stem != "linear":
         filters = np.asarray(weights["vit/patches/conv_0"]["w"])
         kernels = filters.T.reshape(filters.shape[1], KERNEL_SIZE, KERNEL_SIZE, -1)
         figure = draw_kernels(kernels[:MAX_FILTERS], len(kernels))

@@ -46,6 +46,7 @@ HeadFusion = Literal["mean", "max", "min"]
 Precision = Literal["float32", "bfloat16"]
 Platform = Literal["auto", "cpu", "gpu"]
 Gelu = Literal["erf", "tanh"]
+Stem = Literal["linear", "conv", "cct"]
 CorruptionName = Literal[
     "gaussian_noise", "impulse_noise", "gaussian_blur", "brightness", "translate", "thicken", "thin"
 ]
@@ -133,7 +134,7 @@ class ModelSettings(Settings):
     """The architecture of the Vision Transformer; terms as in arXiv 2010.11929, table 1."""
 
     patch_size: Count
-    stem: Literal["linear", "conv"]
+    stem: Stem
     hidden_size: Count
     num_layers: Annotated[int, Field(ge=1, le=1000)]
     num_heads: Count

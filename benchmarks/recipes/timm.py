@@ -123,7 +123,7 @@ def _model(params: Params) -> torch.nn.Module:
 
 def _stem(patch_size: int, hidden_size: int) -> torch.nn.Sequential:
     """Build the modules of vit_hk.model.stem and of the projection of patches after it."""
-    layers, modules, channels = stem_layers(patch_size, hidden_size), [], 1
+    layers, modules, channels = stem_layers("conv", patch_size, hidden_size), [], 1
     for layer in layers:
         modules += [
             torch.nn.Conv2d(channels, layer.channels, KERNEL_SIZE, layer.stride, padding=1),

@@ -126,9 +126,11 @@ def test_patch_embedding_is_a_strided_convolution(random_params, patch, height, 
     assert_close(transformed.apply(params, images), grid.flatten(2).transpose(1, 2))
 
 
+@pytest.mark.parametrize("stem", ["conv", "cct"])
 @pytest.mark.parametrize(
     ("patch", "height", "width", "channels", "layers", "remaining_patch"),
-    # Stride and channels of each convolution for D = 16, and the patch size that remains after it.
+    # For D = 16: by what each convolution, or the max pooling after it, divides height and width,
+    # and its channels; and the patch size that remains.
     [
         (1, 3, 5, 1, [(1, 16)], 1),
         (2, 6, 4, 3, [(2, 16)], 1),
@@ -139,18 +141,22 @@ def test_patch_embedding_is_a_strided_convolution(random_params, patch, height, 
     ],
 )
 def test_convolutional_stem_equals_torch(
-    random_params, patch, height, width, channels, layers, remaining_patch
+    random_params, stem, patch, height, width, channels, layers, remaining_patch
 ):
     images = random_normal(2, height, width, channels)
-    transformed = patch_embedding(patch, 16, "conv")
+    transformed = patch_embedding(patch, 16, stem)
     params = random_params(transformed, images, std=0.2)
     x, in_channels = to_torch(images).permute(0, 3, 1, 2), channels
-    for index, (stride, out_channels) in enumerate(layers):
+    for index, (downsampling, out_channels) in enumerate(layers):
+        stride = downsampling if stem == "conv" else 1
         convolution = torch.nn.Conv2d(
             in_channels, out_channels, 3, stride, padding=1, dtype=torch.float64
         )
         copy_convolution(convolution, params[f"patches/conv_{index}"], 3, in_channels)
-        x, in_channels = torch.nn.functional.gelu(convolution(x)), out_channels
+        x, in_channels = convolution(x), out_channels
+        if downsampling > stride:
+            x = torch.nn.functional.max_pool2d(x, 3, downsampling, padding=1)
+        x = torch.nn.functional.gelu(x)
     projection = torch.nn.Conv2d(
         in_channels, 16, remaining_patch, stride=remaining_patch, dtype=torch.float64
     )

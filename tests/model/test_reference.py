@@ -51,6 +51,7 @@ VARIANTS = {
     "cls-registers-qk_norm-conv-scan": Variant(
         {"registers": 3, "qk_norm": True, "stem": "conv", "num_layers": 3}, scan_layers=True
     ),
+    "cls-learned-cct": Variant({"stem": "cct"}),
     "gap-sincos2d-tanh-scan": Variant(
         {"pool": "gap", "position": "sincos2d", **TANH}, scan_layers=True
     ),
@@ -66,7 +67,7 @@ VARIANTS = {
         {"pool": "gap", "registers": 2, "stem": "conv", "num_layers": 1, **TANH}
     ),
 }
-WITHOUT_KERNELS = list(VARIANTS)[:3]
+WITHOUT_KERNELS = list(VARIANTS)[:4]
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ def test_closed_form_counts_all_parameters(settings, pool, position, registers, 
         (s.model_copy(update={"num_layers": 1, "num_heads": 4, "patch_size": 3}), (9, 3, 3), 2),
         (s.model_copy(update={"stem": "conv", "patch_size": 4}), (4, 8, 3), 5),
         (s.model_copy(update={"stem": "conv", "patch_size": 3}), (6, 3, 1), 2),
+        (s.model_copy(update={"stem": "cct", "patch_size": 12}), (12, 24, 3), 5),
     ]
     for changed, shape, num_classes in cases:
         shapes = parameter_shapes(make_model(changed, num_classes), shape)
@@ -69,6 +70,11 @@ def test_inference_takes_the_first_convolution_where_that_is_larger(settings):
     # convolution of stride 2, which has 8 channels.
     s = settings(stem="conv", patch_size=8)
     assert inference_bytes(s, (8, 8, 1), num_images=10) == 10 * 4 * 4 * 8 * 4
+
+
+def test_inference_takes_the_first_convolution_before_its_pooling(settings):
+    s = settings(stem="cct", patch_size=8)
+    assert inference_bytes(s, (8, 8, 1), num_images=10) == 10 * 8 * 8 * 8 * 4
 
 
 def test_training_keeps_the_attention_of_all_layers(gap_model):

@@ -153,6 +153,8 @@ OPTIONS = [
         (6, 12, 1),
     ),
     ({"stem": "conv", "patch_size": 3, "gelu": "tanh", "hidden_size": 12}, (9, 6, 4)),
+    ({"stem": "cct", "pool": "gap", "num_layers": 1}, (8, 12, 3)),
+    ({"stem": "cct", "patch_size": 6, "num_layers": 1}, (6, 12, 1)),
 ]
 
 

@@ -121,10 +121,11 @@ def drawn(monkeypatch) -> dict[str, Figure]:
     return figures
 
 
-def test_first_kernels_of_a_convolutional_stem_are_drawn(info, drawn):
+@pytest.mark.parametrize("stem", ["conv", "cct"])
+def test_first_kernels_of_a_convolutional_stem_are_drawn(info, drawn, stem):
     kernels = np.random.default_rng(0).normal(size=(3, 3, 2, 8))
     weights = {"vit/patches/conv_0": {"w": kernels.reshape(18, 8)}}
-    conv = info.model_copy(update={"model": info.model.model_copy(update={"stem": "conv"})})
+    conv = info.model_copy(update={"model": info.model.model_copy(update={"stem": stem})})
     attention_figures.draw_weights(weights, conv)
     shown = drawn["filters.png"].axes[1].images[0].get_array()
     np.testing.assert_array_equal(shown, np.hstack([kernels[:, :, 0, 1], kernels[:, :, 1, 1]]))

@@ -41,8 +41,12 @@ def test_weights_for_the_same_data_are_those_of_the_file(make_params, tmp_path, 
 
 @pytest.mark.parametrize(
     ("model", "shape"),
-    [(FULL, (4, 20, 1)), ({"stem": "conv", "pool": "gap"}, (8, 8, 3))],
-    ids=["full, another shape", "plain, the same shape"],
+    [
+        (FULL, (4, 20, 1)),
+        ({"stem": "conv", "pool": "gap"}, (8, 8, 3)),
+        ({"stem": "cct", "pool": "gap"}, (8, 8, 3)),
+    ],
+    ids=["full, another shape", "plain, the same shape", "max pooling"],
 )
 def test_adapted_weights_fit_the_new_model_and_keep_all_else(make_params, model, shape):
     params = make_params(model=model, batch_size=4)
@@ -64,7 +68,9 @@ def test_adapted_weights_fit_the_new_model_and_keep_all_else(make_params, model,
             np.testing.assert_array_equal(adapted["vit"][name], weights["vit"][name])
 
 
-@pytest.mark.parametrize(("stem", "channels"), [("linear", (1, 3)), ("conv", (3, 1))], ids=str)
+@pytest.mark.parametrize(
+    ("stem", "channels"), [("linear", (1, 3)), ("conv", (3, 1)), ("cct", (1, 3))], ids=str
+)
 def test_grey_images_have_the_same_logits_with_other_channels(make_params, stem, channels):
     params = make_params(model={"stem": stem}, batch_size=4)
     old, new = (dataset_of((8, 8, count)) for count in channels)

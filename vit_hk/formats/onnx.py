@@ -12,7 +12,7 @@ import numpy as np
 
 from vit_hk.formats.onnx_graph import OPSET, Graph, Value, serialize
 from vit_hk.formats.positions import with_learned_positions
-from vit_hk.model.stem import KERNEL_SIZE, stem_layers
+from vit_hk.model.stem import KERNEL_SIZE, StemLayer, stem_layers
 from vit_hk.weights_metadata import WeightsInfo
 
 FILE = "model.onnx"
@@ -93,10 +93,9 @@ class _VitGraph:
         """Return the tokens [B, T, D]: class token, registers, patches, with positions."""
         graph, s, tokens = self.graph, self.settings, self.params["vit"]
         side, channels = s.patch_size, self.info.image_shape[2]
-        if s.stem == "conv":
-            layers = stem_layers(s.patch_size, s.hidden_size)
-            images, channels = self.convolve(images), layers[-1].channels
-            side //= math.prod(layer.stride for layer in layers)
+        if layers := stem_layers(s.stem, s.patch_size, s.hidden_size):
+            images, channels = self.convolve(images, layers), layers[-1].channels
+            side //= math.prod(layer.downsampling for layer in layers)
         rows, columns = self.info.grid
         cut = graph.integers(-1, rows, side, columns, side, channels)
         x = graph.add("Reshape", images, cut)
@@ -115,18 +114,22 @@ class _VitGraph:
         repeated = graph.add("Expand", learned, shape)  # [B, 1 + registers, D]
         return graph.add("Concat", repeated, x, axis=1)
 
-    def convolve(self, images: str) -> str:
+    def convolve(self, images: str, layers: list[StemLayer]) -> str:
         """Return the output of the convolutional stem, channels last as its input."""
-        graph, s, channels = self.graph, self.settings, self.info.image_shape[2]
+        graph, channels = self.graph, self.info.image_shape[2]
         x = graph.add("Transpose", images, perm=[0, 3, 1, 2])
-        for index, layer in enumerate(stem_layers(s.patch_size, s.hidden_size)):
+        for index, layer in enumerate(layers):
             name = f"vit/patches/conv_{index}"
             w = np.asarray(self.params[name]["w"])
             w = w.reshape(KERNEL_SIZE, KERNEL_SIZE, channels, -1).transpose(3, 2, 0, 1)
             kernel = graph.constant(f"{name}/w", w)
             bias = graph.constant(f"{name}/b", self.params[name]["b"])
             strides = [layer.stride, layer.stride]
-            x = self.gelu(graph.add("Conv", x, kernel, bias, pads=[1, 1, 1, 1], strides=strides))
+            x = graph.add("Conv", x, kernel, bias, pads=[1, 1, 1, 1], strides=strides)
+            if layer.pool_stride > 1:
+                window, strides = [KERNEL_SIZE, KERNEL_SIZE], [layer.pool_stride] * 2
+                x = graph.add("MaxPool", x, kernel_shape=window, pads=[1, 1, 1, 1], strides=strides)
+            x = self.gelu(x)
             channels = layer.channels
         return graph.add("Transpose", x, perm=[0, 2, 3, 1])
 

@@ -167,8 +167,10 @@ def import_timm(folder: Path, overrides: Overrides) -> Imported:
 
 
 def _check_can_hold(settings: ModelSettings) -> None:
-    if settings.stem == "conv":
-        raise UserError("model.stem is conv, for which timm's VisionTransformer has no place")
+    if settings.stem != "linear":
+        raise UserError(
+            f"model.stem is {settings.stem}, for which timm's VisionTransformer has no place"
+        )
     if settings.norm_eps != NORM_EPS:
         raise UserError(
             f"model.norm_eps is {settings.norm_eps:g}, and timm's configuration can name no other "

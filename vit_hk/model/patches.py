@@ -2,14 +2,13 @@
 
 import dataclasses
 import math
-from typing import Literal
 
 import haiku as hk
 import jax
 
 from vit_hk.model.linear import Linear
 from vit_hk.model.stem import LECUN_NORMAL, convolve, stem_layers
-from vit_hk.params import Gelu
+from vit_hk.params import Gelu, Stem
 
 
 def split_patches(images: jax.Array, patch_size: int) -> jax.Array:
@@ -38,21 +37,19 @@ class PatchEmbedding(hk.Module):
     """Linear projection of flattened patches (arXiv 2010.11929, equation 1).
 
     It is the same function as a convolution whose kernel and stride are the patch size. With the
-    stem "conv", the same number of patches is cut from the output of convolutions.
+    stem "conv" or "cct", the same number of patches is cut from the output of convolutions.
     """
 
     patch_size: int
     hidden_size: int
-    stem: Literal["linear", "conv"]
-    gelu: Gelu  # of the stem "conv"
+    stem: Stem
+    gelu: Gelu  # of the convolutions
     name: str | None = None
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Map images [B, height, width, channels] to tokens [B, N, D]."""
-        patch_size = self.patch_size
-        if self.stem == "conv":
-            layers = stem_layers(patch_size, self.hidden_size)
-            images = convolve(images, layers, self.gelu)
-            patch_size //= math.prod(layer.stride for layer in layers)
+        layers = stem_layers(self.stem, self.patch_size, self.hidden_size)
+        images = convolve(images, layers, self.gelu)
+        patch_size = self.patch_size // math.prod(layer.downsampling for layer in layers)
         patches = split_patches(images, patch_size)  # [B, N, P * P * channels]
         return Linear(self.hidden_size, w_init=LECUN_NORMAL, name="linear")(patches)

@@ -44,8 +44,7 @@ def embed(parameters: Parameters, images: jax.Array, settings: ModelSettings) ->
     """Return the tokens [B, T, D]: class token, registers, patches, with positions (equation 1)."""
     s, batch = settings, len(images)
     grid = s.grid(images.shape[1:])
-    if s.stem == "conv":
-        images = convolutional_stem(parameters, images, s)
+    images = convolutional_stem(parameters, images, s)
     x = linear(parameters["vit/patches/linear"], cut_patches(images, grid))  # [B, N, D]
 
     def repeat(name: str) -> jax.Array:  # learned tokens, the same for each image: [B, count, D]
@@ -79,15 +78,22 @@ def cut_patches(images: jax.Array, grid: tuple[int, int]) -> jax.Array:
 def convolutional_stem(
     parameters: Parameters, images: jax.Array, settings: ModelSettings
 ) -> jax.Array:
-    """Apply 3 x 3 convolutions with zero padding, and GELU after each (arXiv 2106.14881)."""
-    for index, layer in enumerate(stem_layers(settings.patch_size, settings.hidden_size)):
+    """Apply the convolutions of a stem, each with its max pooling and GELU; "linear" has none."""
+    layers = stem_layers(settings.stem, settings.patch_size, settings.hidden_size)
+    for index, layer in enumerate(layers):
         conv = parameters[f"vit/patches/conv_{index}"]
         kernel = conv["w"].reshape(3, 3, images.shape[-1], layer.channels)
         images = jax.lax.conv_general_dilated(
             images, kernel, (layer.stride, layer.stride), [(1, 1), (1, 1)],
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )  # fmt: skip
-        images = gelu(images + conv["b"], settings.gelu)
+        images = images + conv["b"]
+        if layer.pool_stride > 1:
+            images = jax.lax.reduce_window(
+                images, -jnp.inf, jax.lax.max, (1, 3, 3, 1),
+                (1, layer.pool_stride, layer.pool_stride, 1), [(0, 0), (1, 1), (1, 1), (0, 0)],
+            )  # fmt: skip
+        images = gelu(images, settings.gelu)
     return images
 
 

@@ -21,9 +21,9 @@ def count_parameters(settings: ModelSettings, image_shape: ImageShape, num_class
     d, m = s.hidden_size, s.mlp_dim
     class_tokens = 1 if s.pool == "cls" else 0
     stem, patch_size = 0, s.patch_size
-    for layer in stem_layers(s.patch_size, d) if s.stem == "conv" else []:
+    for layer in stem_layers(s.stem, s.patch_size, d):
         stem += KERNEL_SIZE**2 * channels * layer.channels + layer.channels
-        channels, patch_size = layer.channels, patch_size // layer.stride
+        channels, patch_size = layer.channels, patch_size // layer.downsampling
     embedding = stem + patch_size**2 * channels * d + d
     tokens = (class_tokens + s.registers) * d
     positions = (class_tokens + s.num_patches(image_shape)) * d if s.position == "learned" else 0
@@ -81,8 +81,9 @@ def _attention_bytes(settings: ModelSettings, image_shape: ImageShape) -> int:
 
 def _stem_bytes(settings: ModelSettings, image_shape: ImageShape) -> int:
     """Return the bytes of the first convolution's output for one image, float32."""
-    if settings.stem == "linear":
+    layers = stem_layers(settings.stem, settings.patch_size, settings.hidden_size)
+    if not layers:
         return 0
-    first = stem_layers(settings.patch_size, settings.hidden_size)[0]
+    first = layers[0]
     pixels = settings.num_patches(image_shape) * (settings.patch_size // first.stride) ** 2
     return FLOAT32_BYTES * pixels * first.channels

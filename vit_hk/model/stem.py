@@ -1,7 +1,12 @@
-"""Convolutional stem: 3 x 3 convolutions before patches are cut (arXiv 2106.14881).
+"""Convolutional stems: 3 x 3 convolutions before patches are cut.
 
-There is no batch norm, unlike in the paper: it would keep statistics beside the weights, and an
-image's logits would depend on the other images of its batch.
+The stem "conv" has convolutions of stride 2 (arXiv 2106.14881). There is no batch norm, unlike in
+the paper: it would keep statistics beside the weights, and an image's logits would depend on the
+other images of its batch.
+
+The stem "cct" has convolutions of stride 1 and max pooling of stride 2, as the tokenizer of the
+Compact Convolutional Transformer (arXiv 2104.05704, section 3.2), with GELU instead of ReLU. GELU
+follows the pooling, which for ReLU makes no difference and here saves three of four evaluations.
 """
 
 import itertools
@@ -13,7 +18,7 @@ import jax.numpy as jnp
 
 from vit_hk.model.gelu import gelu
 from vit_hk.model.linear import Linear
-from vit_hk.params import Gelu
+from vit_hk.params import Gelu, Stem
 
 LECUN_NORMAL = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
 KERNEL_SIZE = 3
@@ -21,52 +26,66 @@ MIN_CHANNELS = 8
 
 
 class StemLayer(NamedTuple):
-    """The stride and the number of output channels of one convolution of the stem."""
+    """One convolution of the stem, and the max pooling after it."""
 
-    stride: int
-    channels: int
+    stride: int  # of the convolution
+    pool_stride: int  # of the max pooling; 1 = no pooling
+    channels: int  # of the output
+
+    @property
+    def downsampling(self) -> int:
+        """Return the factor by which height and width become smaller."""
+        return self.stride * self.pool_stride
 
 
-def stem_layers(patch_size: int, hidden_size: int) -> list[StemLayer]:
+def stem_layers(stem: Stem, patch_size: int, hidden_size: int) -> list[StemLayer]:
     """Return the convolutions of the stem, whose output is cut into smaller patches.
 
-    As in the paper, there is a convolution of stride 2 for each factor 2 of the patch size, and
+    There is a convolution for each factor 2 of the patch size, which halves height and width, and
     channels double up to D. The odd factor of the patch size remains as the side of the smaller
     patches, with fewer channels, so that such a patch has about D elements. An odd patch size has
-    one convolution of stride 1.
+    one convolution of stride 1 without pooling. The stem "linear" has no convolution.
 
     Args:
+      stem: the kind of the stem.
       patch_size: P, in pixels, 1 or more.
       hidden_size: D.
 
-    >>> stem_layers(4, 64)
-    [StemLayer(stride=2, channels=32), StemLayer(stride=2, channels=64)]
+    >>> stem_layers("cct", 6, 72)
+    [StemLayer(stride=1, pool_stride=2, channels=8)]
+    >>> [layer.channels for layer in stem_layers("conv", 4, 64)]
+    [32, 64]
     """
+    if stem == "linear":
+        return []
     halvings = (patch_size & -patch_size).bit_length() - 1  # how often 2 divides the patch size
     side = patch_size >> halvings  # its odd factor
-    strides = [2] * halvings or [1]
+    halving = (2, 1) if stem == "conv" else (1, 2)
+    strides = [halving] * halvings or [(1, 1)]
     last = hidden_size // side**2
     return [
-        StemLayer(stride, max(MIN_CHANNELS, last >> (len(strides) - index)))
-        for index, stride in enumerate(strides, 1)
+        StemLayer(*pair, max(MIN_CHANNELS, last >> (len(strides) - index)))
+        for index, pair in enumerate(strides, 1)
     ]
 
 
 def convolve(images: jax.Array, layers: list[StemLayer], gelu_kind: Gelu) -> jax.Array:
-    """Apply each convolution, with zero padding, and GELU after it.
+    """Apply each convolution, with zero padding, its max pooling, and GELU.
 
     Args:
       images: [B, height, width, channels].
-      layers: the convolutions; the product s of their strides divides height and width.
+      layers: the convolutions; the product s of their downsampling divides height and width.
       gelu_kind: see `gelu`.
 
     Returns:
-      [B, height / s, width / s, channels of the last layer].
+      [B, height / s, width / s, channels of the last layer]; `images` where there is no layer.
     """
     for index, layer in enumerate(layers):
         neighbourhoods = _im2col(images, layer.stride)
         convolution = Linear(layer.channels, w_init=LECUN_NORMAL, name=f"conv_{index}")
-        images = gelu(convolution(neighbourhoods), gelu_kind)
+        convolved = convolution(neighbourhoods)
+        pooled = convolved if layer.pool_stride == 1 else _max_pool(convolved)
+        images = gelu(pooled, gelu_kind)
     return images
 
 
@@ -83,3 +102,24 @@ def _im2col(images: jax.Array, stride: int) -> jax.Array:
         for row, column in itertools.product(range(KERNEL_SIZE), repeat=2)
     ]
     return jnp.concatenate(shifted, axis=-1)
+
+
+def _max_pool(x: jax.Array) -> jax.Array:
+    """Return the maxima of windows of 3 x 3 at stride 2, [B, height / 2, width / 2, channels].
+
+    They are maxima of slices: with jax.lax.reduce_window and its gradient, the whole stem takes
+    XLA's CPU backend 1.8 times as long to train.
+
+    Args:
+      x: [B, height, width, channels], with an even height and width.
+    """
+    for axis in (1, 2):
+        size = x.shape[axis]
+        padding = [(1, 1) if axis == padded else (0, 0) for padded in range(4)]
+        padded = jnp.pad(x, padding, constant_values=-jnp.inf)
+        first, second, third = (
+            jax.lax.slice_in_dim(padded, start, start + size, 2, axis)
+            for start in range(KERNEL_SIZE)
+        )
+        x = jnp.maximum(jnp.maximum(first, second), third)
+    return x

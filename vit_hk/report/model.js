@@ -65,6 +65,26 @@ const makeModel = (() => {
     return result;
   }
 
+  // The maxima of windows of 3 x 3 at stride 2; what lies outside of the image does not count.
+  function maxPool({ pixels, height, width, channels }) {
+    const [rows, columns] = [height / 2, width / 2];
+    const result = new Float32Array(rows * columns * channels).fill(-Infinity);
+    for (let row = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++) {
+        const to = (row * columns + column) * channels;
+        for (let y = Math.max(0, 2 * row - 1); y <= 2 * row + 1; y++) {
+          for (let x = Math.max(0, 2 * column - 1); x <= 2 * column + 1; x++) {
+            const from = (y * width + x) * channels;
+            for (let channel = 0; channel < channels; channel++) {
+              result[to + channel] = Math.max(result[to + channel], pixels[from + channel]);
+            }
+          }
+        }
+      }
+    }
+    return { pixels: result, height: rows, width: columns, channels };
+  }
+
   // Sines and cosines of column and row, [N, D], as in vit_hk/model/positions.py.
   function sincosPositions(rows, columns, width) {
     const quarter = width / 4;
@@ -124,18 +144,21 @@ const makeModel = (() => {
       return { pixels: normalized, height, width, channels };
     }
 
-    // Convolutions with a stride of 2 for each factor 2 of the patch size, or one with stride 1.
+    // A convolution for each factor 2 of the patch size, with a stride of 2 (conv) or with max pooling
+    // (cct); or one with stride 1.
     function applyStem(image) {
       for (let index = 0, side = P; index === 0 || side % 2 === 0; index++) {
-        const stride = side % 2 === 0 ? 2 : 1;
-        const output = applyLinear(`vit/patches/conv_${index}`, cutNeighbourhoods(image, stride));
-        image = {
-          pixels: nn.gelu(output, settings.gelu),
+        const halves = side % 2 === 0;
+        const stride = halves && settings.stem === "conv" ? 2 : 1;
+        const output = {
+          pixels: applyLinear(`vit/patches/conv_${index}`, cutNeighbourhoods(image, stride)),
           height: image.height / stride,
           width: image.width / stride,
           channels: parameters[`vit/patches/conv_${index}/b`].length,
         };
-        side /= stride;
+        image = halves && settings.stem === "cct" ? maxPool(output) : output;
+        image = { ...image, pixels: nn.gelu(image.pixels, settings.gelu) };
+        side /= halves ? 2 : 1;
       }
       return image;
     }
@@ -143,7 +166,7 @@ const makeModel = (() => {
     // Equation 1 of the paper: patches, positions, class token, registers -> tokens [T, D].
     function embed(pixels) {
       let image = normalize(pixels);
-      if (settings.stem === "conv") image = applyStem(image);
+      if (settings.stem !== "linear") image = applyStem(image);
       let x = applyLinear("vit/patches/linear", cutPatches(image, image.height / rows));
       if (settings.position === "sincos2d") x = nn.add(x, positions);
       if (isClassToken) x = concatenate(parameters["vit/class_token"], x);

@@ -52,7 +52,7 @@ def adapt_weights(weights: hk.Params, info: WeightsInfo, dataset: Dataset) -> hk
         adapted["vit"]["position"] = resample_positions(
             adapted["vit"]["position"], info.grid, info.model.grid(dataset.image_shape)
         )
-    first = adapted[f"vit/patches/{'conv_0' if info.model.stem == 'conv' else 'linear'}"]
+    first = adapted[f"vit/patches/{'linear' if info.model.stem == 'linear' else 'conv_0'}"]
     first["w"] = adapt_channels(first["w"], info.image_shape[2], dataset.image_shape[2])
     if not has_same_classes(info, dataset):
         # Zeros, as in a new model (model/vit.py).

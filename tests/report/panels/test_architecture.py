@@ -31,6 +31,7 @@ MODELS = [
     {"pool": "cls", "registers": 0, "position": "learned"},
     {"pool": "gap", "registers": 3, "position": "sincos2d", "qk_norm": True, "num_layers": 3},
     {"pool": "cls", "registers": 2, "stem": "conv", "position": "learned", "num_layers": 1},
+    {"pool": "cls", "stem": "cct", "position": "learned", "num_layers": 2},
 ]
 
 

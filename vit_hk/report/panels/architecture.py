@@ -75,7 +75,10 @@ def _list_embedding(weights: WeightsFile) -> list[Part]:
     patches, with_class = weights.info.num_patches, weights.info.num_patches + (model.pool == "cls")
     size = model.patch_size
     linear = f"{patches} patches of {size} × {size} pixels, each mapped by a linear layer"
-    convolution = f"3 × 3 convolutions with GELU, then {patches} patches and a linear layer"
+    pooling = " and max pooling" if model.stem == "cct" else ""
+    convolution = (
+        f"3 × 3 convolutions with GELU{pooling}, then {patches} patches and a linear layer"
+    )
     similarity = (("similarity", "figure-positions"),)
     parts = [
         Part(
