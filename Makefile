@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # DVC starts the stages as `python`; this makes it the one of the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: git-repository repro test check pictures chaos reproducible bench scaling bench-gpu bench-99 clean
+.PHONY: git-repository repro test check pictures chaos reproducible bench bench-224 scaling bench-gpu bench-99 clean
 
 repro: $(VENV)/users
 	python -m vit_hk.dvc.repair
@@ -31,6 +31,9 @@ reproducible: $(VENV)/developers
 
 bench: $(VENV)/benchmarks
 	python -m benchmarks.speed
+
+bench-224: $(VENV)/benchmarks
+	python -m benchmarks.speed 224
 
 scaling: $(VENV)/benchmarks
 	python -m benchmarks.scaling

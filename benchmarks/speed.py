@@ -1,57 +1,96 @@
 """`make bench` measures the speed of training and inference, of ours and other implementations.
 
-Writes benchmarks/results/speed.json and speed.png, and prints the tables of docs/performance.md.
+`make bench-224` does so with the models for images of 224 x 224 pixels. Both write a JSON file and
+a figure into benchmarks/results, and print the tables of docs/performance.md.
 """
 
+import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.contenders import CONTENDERS, GEMMS, gemm
+from benchmarks.contenders import GEMMS, gemm
 from benchmarks.flops import flops_per_batch
 from benchmarks.machine import describe_machine, warn_if_disturbed
 from benchmarks.process import DISTURBANCE_THRESHOLD, Process, running_processes
-from benchmarks.speed_figure import draw_speed
-from benchmarks.workload import BATCH_SIZES, SIZES, Workload
+from benchmarks.speed_figure import draw_speed, format_rate
+from benchmarks.workload import (
+    BATCH_SIZES,
+    IMAGENET_BATCH_SIZES,
+    IMAGENET_SIZES,
+    SIZES,
+    Workload,
+)
 from vit_hk.atomic import replacing
 from vit_hk.figures.saving import save_figure
 
 RESULTS = Path("benchmarks/results")
-ROUNDS = 15
-ROUND_SECONDS = 0.5  # of one contender
+ROUND_SECONDS = 0.5  # of one contender; at least one batch
+TORCH = ["timm", "timm, torch.compile", "vit-pytorch"]
 
 
-def main() -> None:
-    """Measure all sizes and tasks, one after the other."""
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Models and contenders that are measured together."""
+
+    file_name: str  # of the results, without its ending
+    sizes: dict[str, dict[str, int]]
+    batch_sizes: dict[str, int]
+    description: str  # of the sizes, for the figure
+    contenders: list[str]
+    rounds: int
+
+
+COMPARISONS = {
+    "28": Comparison(
+        "speed", SIZES, BATCH_SIZES,
+        "S: 6 layers, hidden size 64, 17 tokens; M: 6 layers, hidden size 128, 50 tokens",
+        ["ours", *TORCH, "mnistvit", "Flax"], rounds=15,
+    ),
+    "224": Comparison(
+        "speed_224", IMAGENET_SIZES, IMAGENET_BATCH_SIZES,
+        "12 layers, 197 tokens, 1,000 classes; hidden size 192 (Ti/16) and 384 (S/16)",
+        ["ours", *TORCH, "transformers"], rounds=5,
+    ),
+}  # fmt: skip
+
+
+def main(image_size: str = "28") -> None:
+    """Measure all sizes and tasks of a comparison, one after the other."""
+    chosen = COMPARISONS[image_size]
     machine = describe_machine()
     print(f"{machine['processor']}, {machine['cores']} cores, {machine['vector_instructions']}")
     cases = []
-    for size in SIZES:
-        for task in BATCH_SIZES:
-            cases.append(measure(size, Workload(task, BATCH_SIZES[task], **SIZES[size])))
+    for size in chosen.sizes:
+        for task, batch_size in chosen.batch_sizes.items():
+            work = Workload(task, batch_size, **chosen.sizes[size])
+            cases.append(measure(size, work, chosen.contenders, chosen.rounds))
             print(table(cases[-1]), flush=True)
-    report = {"machine": machine, "rounds": ROUNDS, "cases": cases}
-    with replacing(RESULTS / "speed.json") as temporary:
+    report = {
+        "machine": machine, "rounds": chosen.rounds, "sizes": chosen.description, "cases": cases
+    }  # fmt: skip
+    with replacing(RESULTS / f"{chosen.file_name}.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-    save_figure(draw_speed(report), RESULTS / "speed.png")
+    save_figure(draw_speed(report), RESULTS / f"{chosen.file_name}.png")
 
 
-def measure(size: str, work: Workload) -> dict[str, Any]:
-    """Measure all contenders in interleaved rounds, and compare them."""
+def measure(size: str, work: Workload, names: list[str], rounds: int) -> dict[str, Any]:
+    """Measure contenders in interleaved rounds, and compare them."""
     gemms = GEMMS if work.task == "train" else {}
-    with running_processes([*CONTENDERS, *gemms], work, ROUND_SECONDS) as processes:
-        for _ in range(ROUNDS):
+    with running_processes([*names, *gemms], work, ROUND_SECONDS) as processes:
+        for _ in range(rounds):
             for process in processes:
                 process.run_round()
     disturbances = [share for process in processes for share in process.disturbances]
     warn_if_disturbed(disturbances, DISTURBANCE_THRESHOLD)
-    contenders = [process for process in processes if process.name in CONTENDERS]
+    contenders = [process for process in processes if process.name in names]
     check_parameters(contenders)
     seconds = {process.name: np.array(process.seconds) for process in processes}
     medians = {name: float(np.median(values)) for name, values in seconds.items()}
-    peer = min((name for name in CONTENDERS if name != "ours"), key=medians.__getitem__)
+    peer = min((name for name in names if name != "ours"), key=medians.__getitem__)
     return {
         "size": size,
         "task": work.task,
@@ -128,11 +167,11 @@ def table(case: dict[str, Any]) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in case["contenders"]:
-        low, rate, high = row["images_per_second"]
+        low, rate, high = map(format_rate, row["images_per_second"])
         _, milliseconds, _ = row["milliseconds"]
         low_speedup, speedup, high_speedup = row["speedup_of_ours"]
         lines.append(
-            f"| {row['name']} | {rate:,.0f} | {low:,.0f}–{high:,.0f} | {milliseconds:,.1f} | "
+            f"| {row['name']} | {rate} | {low}–{high} | {milliseconds:,.1f} | "
             f"{speedup:.2f} | {low_speedup:.2f}–{high_speedup:.2f} | "
             f"{row['compile_seconds']:.1f} s | {row['compile_peak_mib']:,} MiB | "
             f"{row['working_mib']:,} MiB | {row['parameters']:,} |"
@@ -151,4 +190,4 @@ def table(case: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

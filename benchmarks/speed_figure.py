@@ -15,7 +15,7 @@ def draw_speed(report: dict[str, Any]) -> Figure:
     """Draw the images per second of all contenders, with a panel per size and task.
 
     Args:
-      report: content of benchmarks/results/speed.json.
+      report: content of benchmarks/results/speed.json or speed_224.json.
     """
     machine = report["machine"]
     figure = Figure(figsize=(11, 6.4), layout="constrained")
@@ -24,11 +24,16 @@ def draw_speed(report: dict[str, Any]) -> Figure:
         f"{machine['vector_instructions']}), float32; longer bars are faster\n"
         f"Median and quartiles of {report['rounds']} interleaved rounds; "
         "in brackets, ours compared with the fastest peer\n"
-        "S: 6 layers, hidden size 64, 17 tokens; M: 6 layers, hidden size 128, 50 tokens"
+        f"{report['sizes']}"
     )
     for axes, case in zip(figure.subplots(2, 2).flat, report["cases"], strict=True):
         _draw_case(axes, case)
     return figure
+
+
+def format_rate(images_per_second: float) -> str:
+    """Return a rate with at least two digits."""
+    return f"{images_per_second:,.{0 if images_per_second >= 100 else 1}f}"
 
 
 def _draw_case(axes: Axes, case: dict[str, Any]) -> None:
@@ -43,7 +48,7 @@ def _draw_case(axes: Axes, case: dict[str, Any]) -> None:
     names = [row["name"] for row in rows]
     axes.barh(names, medians, color=colors, xerr=errors, ecolor="0.2", capsize=3)
     for position, (row, median, error) in enumerate(zip(rows, medians, errors[1], strict=True)):
-        text = f" {median:,.0f}"
+        text = f" {format_rate(median)}"
         if row["name"] == case["fastest_peer"]:
             text += f"   (ours {case['speedup_over_fastest_peer'][1]:.2f} × as fast)"
         axes.text(median + error, position, text, va="center", size=9)

@@ -57,3 +57,17 @@ SIZES = {
     "M": {"patch_size": 4, "hidden_size": 128, "num_layers": 6, "mlp_dim": 256},
 }
 BATCH_SIZES = {"train": 128, "infer": 500}
+
+# The smallest models of arXiv 2012.12877 and 2106.10270, for photographs.
+IMAGENET = {
+    "patch_size": 16,
+    "num_layers": 12,
+    "image_size": 224,
+    "channels": 3,
+    "num_classes": 1000,
+}
+IMAGENET_SIZES = {
+    "Ti/16": {"hidden_size": 192, "num_heads": 3, "mlp_dim": 768, **IMAGENET},
+    "S/16": {"hidden_size": 384, "num_heads": 6, "mlp_dim": 1536, **IMAGENET},
+}
+IMAGENET_BATCH_SIZES = {"train": 32, "infer": 32}

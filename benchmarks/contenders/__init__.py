@@ -27,6 +27,7 @@ CONTENDERS = {
     "vit-pytorch": ("vit_pytorch", "make"),
     "mnistvit": ("mnistvit", "make"),
     "Flax": ("flax", "make"),
+    "transformers": ("transformers", "make"),
 }
 GEMMS = {
     "jax": ("gemm", "make_jax"),

@@ -21,7 +21,7 @@ import_torchvision_datasets()
 
 
 def make_job(model: torch.nn.Module, work: Workload, difference: str = "") -> Job:
-    """Make a job of a model for images float [B, 1, height, width], which may be compiled."""
+    """Make a job of a model, compiled or not, for images float [B, channels, height, width]."""
     torch.set_num_threads(os.cpu_count() or 1)
     images, labels = random_images(work)
     images, labels = channels_first(images), torch.from_numpy(labels).long()

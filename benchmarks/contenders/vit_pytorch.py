@@ -2,7 +2,7 @@
 
 from benchmarks.contenders import Job
 from benchmarks.contenders.torch_job import make_job
-from benchmarks.workload import NUM_CLASSES, Workload
+from benchmarks.workload import Workload
 
 # isort: split
 from vit_pytorch import ViT
@@ -13,12 +13,12 @@ def make(work: Workload) -> Job:
     model = ViT(
         image_size=work.image_size,
         patch_size=work.patch_size,
-        num_classes=NUM_CLASSES,
+        num_classes=work.num_classes,
         dim=work.hidden_size,
         depth=work.num_layers,
         heads=work.num_heads,
         mlp_dim=work.mlp_dim,
-        channels=1,
+        channels=work.channels,
         dim_head=work.hidden_size // work.num_heads,
     )
     return make_job(

@@ -39,16 +39,17 @@ def assert_same(kernel, reference, *inputs, tolerance=8 * ULP):
 
 
 # The rows are fewer than a tile, one tile, and three tiles and two rows. The last SIMD vector of a
-# row is whole, partial, or the only one.
+# row is whole, partial, or the only one. The last weights are large enough for panels.
 @pytest.mark.parametrize("rows", [1, 6, 20])
-@pytest.mark.parametrize(("in_size", "out_size"), [(48, 144), (37, 10), (5, 67)])
+@pytest.mark.parametrize(("in_size", "out_size"), [(48, 144), (37, 10), (5, 67), (300, 901)])
 def test_linear(random, rows, in_size, out_size):
     x, w, b = (
         random.normal(size=(rows, in_size)),
         random.normal(size=(in_size, out_size)),
         random.normal(size=out_size),
     )
-    assert_same(linear, lambda x, w, b: x @ w + b, x, w, b)
+    tolerance = (16 if out_size > 900 else 8) * ULP  # rounding errors grow with the summands
+    assert_same(linear, lambda x, w, b: x @ w + b, x, w, b, tolerance=tolerance)
 
 
 @pytest.mark.parametrize("width", [1, 7, 40, 64, 100])

@@ -20,6 +20,7 @@ from vit_hk.kernels.linear import (
     linear_backward_w_b,
     linear_backward_x,
     linear_forward,
+    linear_forward_in_panels,
 )
 from vit_hk.kernels.vector_builder import VectorBuilder
 from vit_hk.model.layer_norm import layer_norm as model_layer_norm
@@ -137,6 +138,7 @@ def test_code_size_does_not_grow_with_the_width():
     wide, deep = 16 * 10**6 + 5, 10**6
     for emit, sizes, num_operands, num_results in [
         (linear_forward, (deep, wide), 3, 1),
+        (linear_forward_in_panels, (deep, wide), 3, 2),
         (linear_backward_w_b, (deep, wide), 2, 2),
         (linear_backward_x, (deep, wide), 2, 2),
         (gelu_forward, (wide,), 1, 2),

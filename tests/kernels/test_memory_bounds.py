@@ -9,7 +9,13 @@ from vit_hk.kernels import compiler
 from vit_hk.kernels.attention import attention_backward, attention_forward
 from vit_hk.kernels.gelu import gelu_forward
 from vit_hk.kernels.layer_norm import layer_norm_backward, layer_norm_forward
-from vit_hk.kernels.linear import linear_backward_w_b, linear_backward_x, linear_forward
+from vit_hk.kernels.linear import (
+    linear_backward_w_b,
+    linear_backward_x,
+    linear_forward,
+    linear_forward_in_panels,
+)
+from vit_hk.kernels.matmul import panel_width
 from vit_hk.kernels.vector_builder import pad
 
 SENTINEL = 0xA5
@@ -59,13 +65,15 @@ def call_handler(name, operands, results):
 ROWS = 7
 
 
-def linear_calls(in_size, out_size, lanes):
+def linear_calls(in_size, out_size, target):
     x, w, b, out = (ROWS, in_size), (in_size, out_size), (out_size,), (ROWS, out_size)
-    scratch = out_size, pad(in_size, lanes)
+    panel = in_size, panel_width(out_size, *target)
+    panel_of_transpose = out_size, panel_width(in_size, *target)
     sizes = in_size, out_size
     yield linear_forward, sizes, [x, w, b], [out]
     yield linear_backward_w_b, sizes, [x, out], [w, b]
-    yield linear_backward_x, sizes, [out, w], [x, scratch]
+    yield linear_forward_in_panels, sizes, [x, w, b], [out, panel]
+    yield linear_backward_x, sizes, [out, w], [x, panel_of_transpose]
 
 
 def row_calls(width):
@@ -88,7 +96,8 @@ def attention_calls(num_tokens, num_heads, head_size, lanes):
 def test_no_access_past_the_end_and_no_write_before_the_start(simd_target):
     lanes = simd_target.lanes
     calls = [
-        *linear_calls(lanes + 3, 5 * lanes - 1, lanes), *linear_calls(1, lanes // 2, lanes),
+        *linear_calls(lanes + 3, 5 * lanes - 1, simd_target),
+        *linear_calls(9 * lanes + 1, 1, simd_target), *linear_calls(1, lanes // 2, simd_target),
         *row_calls(1), *row_calls(2 * lanes + 3),
         *attention_calls(5, 2, 3, lanes), *attention_calls(lanes + 1, 1, lanes + 2, lanes),
     ]  # fmt: skip

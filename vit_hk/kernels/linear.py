@@ -6,10 +6,12 @@ The gradient of w reads x with strides, so it needs no transposed copy of x.
 import jax
 
 from vit_hk.kernels.compiler import call_kernel, simd_target
-from vit_hk.kernels.matmul import Matrix, matmul
+from vit_hk.kernels.matmul import Matrix, matmul, matmul_in_panels, panel_width
 from vit_hk.kernels.transpose import transpose
-from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder, pad
+from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder
 
+# Smaller weights stay in L2, and the forward pass gains nothing from panels.
+MIN_ELEMENTS_FOR_PANELS = 2**18
 BIAS_TILE_VECTORS = 4  # SIMD vectors of a bias gradient that one loop over the rows accumulates
 
 
@@ -32,16 +34,26 @@ _Residuals = tuple[jax.Array, jax.Array]
 
 
 def _forward(x: jax.Array, w: jax.Array, b: jax.Array) -> tuple[jax.Array, _Residuals]:
-    (out,) = call_kernel(linear_forward, w.shape, [x, w, b], [(len(x), len(b))])
+    operands, out_shape = [x, w, b], (len(x), len(b))
+    if w.size < MIN_ELEMENTS_FOR_PANELS:
+        (out,) = call_kernel(linear_forward, w.shape, operands, [out_shape])
+    else:
+        shapes = [out_shape, _panel_shape(*w.shape)]
+        out, _ = call_kernel(linear_forward_in_panels, w.shape, operands, shapes)
     return out, (x, w)
 
 
 def _backward(residuals: _Residuals, d_out: jax.Array) -> tuple[jax.Array, ...]:
     x, w = residuals
     d_w, d_b = call_kernel(linear_backward_w_b, w.shape, [x, d_out], [w.shape, w.shape[1:]])
-    shapes = [x.shape, (w.shape[1], pad(len(w), simd_target().lanes))]
+    shapes = [x.shape, _panel_shape(w.shape[1], len(w))]
     d_x, _ = call_kernel(linear_backward_x, w.shape, [d_out, w], shapes)
     return d_x, d_w, d_b
+
+
+def _panel_shape(rows: int, columns: int) -> tuple[int, int]:
+    """Return the shape of a panel of a matrix [rows, columns]."""
+    return rows, panel_width(columns, *simd_target())
 
 
 linear.defvjp(_forward, _backward)
@@ -57,6 +69,28 @@ def linear_forward(
     matmul(builder, x_matrix, w_matrix, Matrix(out, out_size), rows, in_size, out_size, b)
 
 
+def linear_forward_in_panels(
+    builder: VectorBuilder, rows: Value, sizes: tuple[int, int],
+    x: Value, w: Value, b: Value, out: Value, panel: Value,
+) -> None:  # fmt: skip
+    """Emit the forward kernel for large weights, whose columns it copies into scratch memory."""
+    in_size, out_size = sizes
+
+    def copy_columns(target: Matrix, start: Index, width: int) -> None:
+        source = builder.offset_pointer(w, start)
+
+        def copy_row(row: Value) -> None:
+            from_, to = (builder.index_mul(row, stride) for stride in (out_size, target.row_stride))
+            for column, count in builder.vectors(width):
+                vector = builder.load(source, builder.index_add(from_, column), count)
+                builder.store(vector, target.pointer, builder.index_add(to, column))
+
+        builder.for_loop(in_size, copy_row)
+
+    x_matrix, out_matrix = Matrix(x, in_size), Matrix(out, out_size)
+    matmul_in_panels(builder, x_matrix, copy_columns, out_matrix, rows, in_size, out_size, panel, b)
+
+
 def linear_backward_w_b(
     builder: VectorBuilder, rows: Value, sizes: tuple[int, int],
     x: Value, d_out: Value, d_w: Value, d_b: Value,
@@ -70,17 +104,23 @@ def linear_backward_w_b(
 
 def linear_backward_x(
     builder: VectorBuilder, rows: Value, sizes: tuple[int, int],
-    d_out: Value, w: Value, d_x: Value, w_transposed: Value,
+    d_out: Value, w: Value, d_x: Value, panel: Value,
 ) -> None:  # fmt: skip
     """Emit the kernel of the gradient of x; `sizes` is (in, out).
 
-    It transposes w into the scratch memory w_transposed [out, padded in], since `matmul` loads
-    SIMD vectors from the rows of its second matrix.
+    It transposes w panel by panel, since `matmul` loads SIMD vectors from the rows of its second
+    matrix.
     """
     in_size, out_size = sizes
-    w_t = Matrix(w_transposed, pad(in_size, builder.lanes))
-    transpose(builder, Matrix(w, out_size), w_t, in_size, out_size)
-    matmul(builder, Matrix(d_out, out_size), w_t, Matrix(d_x, in_size), rows, out_size, in_size)
+
+    def transpose_rows(target: Matrix, start: Index, width: int) -> None:
+        first_row = builder.offset_pointer(w, builder.index_mul(start, out_size))
+        transpose(builder, Matrix(first_row, out_size), target, width, out_size)
+
+    d_out_matrix, d_x_matrix = Matrix(d_out, out_size), Matrix(d_x, in_size)
+    matmul_in_panels(
+        builder, d_out_matrix, transpose_rows, d_x_matrix, rows, out_size, in_size, panel
+    )
 
 
 def _sum_rows(

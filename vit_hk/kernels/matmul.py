@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder
@@ -44,8 +45,44 @@ def matmul(
         bias_tile = builder.offset_pointer(bias, start) if bias else None
         _column_tile(builder, a, b_tile, out_tile, m, k, width, bias_tile)
 
-    vectors = _even_tile(math.ceil(n / builder.lanes), builder.registers // 8)
-    builder.tiled_loop(n, vectors * builder.lanes, column_tile)
+    builder.tiled_loop(n, panel_width(n, builder.lanes, builder.registers), column_tile)
+
+
+def matmul_in_panels(
+    builder: VectorBuilder, a: Matrix, write_panel: Callable[[Matrix, Index, int], None],
+    out: Matrix, m: Index, k: Index, n: int, panel: Value, bias: Value | None = None,
+) -> None:  # fmt: skip
+    """Emit out = a b + bias for a large b, or for one that is stored in another order.
+
+    Before it multiplies by some columns of b, it writes them side by side into scratch memory that
+    fits into the L2 cache, and reads them there once for each tile of rows.
+
+    Args:
+      builder: the builder of the kernel.
+      a: [m, k].
+      write_panel: write_panel(target, start, width) emits code that writes the columns from start
+        to start + width of b to target [k, panel width].
+      out: [m, n], with column_stride 1.
+      m: the number of rows of a.
+      k: the number of columns of a.
+      n: the number of columns of b.
+      panel: the pointer to the scratch memory [k, panel width]; see `panel_width`.
+      bias: a pointer to [n], or None for no bias.
+    """
+    panel_matrix = Matrix(panel, panel_width(n, builder.lanes, builder.registers))
+
+    def column_tile(start: Index, width: int) -> None:
+        write_panel(panel_matrix, start, width)
+        out_tile = out._replace(pointer=builder.offset_pointer(out.pointer, start))
+        bias_tile = builder.offset_pointer(bias, start) if bias else None
+        _column_tile(builder, a, panel_matrix, out_tile, m, k, width, bias_tile)
+
+    builder.tiled_loop(n, panel_matrix.row_stride, column_tile)
+
+
+def panel_width(n: int, lanes: int, registers: int) -> int:
+    """Return the number of columns that are multiplied at a time, of n columns."""
+    return lanes * _even_tile(math.ceil(n / lanes), registers // 8)
 
 
 def _column_tile(
