@@ -21,7 +21,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """
     figure.set_dpi(DPI)
     layout = figure.get_layout_engine()
-    if layout is not None:
+    if layout is not None:  # computed once: with an engine, drawing would compute it again
         layout.execute(figure)
         figure.set_layout_engine("none")
     _round_layout(figure)

@@ -37,15 +37,10 @@ def matmul(
       bias: a pointer to [n], or None for no bias.
     """
 
-    def column_tile(start: Index, width: int) -> None:
-        b_tile, out_tile = (
-            matrix._replace(pointer=builder.offset_pointer(matrix.pointer, start))
-            for matrix in (b, out)
-        )
-        bias_tile = builder.offset_pointer(bias, start) if bias else None
-        _column_tile(builder, a, b_tile, out_tile, m, k, width, bias_tile)
+    def take_columns(start: Index, _: int) -> Matrix:
+        return b._replace(pointer=builder.offset_pointer(b.pointer, start))
 
-    builder.tiled_loop(n, panel_width(n, builder.lanes, builder.registers), column_tile)
+    _matmul(builder, a, take_columns, out, m, k, n, bias)
 
 
 def matmul_in_panels(
@@ -71,18 +66,31 @@ def matmul_in_panels(
     """
     panel_matrix = Matrix(panel, panel_width(n, builder.lanes, builder.registers))
 
-    def column_tile(start: Index, width: int) -> None:
+    def take_columns(start: Index, width: int) -> Matrix:
         write_panel(panel_matrix, start, width)
-        out_tile = out._replace(pointer=builder.offset_pointer(out.pointer, start))
-        bias_tile = builder.offset_pointer(bias, start) if bias else None
-        _column_tile(builder, a, panel_matrix, out_tile, m, k, width, bias_tile)
+        return panel_matrix
 
-    builder.tiled_loop(n, panel_matrix.row_stride, column_tile)
+    _matmul(builder, a, take_columns, out, m, k, n, bias)
 
 
 def panel_width(n: int, lanes: int, registers: int) -> int:
     """Return the number of columns that are multiplied at a time, of n columns."""
     return lanes * _even_tile(math.ceil(n / lanes), registers // 8)
+
+
+def _matmul(
+    builder: VectorBuilder, a: Matrix, take_columns: Callable[[Index, int], Matrix], out: Matrix,
+    m: Index, k: Index, n: int, bias: Value | None,
+) -> None:  # fmt: skip
+    """Emit a loop over the column tiles of b, which take_columns(start, width) returns."""
+
+    def column_tile(start: Index, width: int) -> None:
+        b_tile = take_columns(start, width)
+        out_tile = out._replace(pointer=builder.offset_pointer(out.pointer, start))
+        bias_tile = builder.offset_pointer(bias, start) if bias else None
+        _column_tile(builder, a, b_tile, out_tile, m, k, width, bias_tile)
+
+    builder.tiled_loop(n, panel_width(n, builder.lanes, builder.registers), column_tile)
 
 
 def _column_tile(

@@ -5,8 +5,8 @@ the paper: it would keep statistics beside the weights, and an image's logits wo
 other images of its batch.
 
 The stem "cct" has convolutions of stride 1 and max pooling of stride 2, as the tokenizer of the
-Compact Convolutional Transformer (arXiv 2104.05704), with GELU instead of ReLU. GELU
-follows the pooling, which for ReLU makes no difference and here saves three of four evaluations.
+Compact Convolutional Transformer (arXiv 2104.05704), with GELU instead of ReLU. GELU follows the
+pooling, which for ReLU makes no difference and here saves three of four evaluations.
 """
 
 import itertools
