@@ -17,7 +17,7 @@ from vit_hk.params import ModelSettings
 
 BATCH, NUM_CLASSES = 3, 5
 LABELS = np.array([4, 0, 2])
-TOLERANCE = 5e-6  # of float32, whose numbers have a relative distance of 1e-7
+TOLERANCE = 1e-5  # rounding of float32 in sums; XLA adds in another order on each kind of processor
 MODULES_WITH_KERNELS = ["attention", "gelu", "linear", "layer_norm"]
 # No size of this model is a multiple of 8 or 16, the numbers of lanes of long SIMD vectors.
 BASE = {
