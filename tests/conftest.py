@@ -3,6 +3,7 @@ import fcntl
 import gc
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,14 @@ os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
 )
+# All processes of the suite share compiled code. The first one creates the folder, the others
+# inherit its name; stages would otherwise write into the project's own, and JAX visits all entries
+# of a folder with a maximum size before it writes one more.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _compiled = tempfile.TemporaryDirectory(prefix="compiled-")  # removed when this process ends
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 # The same number on any machine, so that expected layouts and losses can be written down.
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 

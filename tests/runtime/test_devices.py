@@ -8,7 +8,7 @@ import pytest
 
 from vit_hk.errors import UserError
 from vit_hk.runtime import devices
-from vit_hk.runtime.devices import configure_jax, usable_cores
+from vit_hk.runtime.devices import MAX_CACHE_ENTRIES, configure_jax, usable_cores
 
 
 class Device:
@@ -190,6 +190,23 @@ def test_incomplete_cache_entry_of_a_killed_process_is_removed_without_a_warning
     run = run_python(project, COMPUTE, DVC_ROOT=str(tmp_path))
     assert (run.stdout, run.stderr) == ("7\n", "")
     assert len(list((tmp_path / ".scratch/compiled").glob("*-atime"))) > 0
+
+
+def test_least_recently_used_entries_are_removed_since_each_one_slows_down_jax(project, tmp_path):
+    run_python(project, COMPUTE, DVC_ROOT=str(tmp_path))
+    used = {entry.name for entry in cache_entries(tmp_path)}
+    for number in range(MAX_CACHE_ENTRIES + 30):
+        for kind in ("cache", "atime"):
+            file = tmp_path / ".scratch/compiled" / f"{number:04}-{kind}"
+            file.write_bytes(b"12345678")
+            os.utime(file, (number, number))
+    run = run_python(project, COMPUTE, DVC_ROOT=str(tmp_path), JAX_LOG_COMPILES="1")
+    assert "Persistent compilation cache hit for 'jit__lambda'" in run.stderr
+    left = {entry.name for entry in cache_entries(tmp_path)}
+    assert len(left) == MAX_CACHE_ENTRIES
+    latest = range(30 + len(used), MAX_CACHE_ENTRIES + 30)
+    assert left == used | {f"{number:04}-cache" for number in latest}
+    assert len(list((tmp_path / ".scratch/compiled").glob("*-atime"))) == MAX_CACHE_ENTRIES
 
 
 @pytest.mark.parametrize("chosen", [False, True], ids=["own", "of the user"])

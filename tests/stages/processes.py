@@ -18,16 +18,12 @@ def free_address() -> str:
         return f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def environment(folder: Path, devices: int, **variables: str) -> dict[str, str]:
-    """Return the environment of a process; all projects of a test session share compiled code."""
+def environment(devices: int, **variables: str) -> dict[str, str]:
+    """Return the environment of a process with some devices."""
     # Without PYTHONUNBUFFERED, as most users have it, only lines that are flushed appear at once.
     left_out = {"DVC_ROOT", "PYTHONUNBUFFERED"}
     inherited = {name: value for name, value in os.environ.items() if name not in left_out}
-    fixed = {
-        "JAX_NUM_CPU_DEVICES": str(devices),
-        "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled"),
-    }
-    return inherited | fixed | variables
+    return inherited | {"JAX_NUM_CPU_DEVICES": str(devices)} | variables
 
 
 class Processes:
@@ -46,7 +42,7 @@ class Processes:
             described = {ADDRESS: address, COUNT: str(len(folders)), INDEX: str(index)}
             with self._outputs[index].open("w") as output:
                 process = subprocess.Popen(
-                    TRAIN, cwd=folder, env=environment(folder, devices, **described), stdout=output,
+                    TRAIN, cwd=folder, env=environment(devices, **described), stdout=output,
                     stderr=subprocess.STDOUT,
                 )  # fmt: skip
             self.running.append(process)

@@ -67,7 +67,7 @@ def test_two_processes_of_mpirun_give_the_bytes_of_one_with_as_many_devices(
     folder = random_project()
     run = subprocess.run(
         ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", *TRAIN],
-        cwd=folder, env=environment(folder, 1, **{ADDRESS: free_address()}), capture_output=True,
+        cwd=folder, env=environment(1, **{ADDRESS: free_address()}), capture_output=True,
         text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
