@@ -42,17 +42,12 @@ def random_project(project_with):
 
 
 @pytest.fixture(scope="module")
-def one_process_with(random_project):
-    """Return a function that trains in one process with some devices, and returns the outputs."""
-
-    @functools.cache
-    def train(devices):
-        folder = random_project()
-        process = Processes([folder], devices)
-        assert process.exit_codes() == [0], process.printed(0)
-        return outputs(folder)
-
-    return train
+def of_one_process(random_project):
+    """Return the outputs of a training in one process with four devices."""
+    folder = random_project()
+    process = Processes([folder], 4)
+    assert process.exit_codes() == [0], process.printed(0)
+    return outputs(folder)
 
 
 def outputs(folder):
@@ -62,20 +57,20 @@ def outputs(folder):
 
 
 def test_two_processes_of_mpirun_give_the_bytes_of_one_with_as_many_devices(
-    random_project, one_process_with
+    random_project, of_one_process
 ):
     folder = random_project()
     run = subprocess.run(
         ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", *TRAIN],
-        cwd=folder, env=environment(1, **{ADDRESS: free_address()}), capture_output=True,
+        cwd=folder, env=environment(2, **{ADDRESS: free_address()}), capture_output=True,
         text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("epoch   1/20") == 1  # process 1 prints none
-    assert outputs(folder) == one_process_with(2)
+    assert outputs(folder) == of_one_process
 
 
-def test_a_stop_of_one_process_stops_all_and_one_process_goes_on(random_project, one_process_with):
+def test_a_stop_of_one_process_stops_all_and_one_process_goes_on(random_project, of_one_process):
     folder = random_project()
     processes = Processes([folder] * 2, 2)
     processes.wait_for_line("epoch   2/")
@@ -87,9 +82,8 @@ def test_a_stop_of_one_process_stops_all_and_one_process_goes_on(random_project,
     resumed = Processes([folder], 4)
     assert resumed.exit_codes() == [0]
     assert "resumed after step" in resumed.printed(0)
-    assert outputs(folder) == one_process_with(4)
-    assert b"4 x cpu" in one_process_with(4)["models/vit.safetensors"][:4000]
-    assert one_process_with(4) != one_process_with(2)
+    assert outputs(folder) == of_one_process
+    assert b"4 x cpu" in of_one_process["models/vit.safetensors"][:4000]
 
 
 def test_when_a_process_is_gone_the_others_end_and_name_it(project_with):
