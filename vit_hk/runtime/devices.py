@@ -10,7 +10,6 @@ import warnings
 from pathlib import Path
 
 import jax
-from filelock import FileLock
 
 from vit_hk.errors import UserError
 from vit_hk.params import Platform
@@ -136,13 +135,13 @@ def _remove_useless_entries(folder: Path) -> None:
 
     A killed process leaves an entry without an access time, of which JAX would warn.
     """
-    with contextlib.suppress(OSError), FileLock(folder / ".lockfile", timeout=10):  # as JAX does
-        accessed = {entry: _access_time(entry) for entry in folder.glob("*-cache")}
-        latest_first = sorted(accessed, key=accessed.__getitem__, reverse=True)
-        for position, entry in enumerate(latest_first):
-            if position >= MAX_CACHE_ENTRIES or not accessed[entry]:
+    accessed = {entry: _access_time(entry) for entry in folder.glob("*-cache")}
+    latest_first = sorted(accessed, key=accessed.__getitem__, reverse=True)
+    for position, entry in enumerate(latest_first):
+        if position >= MAX_CACHE_ENTRIES or not accessed[entry]:
+            with contextlib.suppress(OSError):  # another process may remove the same ones
                 entry.unlink()
-                _access_file(entry).unlink(missing_ok=True)
+                _access_file(entry).unlink()
 
 
 def _access_file(entry: Path) -> Path:
