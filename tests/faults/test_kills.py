@@ -20,8 +20,8 @@ def uninterrupted(reproduced, tmp_path_factory) -> Clone:
     folder = tmp_path_factory.mktemp("uninterrupted") / "project"
     shutil.copytree(reproduced.folder, folder, symlinks=True)
     clone = Clone(folder)
-    # Not the folder of all tests, since a kill can leave half of an entry.
-    clone.environment["JAX_COMPILATION_CACHE_DIR"] = str(folder / ".scratch" / "compiled")
+    # Compiled code in its own folder, not in that of all tests: a kill can leave half of an entry.
+    del clone.environment["JAX_COMPILATION_CACHE_DIR"]
     clone.set(**LONGER)
     assert clone.repro("train") == ["check", "train"]
     return clone
@@ -38,8 +38,8 @@ def clone(reproduced, uninterrupted, tmp_path) -> Clone:
     clone = Clone(folder)
     clone.set(**LONGER)
     # Compiling takes longer than all steps; a kill while compiled code is written has its own test.
-    shared = "JAX_COMPILATION_CACHE_DIR"
-    clone.environment[shared] = uninterrupted.environment[shared]
+    compiled = uninterrupted.folder / ".scratch" / "compiled"
+    clone.environment["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
     return clone
 
 

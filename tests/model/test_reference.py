@@ -17,7 +17,8 @@ from vit_hk.params import ModelSettings
 
 BATCH, NUM_CLASSES = 3, 5
 LABELS = np.array([4, 0, 2])
-TOLERANCE = 1e-5  # rounding of float32 in sums; XLA adds in another order on each kind of processor
+TOLERANCE = 5e-6  # of float32, whose numbers have a relative distance of 1e-7
+XLA_TOLERANCE = 1e-5  # without kernels, XLA adds in another order on each kind of processor
 MODULES_WITH_KERNELS = ["attention", "gelu", "linear", "layer_norm"]
 # No size of this model is a multiple of 8 or 16, the numbers of lanes of long SIMD vectors.
 BASE = {
@@ -128,6 +129,7 @@ def compare_with_reference(inputs, expected, name, uses_kernels):
     model = make_model(settings, NUM_CLASSES, scan_layers=variant.scan_layers, remat=variant.remat)
     run = gradients_and_output(lambda params, images: model.apply(params, images))
     assert ("ffi_call" in str(jax.make_jaxpr(run)(params, images))) is uses_kernels
+    assert_close = functools.partial(check_close, TOLERANCE if uses_kernels else XLA_TOLERANCE)
     gradients, output = jax.jit(run)(params, images)
     expected_gradients, expected_output = expected(name)
 
@@ -143,9 +145,9 @@ def compare_with_reference(inputs, expected, name, uses_kernels):
                 assert_close(found, expected_gradients[module][array])
 
 
-def assert_close(found, exact):
+def check_close(tolerance, found, exact):
     """Check that errors are small relative to the largest element of the array."""
     assert found.dtype == np.float32
     largest = np.abs(exact).max()
     assert largest > 1e-3
-    np.testing.assert_allclose(found, exact, rtol=0, atol=TOLERANCE * largest)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=tolerance * largest)
