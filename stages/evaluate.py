@@ -27,12 +27,13 @@ from vit_hk.explain.faithfulness import (
 from vit_hk.explain.methods import METHODS
 from vit_hk.explain.selection import evenly_spaced_indices
 from vit_hk.inference import build_predictor
-from vit_hk.metrics import per_class_table, predictions_table, summarize, summarize_scaled
+from vit_hk.metrics import summarize, summarize_scaled
 from vit_hk.model.vit import make_model
 from vit_hk.params import EvaluateSettings, load_params
 from vit_hk.robustness import mean_accuracies, measure_corruptions
 from vit_hk.runtime.devices import configure_jax
 from vit_hk.runtime.memory import report_out_of_memory
+from vit_hk.tables import per_class_table, predictions_table
 from vit_hk.timing import record_timing
 from vit_hk.weights import load_weights
 from vit_hk.weights_metadata import WeightsInfo, weights_digest

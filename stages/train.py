@@ -1,6 +1,7 @@
 """Train the Vision Transformer; write its weights, its history and snapshots of its attention."""
 
 import contextlib
+import csv
 import dataclasses
 import os
 import shutil
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import haiku as hk
 import numpy as np
-import pandas as pd
 
 from stages import paths
 from vit_hk.atomic import check_writable, replacing
@@ -31,7 +31,7 @@ from vit_hk.training.initial_weights import load_initial_weights
 from vit_hk.training.interruption import StopRequest
 from vit_hk.training.locking import exclusive_lock, is_awaited, read_holder
 from vit_hk.training.loop import NotFiniteError, StoppedError, Trained, train
-from vit_hk.training.progress import Snapshot
+from vit_hk.training.progress import Epoch, Snapshot
 from vit_hk.training.resume import STATE_ROOT, fingerprint, state_folder
 from vit_hk.training.snapshots import snapshot_indices
 from vit_hk.weights import save_weights
@@ -165,12 +165,19 @@ def write_results(
 ) -> None:
     """Write weights with their calibration, history, snapshots and timing."""
     save_weights(paths.WEIGHTS, trained.params, info, calibration)
-    history = pd.DataFrame([dataclasses.asdict(epoch) for epoch in trained.history])
-    with replacing(paths.HISTORY) as temporary:
-        history.to_csv(temporary, index=False, float_format="%.6g")
+    write_history(trained.history)
     write_snapshots(trained.snapshots, data)
     weights = weights_digest(paths.WEIGHTS)
     record_timing(paths.TIMING, "train", weights, dataclasses.asdict(trained.timing))
+
+
+def write_history(history: list[Epoch]) -> None:
+    """Write a row for each epoch. Without pandas, whose import would delay each training."""
+    with replacing(paths.HISTORY) as temporary, temporary.open("w", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(field.name for field in dataclasses.fields(Epoch))
+        for epoch in history:
+            table.writerow(f"{value:.6g}" for value in dataclasses.astuple(epoch))
 
 
 def write_snapshots(snapshots: list[Snapshot], data: TrainingData) -> None:

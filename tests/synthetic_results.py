@@ -19,10 +19,10 @@ from vit_hk.data.dataset import Dataset, save_dataset
 from vit_hk.explain.attention_moments import AttentionMoments
 from vit_hk.explain.methods import METHODS
 from vit_hk.figures.faithfulness import STYLES
-from vit_hk.metrics import per_class_table
 from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import ModelSettings
 from vit_hk.report.gallery import GALLERY
+from vit_hk.tables import per_class_table
 from vit_hk.weights import save_weights
 from vit_hk.weights_metadata import WeightsInfo
 

@@ -1,7 +1,6 @@
-"""Metrics and tables from logits and labels, in NumPy."""
+"""Metrics from logits and labels, in NumPy."""
 
 import numpy as np
-import pandas as pd
 
 CALIBRATION_BINS = 15
 
@@ -114,38 +113,6 @@ def confidence_bins(confidence: np.ndarray) -> np.ndarray:
     return np.ceil(confidence * CALIBRATION_BINS).astype(int).clip(1, CALIBRATION_BINS)
 
 
-def per_class_table(
-    labels: np.ndarray, predictions: np.ndarray, class_names: list[str]
-) -> pd.DataFrame:
-    """Return a table of precision, recall and F1 of each class; a ratio 0 / 0 is 0.
-
-    Args:
-      labels: int [images].
-      predictions: int [images], the predicted classes.
-      class_names: C names.
-
-    Returns:
-      A row for each class, with the columns class, precision, recall, f1 and support.
-    """
-    classes = range(len(class_names))
-    hits = np.array([((labels == c) & (predictions == c)).sum() for c in classes])
-    predicted = np.array([(predictions == c).sum() for c in classes])
-    support = np.array([(labels == c).sum() for c in classes])
-    return pd.DataFrame(
-        {
-            "class": class_names,
-            "precision": _ratio(hits, predicted),
-            "recall": _ratio(hits, support),
-            "f1": _ratio(2 * hits, predicted + support),
-            "support": support,
-        }
-    )
-
-
-def _ratio(count: np.ndarray, total: np.ndarray) -> np.ndarray:
-    return np.divide(count, total, out=np.zeros(len(total)), where=total > 0).round(6)
-
-
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
     """Return the confusion matrix int [C, C]: a row per actual, a column per predicted class."""
     counts = np.zeros((num_classes, num_classes), dtype=int)
@@ -187,27 +154,3 @@ def faithfulness_score(
       [...].
     """
     return np.trapezoid(insertion - deletion, shares, axis=-1)
-
-
-def predictions_table(
-    labels: np.ndarray, logits: np.ndarray, class_names: list[str]
-) -> pd.DataFrame:
-    """Return a table of the prediction of each image.
-
-    Args:
-      labels: int [images].
-      logits: float [images, C].
-      class_names: C names.
-
-    Returns:
-      A row for each image, with the columns index, actual, predicted and probability, which is
-      that of the predicted class.
-    """
-    return pd.DataFrame(
-        {
-            "index": np.arange(len(labels)),
-            "actual": [class_names[label] for label in labels],
-            "predicted": [class_names[label] for label in logits.argmax(axis=-1)],
-            "probability": softmax(logits).max(axis=-1).round(6),
-        }
-    )

@@ -38,9 +38,9 @@ def test_outline_is_white_with_a_dark_edge():
 
 def test_bar_has_the_colours_of_the_tiles_and_names_its_scale():
     figure = Figure()
-    axes = figure.subplots()
-    tiles = draw_overlay(axes, np.zeros((20, 30, 1), np.uint8), WEIGHTS, 0.5)
-    add_colorbar(figure, [axes], 0.5, "a unit")
+    grid = figure.subplots(squeeze=False)
+    tiles = draw_overlay(grid[0, 0], np.zeros((20, 30, 1), np.uint8), WEIGHTS, 0.5)
+    add_colorbar(figure, grid, 0.5, "a unit")
     bar = figure.axes[-1]
     assert bar.get_xlabel() == "a unit\nsquare-root colour scale"
     # A weight lies on the bar where its colour is.

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from vit_hk.metrics import per_class_table
 from vit_hk.report.class_scores import SCORES, add_intervals
+from vit_hk.tables import per_class_table
 
 # Of class 0, 7 of 9 are right; of class 1, all 3; class 2 has no image, and 2 predictions.
 LABELS = np.array([0] * 9 + [1] * 3)

@@ -76,7 +76,7 @@ def draw_class_maps(
             draw_overlay(cells[3], image, actual[number], max_relevance)
     for kind, max_weight in (("relevance", max_relevance), ("rollout", max_rollout)):
         bar_label = label_normalized_maps(kind, rollout[0].size)
-        add_colorbar(figure, list(grid.flat), max_weight, bar_label)
+        add_colorbar(figure, grid, max_weight, bar_label)
     return figure
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from vit_hk.figures.overlay import corners
+
 COLUMNS = 7
 
 
@@ -69,6 +71,8 @@ def _draw_tiles(images: np.ndarray, titles: list[str], title: str) -> Figure:
     if channels == 3:
         figure.supxlabel("weights as RGB colours; grey is 0", fontsize=10)
     else:
-        bar = figure.colorbar(mappable, ax=grid, location="bottom", aspect=50, shrink=0.7, pad=0.03)
+        bar = figure.colorbar(
+            mappable, ax=corners(grid), location="bottom", aspect=50, shrink=0.7, pad=0.03
+        )
         bar.set_label("weight of a pixel (red: positive, blue: negative)")
     return figure

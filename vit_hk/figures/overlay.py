@@ -59,12 +59,21 @@ def draw_outlines(axes: Axes, lines: list[np.ndarray], width: float = 0.8) -> No
     axes.add_collection(collection, autolim=False)
 
 
-def add_colorbar(figure: Figure, axes: list[Axes], max_weight: float, label: str) -> None:
-    """Add a colour bar from 0 to `max_weight` below the axes, which names the scale."""
+def add_colorbar(figure: Figure, grid: np.ndarray, max_weight: float, label: str) -> None:
+    """Add a colour bar from 0 to `max_weight` below a grid of axes, which names the scale."""
     bar = figure.colorbar(
-        weight_colors(max_weight), ax=axes, location="bottom", aspect=60, shrink=0.6, pad=0.03
-    )
+        weight_colors(max_weight), ax=corners(grid), location="bottom", aspect=60, shrink=0.6,
+        pad=0.03,
+    )  # fmt: skip
     bar.set_label(label_scale(label))
+
+
+def corners(grid: np.ndarray) -> list[Axes]:
+    """Return the first and the last axes of a grid, to place a colour bar beside the whole grid.
+
+    The layout measures a bar once for each axes that it belongs to, which takes most of its time.
+    """
+    return [grid.flat[0], grid.flat[-1]]
 
 
 def weight_colors(max_weight: float) -> ScalarMappable:

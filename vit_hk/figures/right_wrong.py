@@ -47,7 +47,7 @@ def draw_right_wrong(
             draw_overlay(grid[row, column], images[row, column], maps[row, column], max_weight)
             grid[row, column].set_title(row_titles[column], fontsize=FONT_SIZE)
     bar_label = label_normalized_maps("relevance", maps[0, 0].size)
-    add_colorbar(figure, list(grid.flat), max_weight, bar_label)
+    add_colorbar(figure, grid, max_weight, bar_label)
     if extra:
         figure.draw_without_rendering()  # high titles need a second run of the layout
     return figure

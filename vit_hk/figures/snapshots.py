@@ -71,7 +71,7 @@ def draw_snapshots(
             heading = f"after epoch {epoch}\n" if row == 0 else ""
             axes.set_title(f"{heading}{titles[row][column + 1]}", fontsize=FONT_SIZE)
     label = f"attention weight (query: {query_name}), mean over heads"
-    add_colorbar(figure, list(grid.flat), max_weight, label)
+    add_colorbar(figure, grid, max_weight, label)
     if extra:
         figure.draw_without_rendering()  # high titles need a second run of the layout
     return figure
