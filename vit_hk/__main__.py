@@ -1,12 +1,21 @@
 """The program `python -m vit_hk COMMAND`; each command is a module of `vit_hk/commands`."""
 
 import argparse
+import importlib
 import os
 import sys
 from typing import NoReturn
 
-from vit_hk.commands import compare, export, import_weights, page, predict
 from vit_hk.errors import UserError, one_line_errors
+
+# What each command does, and its module in vit_hk/commands.
+COMMANDS = {
+    "predict": ("predict the classes of images", "predict"),
+    "page": ("write the page of a run, to be mailed", "page"),
+    "compare": ("compare two runs in one page", "compare"),
+    "export": ("write weights in other libraries' formats", "export"),
+    "import": ("read weights of other libraries", "import_weights"),
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -20,9 +29,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command that the arguments name, those of the program where they are None."""
     parser = _Parser(prog="python -m vit_hk", description="Use a trained Vision Transformer.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (predict, page, compare, export, import_weights):
-        command.add_parser(subparsers)
-    parsed = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    for name, (summary, module) in COMMANDS.items():
+        command = subparsers.add_parser(name, help=summary)
+        if name in given[:1]:  # of the others nothing is imported, which would take seconds
+            importlib.import_module(f"vit_hk.commands.{module}").add_arguments(command)
+    parsed = parser.parse_args(given)
     try:
         parsed.run(parsed)
         sys.stdout.flush()

@@ -3,7 +3,6 @@
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from vit_hk.commands.own_page import add_output_option, check_own_page, write_page
 from vit_hk.compare.page import GENERATOR, render_page
@@ -15,11 +14,9 @@ the images on which they disagree, and the attention of both side by side. A run
 results, a Git revision, or a DVC experiment. Nothing is checked out or downloaded."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command and its options to a parser of commands."""
-    parser = subparsers.add_parser(
-        "compare", help="compare two runs in one page", description=DESCRIPTION
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the description and the arguments of the command to its parser."""
+    parser.description = DESCRIPTION
     for letter in ("A", "B"):
         parser.add_argument(
             letter.lower(), metavar=letter,

@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from vit_hk.commands.folder import check_new_folder, write_folder
 from vit_hk.errors import UserError
@@ -20,11 +19,9 @@ DESCRIPTION = """Write trained weights as a folder in the format of another libr
 card (README.md). What the format cannot hold is an error that names it."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command and its options to a parser of commands."""
-    parser = subparsers.add_parser(
-        "export", help="write weights in other libraries' formats", description=DESCRIPTION
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the description and the arguments of the command to its parser."""
+    parser.description = DESCRIPTION
     parser.add_argument("format", choices=FORMATS, help="the library to write for")
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write")
     parser.add_argument(

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from vit_hk.atomic import check_writable
 from vit_hk.errors import UserError
@@ -24,11 +23,9 @@ DESCRIPTION = """Read weights of a plain Vision Transformer, and write them as a
 this project. Neither the other library is needed nor any of its code; pickles are refused."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command and its options to a parser of commands."""
-    parser = subparsers.add_parser(
-        "import", help="read weights of other libraries", description=DESCRIPTION
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the description and the arguments of the command to its parser."""
+    parser.description = DESCRIPTION
     parser.add_argument("format", choices=IMPORTERS, help="the library that wrote the weights")
     parser.add_argument(
         "source", type=Path, metavar="SOURCE",

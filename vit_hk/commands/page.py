@@ -3,7 +3,6 @@
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from vit_hk.commands.own_page import add_output_option, check_own_page, write_page
 from vit_hk.compare.origin import find_origin
@@ -17,11 +16,9 @@ run, its commit, its training time and its speed. The page of the pipeline has n
 the same settings give the same bytes. Nothing is checked out or downloaded."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command and its options to a parser of commands."""
-    parser = subparsers.add_parser(
-        "page", help="write the page of a run, to be mailed", description=DESCRIPTION
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the description and the arguments of the command to its parser."""
+    parser.description = DESCRIPTION
     parser.add_argument(
         "run_name", nargs="?", default=".", metavar="RUN",
         help="a folder with results (default: this one), a Git revision, or a DVC experiment",

@@ -5,7 +5,7 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,11 +31,9 @@ An image that cannot be read is named with the reason, the others are predicted,
 is 1."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command and its options to a parser of commands."""
-    parser = subparsers.add_parser(
-        "predict", help="predict the classes of images", description=DESCRIPTION
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the description and the arguments of the command to its parser."""
+    parser.description = DESCRIPTION
     parser.add_argument(
         "paths", nargs="+", metavar="PATH",
         help="an image, a folder or a ZIP file of images, a pattern in quotes, or - for stdin",
