@@ -4,7 +4,6 @@ import contextlib
 import csv
 import dataclasses
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +28,7 @@ from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, prepare_data
 from vit_hk.training.initial_weights import load_initial_weights
 from vit_hk.training.interruption import StopRequest
-from vit_hk.training.locking import exclusive_lock, is_awaited, read_holder
+from vit_hk.training.locking import exclusive_lock, is_awaited, read_holder, remove_folder
 from vit_hk.training.loop import NotFiniteError, StoppedError, Trained, train
 from vit_hk.training.progress import Epoch, Snapshot
 from vit_hk.training.resume import STATE_ROOT, fingerprint, state_folder
@@ -75,7 +74,7 @@ def run(params: Params, dataset: Dataset, data: TrainingData) -> None:
         # state then stays, so that the next `dvc repro` resumes at the end of the training, as a
         # process that waits does.
         if os.getppid() == parent and not is_awaited(folder):
-            shutil.rmtree(folder)
+            remove_folder(folder)
 
 
 def train_or_stop(

@@ -100,6 +100,14 @@ def test_images_on_white_are_inverted_where_asked_for_or_by_themselves(model):
     np.testing.assert_array_equal(model.attention(on_white), model.attention(IMAGES[:2]))
 
 
+@pytest.mark.parametrize("invert", [True, "Yes", None])
+@pytest.mark.parametrize("method", ["predict", "attention"])
+def test_another_way_to_invert_is_refused(model, one_line, method, invert):
+    with pytest.raises(UserError, match="allowed: 'auto', 'yes', 'no'") as caught:
+        getattr(model, method)(IMAGES, invert=invert)
+    assert repr(invert) in one_line(caught.value)
+
+
 def test_weights_without_statistics_predict_with_temperature_1(tmp_path, expected):
     model = vit_hk.load(save(tmp_path / "vit.safetensors", calibrated=False))
     predictions = model.predict(255 - IMAGES)

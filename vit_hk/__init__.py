@@ -8,7 +8,7 @@ To predict with trained weights:
     model.predict(["seven.png", "four.jpg"]).names
 """
 
-from importlib import import_module
+import importlib
 from typing import Any
 
 __all__ = ["load"]
@@ -17,5 +17,5 @@ __all__ = ["load"]
 def __getattr__(name: str) -> Any:
     """Import `load` when it is first used: it needs JAX, which not all that is here does."""
     if name == "load":
-        return import_module("vit_hk.trained_model").load
+        return importlib.import_module("vit_hk.trained_model").load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
+from vit_hk.environment import check_environment
 from vit_hk.errors import UserError, one_line_errors
 
 # What each command does, and its module in vit_hk/commands.
@@ -29,6 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command that the arguments name, those of the program where they are None."""
     parser = _Parser(prog="python -m vit_hk", description="Use a trained Vision Transformer.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    check_environment()
     given = sys.argv[1:] if arguments is None else arguments
     for name, (summary, module) in COMMANDS.items():
         command = subparsers.add_parser(name, help=summary)

@@ -10,8 +10,8 @@ from pathlib import Path
 class UserError(Exception):
     """A mistake that the user can mend.
 
-    The message is one line: it names the file or the key, what was found, what is
-    allowed, and what to do.
+    The message names the file or the key, what was found, what is allowed, and what to do. It is
+    one line, or where many images cannot be used, a line for each.
     """
 
 

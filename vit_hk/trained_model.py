@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ from vit_hk.calibration import class_distances
 from vit_hk.data.borders import looks_inverted
 from vit_hk.data.pixels import Images, to_pixels
 from vit_hk.data.preparation import preparation_for
-from vit_hk.errors import UserError
+from vit_hk.errors import UserError, shorten
 from vit_hk.inference import (
     LOGITS_AND_FEATURES,
     Predictor,
@@ -101,7 +101,8 @@ class TrainedModel:
         calls with other numbers of images are often compiled already.
 
         Raises:
-          UserError: an image cannot be read, or is an array of another type or shape.
+          UserError: an image cannot be read, or is an array of another type or shape, or `invert`
+            is none of the three.
           MemoryError: a lower bound of the memory that it takes is more than is free.
         """
         pixels, is_inverted = self._prepare(images, invert)
@@ -132,7 +133,8 @@ class TrainedModel:
         (with pool "cls"), the registers, and the patches row by row.
 
         Raises:
-          UserError: an image cannot be read, or is an array of another type or shape.
+          UserError: an image cannot be read, or is an array of another type or shape, or `invert`
+            is none of the three.
         """
         pixels, _ = self._prepare(images, invert)
         chunks = attention_chunks(len(pixels), self.info.num_tokens, self.info.model)
@@ -141,6 +143,9 @@ class TrainedModel:
 
     def _prepare(self, images: Images, invert: Invert) -> tuple[np.ndarray, np.ndarray]:
         """Return uint8 images [N, height, width, channels], and which were inverted, bool [N]."""
+        if invert not in get_args(Invert):
+            allowed = ", ".join(map(repr, get_args(Invert)))
+            raise UserError(f"invert is {shorten(invert)}; allowed: {allowed}")
         pixels = to_pixels(images, self.info.image_shape, self.preparation)
         is_inverted = np.full(len(pixels), invert == "yes")
         if invert == "auto" and self._calibration:

@@ -143,6 +143,17 @@ def test_what_exists_is_replaced_only_with_force(project_folder, one_line):
     assert read_weights(weights).info.is_imported
 
 
+def test_a_folder_in_the_place_of_a_file_leaves_the_export_as_it_was(project_folder, one_line):
+    folder = project_folder / "exported"
+    (folder / CARD).mkdir(parents=True)
+    (folder / "config.json").write_text("mine")
+    with pytest.raises(UserError, match=rf"{CARD} could not be written") as error:
+        main(["export", "timm", "exported", "--force"])
+    one_line(error.value)
+    assert sorted(path.name for path in folder.iterdir()) == [CARD, "config.json"]
+    assert (folder / "config.json").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

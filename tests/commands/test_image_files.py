@@ -30,8 +30,8 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def make_zip(path: Path, names: list[str]) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+def make_zip(path: Path, names: list[str], compression: int = zipfile.ZIP_DEFLATED) -> None:
+    with zipfile.ZipFile(path, "w", compression) as archive:
         for level, name in enumerate(names):
             archive.writestr(name, "" if name.endswith("/") else png(level))
 
@@ -76,14 +76,17 @@ def test_members_of_a_zip_are_read_in_place(folder):
     assert not (folder / "d").exists()
 
 
-def test_damaged_member_is_unreadable_and_others_are_not(folder):
-    make_zip(folder / "c.zip", ["1.png", "2.png"])
+@pytest.mark.parametrize(
+    "compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_damaged_member_is_unreadable_and_others_are_not(folder, compression):
+    make_zip(folder / "c.zip", ["1.png", "2.png"], compression)
     raw = bytearray((folder / "c.zip").read_bytes())
     start = raw.index(b"1.png") + len("1.png")
-    raw[start : start + 20] = bytes(20)
+    raw[start + 9 : start + 29] = b"\xff" * 20
     (folder / "c.zip").write_bytes(raw)
     first, second = find_images(["c.zip"])
-    with pytest.raises(UnreadableImageError, match="damaged"):
+    with pytest.raises(UnreadableImageError, match=r"damaged|Invalid data stream"):
         first.open()
     assert second.open().getpixel((0, 0)) == 1
 
@@ -111,14 +114,17 @@ def test_stdin(monkeypatch):
     [
         ("none.png", "'none.png' is not there"),
         ("*.jpg", "'*.jpg' is not there"),
-        ("empty", "empty holds no file"),
+        ("empty", "'empty' holds no file"),
         ("bad.zip", "bad.zip cannot be read as a ZIP file"),
-        ("empty.zip", "empty.zip holds no file"),
+        ("empty.zip", "'empty.zip' holds no file"),
         ("line\nbreak\0", "'line\\nbreak\\x00' is not there"),
+        ("empty/*/", "'empty/*/' holds no file"),
+        ("x" * 5000, "cannot be read: File name too long"),
+        ("x" * 5000 + "*", "cannot be read: File name too long"),
     ],
 )
 def test_arguments_that_name_nothing_are_refused(folder, one_line, argument, problem):
-    (folder / "empty").mkdir()
+    (folder / "empty" / "too").mkdir(parents=True)
     (folder / "bad.zip").write_bytes(b"PK no zip")
     make_zip(folder / "empty.zip", ["__MACOSX/x"])
     with pytest.raises(UserError) as caught:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ import vit_hk
 from vit_hk.__main__ import main
 from vit_hk.commands import predict
 from vit_hk.errors import one_line_errors
+from vit_hk.trained_model import TrainedModel
 
 IMAGES = random_images(4)
 load_once = functools.cache(vit_hk.load)
@@ -149,6 +151,10 @@ def test_sheets_are_drawn_and_not_replaced(run, folder):
         (["images", "--top", "x"], "error: argument --top: invalid int value: 'x'; see "),
         (["images", "--json", "--csv"], "error: argument --csv: not allowed with argument --json"),
         (["images", "--invert", "maybe"], "error: argument --invert: invalid choice: 'maybe'"),
+        (
+            ["images", "--attention", "images/0.png"],
+            "error: images/0.png/images_0.png could not be",
+        ),
         (["images", "--weights", "none"], "error: none is not there; name a weights file"),
         (["images", "--weights", "images/0.png"], "is not a weights file of this project"),
         ([], "error: the following arguments are required: PATH; see "),
@@ -202,6 +208,29 @@ def test_program_reads_stdin(run, folder, project, weights):
             if is_number
             else found == expected
         )
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    "error", [MemoryError("512 bytes"), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 512 bytes")]
+)
+def test_too_little_memory_is_one_line(run, monkeypatch, error):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(TrainedModel, "predict", fail)
+    ended = run("images")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == f"error: not enough memory ({error}); close other programs\n"
+
+
+def test_number_of_devices_that_is_none_is_one_line(folder, project):
+    run = subprocess.run(
+        [sys.executable, "-m", "vit_hk", "predict", "images"], cwd=folder, capture_output=True,
+        text=True, check=False, env={"PYTHONPATH": str(project), "JAX_NUM_CPU_DEVICES": "two"},
+    )  # fmt: skip
+    assert (run.returncode, run.stderr.count("\n")) == (1, 1)
+    assert run.stderr.startswith("error: JAX_NUM_CPU_DEVICES is 'two'; allowed: a whole number")
 
 
 def test_program_ends_with_code_1(folder, project):

@@ -174,6 +174,7 @@ def test_other_test_images_are_said_and_not_paired(runs, compare, run_settings, 
     ("arguments", "message"),
     [
         (("HEAD", "nosuch"), "nosuch is no folder with results/metrics.json, and no Git revision"),
+        (("HEAD", "x" * 5000), "x" * 97 + "... is no folder with results/metrics"),
         (("HEAD", "results"), "results is no folder with results/metrics.json"),
         (("HEAD", "deeper", "-o", "params.yaml"), "params.yaml is there already and is no page"),
         (("HEAD", "deeper", "-o", "results"), "results could not be written"),

@@ -108,6 +108,7 @@ def dense(inputs, outputs):
         ({"pre_logits/kernel": np.zeros((8, 8), np.float32)}, "pre_logits/kernel"),
         ({"extra": np.zeros(3, np.float32)}, "'extra' has no place"),
         ({"head/bias": None}, "class"),
+        ({"head/bias": np.float32(1)}, "class_names"),
         ({"head/kernel": None}, "'head/kernel' is missing"),
         ({"cls": np.zeros((1, 1, 8))}, "cls.* is float64"),
         ({"cls": np.full((1, 1, 8), np.nan, np.float32)}, "not finite"),

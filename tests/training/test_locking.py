@@ -2,11 +2,14 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from vit_hk.errors import UserError
-from vit_hk.training.locking import exclusive_lock, is_awaited
+from vit_hk.training import locking
+from vit_hk.training.locking import exclusive_lock, is_awaited, remove_folder
 
 HOLD_LOCK = """
 import sys
@@ -83,6 +86,34 @@ def test_lock_names_its_process_and_is_released_when_that_is_killed(hold, tmp_pa
         assert (tmp_path / "process").read_text() == str(os.getpid())
     with exclusive_lock(tmp_path):  # the lock was released at the end of the block
         pass
+
+
+def test_folder_that_is_removed_leaves_none_for_the_next_training(tmp_path):
+    folder = tmp_path / "state"
+    (tmp_path / ".state.removed" / "old").mkdir(parents=True)  # a process was killed there
+    with exclusive_lock(folder):
+        (folder / "checkpoint").write_text("")
+        remove_folder(folder)
+        # Another process may come as soon as the folder is gone.
+        with exclusive_lock(folder):
+            assert sorted(path.name for path in folder.iterdir()) == ["lock", "process"]
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_process_waits_also_where_the_holder_has_just_removed_the_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "state"
+
+    def read_holder_and_let_it_end(_: Path) -> str:
+        remove_folder(folder)
+        holder.release()
+        return "1"
+
+    monkeypatch.setattr(locking, "read_holder", read_holder_and_let_it_end)
+    folder.mkdir()
+    holder = FileLock(folder / "lock")
+    holder.acquire()
+    with exclusive_lock(folder, wait=True):
+        assert sorted(path.name for path in folder.iterdir()) == ["lock", "process"]
 
 
 def test_folder_that_cannot_be_created_is_named(tmp_path, one_line):

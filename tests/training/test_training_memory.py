@@ -45,6 +45,17 @@ def test_activations_and_weights_must_fit_in_memory(
         check_training_fits(params, quadrants, 4, layout)
 
 
+def test_attention_is_not_counted_where_cudnn_stores_none(make_params, quadrants, monkeypatch):
+    params = make_params({"pool": "gap", "num_layers": 2}, precision="bfloat16")
+    mesh = Mesh(np.array([Device("gpu")]), (AXIS,))
+    layout = BatchLayout(mesh, num_microbatches=1, microbatch_size=1000)
+    monkeypatch.setattr(memory, "free_bytes", lambda _: 100_000)
+    with pytest.raises(MemoryError):
+        check_training_fits(params, quadrants, 4, layout)
+    monkeypatch.setattr("vit_hk.training.memory.has_cudnn_attention", lambda *_: True)
+    check_training_fits(params, quadrants, 4, layout)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_arrays_per_parameter_are_a_lower_bound_for_each_optimizer(
     make_params, quadrants, optimizer

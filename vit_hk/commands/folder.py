@@ -28,7 +28,8 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
     All are written beside it first, and moved into it at the end.
 
     Raises:
-      UserError: the file system refuses; the folder is as it was then.
+      UserError: the file system refuses, or a folder has the name of a file. The folder is as it
+        was then, unless the file system fails between two moves.
     """
     temporary = None
     try:
@@ -37,6 +38,7 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
         for name, content in files.items():
             (temporary / name).write_bytes(content)
         folder.mkdir(exist_ok=True)
+        check_writable(*(folder / name for name in files))
         for name in files:
             (temporary / name).replace(folder / name)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import functools
 import glob
+import lzma
 import sys
 import zipfile
 import zlib
@@ -43,22 +44,30 @@ def find_images(arguments: list[str]) -> list[ImageFile]:
 
 
 def _expand(argument: str) -> Iterator[ImageFile]:
-    path = Path(argument)
     if argument == STDIN:
         yield ImageFile("stdin", lambda: open_image(sys.stdin.buffer))
-    elif path.exists():
-        found = list(_expand_path(path))
-        if not found:
-            raise UserError(f"{path} holds no file; name images, or a folder or ZIP of them")
-        yield from found
-    else:
-        has_wildcards = bool(set(WILDCARDS) & set(argument))
-        # Path.glob takes no absolute patterns.
-        matches = glob.glob(argument, recursive=True) if has_wildcards else []  # noqa: PTH207
-        if not matches:
-            raise UserError(f"{shorten(argument, 200)} is not there; name images that are")
-        for match in sorted(matches, key=natural_order):
-            yield from _expand_path(Path(match))
+        return
+    try:
+        found = [image for path in _find_paths(argument) for image in _expand_path(path)]
+    except OSError as error:  # a name that is too long, or a folder that may not be read
+        name = shorten(argument, 200)
+        raise UserError(f"{name} cannot be read: {error.strerror}; name images that can") from None
+    if not found:
+        name = shorten(argument, 200)
+        raise UserError(f"{name} holds no file; name images, or a folder or ZIP of them")
+    yield from found
+
+
+def _find_paths(argument: str) -> list[Path]:
+    """Return the path that an argument is, or those that match it as a pattern."""
+    if Path(argument).exists():
+        return [Path(argument)]
+    has_wildcards = bool(set(WILDCARDS) & set(argument))
+    # Path.glob takes no absolute patterns.
+    matches = glob.glob(argument, recursive=True) if has_wildcards else []  # noqa: PTH207
+    if not matches:
+        raise UserError(f"{shorten(argument, 200)} is not there; name images that are")
+    return [Path(match) for match in sorted(matches, key=natural_order)]
 
 
 def _expand_path(path: Path) -> Iterator[ImageFile]:
@@ -92,5 +101,7 @@ def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Image.Ima
         with archive.open(member) as file:
             return open_image(file)
     # NotImplementedError, a RuntimeError, comes with rare ways of compression.
-    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError
+    ) as error:  # fmt: skip
         raise UnreadableImageError(f"damaged: {in_one_line(error, 100)}") from None

@@ -27,14 +27,23 @@ def check_own_page(output: Path, generator: str) -> None:
     Raises:
       UserError: there is a file which this command did not write, or the folder is not writable.
     """
-    if output.is_file():
-        with output.open("rb") as file:
-            if f'content="{generator}"'.encode() not in file.read(HEAD_BYTES):
-                raise UserError(
-                    f"{output} is there already and is no page of this command; name another file "
-                    "with -o, or remove it"
-                )
+    try:
+        is_foreign = output.is_file() and not _is_page_of(output, generator)
+    except OSError as error:
+        raise UserError(
+            f"{output} cannot be read: {error.strerror}; name another file with -o"
+        ) from None
+    if is_foreign:
+        raise UserError(
+            f"{output} is there already and is no page of this command; name another file with "
+            "-o, or remove it"
+        )
     check_writable(output)
+
+
+def _is_page_of(path: Path, generator: str) -> bool:
+    with path.open("rb") as file:
+        return f'content="{generator}"'.encode() in file.read(HEAD_BYTES)
 
 
 def write_page(output: Path, page: str) -> None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from vit_hk.atomic import check_writable
 from vit_hk.errors import UserError
 from vit_hk.explain.patch_attention import patch_attention, query_name
 from vit_hk.figures.fonts import prepare_names
@@ -22,7 +23,7 @@ def sheet_paths(folder: Path, files: Sequence[str]) -> list[Path]:
     "digits_7-2.png".
 
     Raises:
-      UserError: one of them is there already.
+      UserError: one of them is there already, or cannot be written.
     """
     paths: dict[Path, None] = {}  # a set that keeps its order
     for file in files:
@@ -37,20 +38,22 @@ def sheet_paths(folder: Path, files: Sequence[str]) -> list[Path]:
             f"{there[0]} is there already, and so are {len(there) - 1} of {len(paths) - 1} other "
             "sheets; choose another folder, or remove them"
         )
+    check_writable(*paths)
     return list(paths)
 
 
 def draw_sheets(model: TrainedModel, predictions: Predictions, paths: Sequence[Path]) -> None:
     """Draw the attention of each layer and head for each image, and write it to its path."""
     info = model.info
-    attention = model.attention(predictions.images, invert="no")  # they are inverted already
-    maps = patch_attention(attention, info.num_patches, info.model.pool)
-    maps = maps.reshape(*maps.shape[:-1], *info.grid)  # [L, N, H, rows, columns]
     names = prepare_names(model.class_names)
     for number, path in enumerate(paths):
+        # One at a time: the weights of all queries of a large model take 200 MB an image.
+        image = predictions.images[number]
+        attention = model.attention(image, invert="no")  # it is inverted already
+        maps = patch_attention(attention, info.num_patches, info.model.pool)[:, 0]
         sheet = draw_sheet(
-            predictions.images[number],
-            maps[:, number],
+            image,
+            maps.reshape(*maps.shape[:-1], *info.grid),  # [L, H, rows, columns]
             predicted=names[predictions.classes[number]],
             probability=predictions.probabilities[number].max(),
             query_name=query_name(info.model.pool),

@@ -4,6 +4,7 @@ Nothing is checked out, downloaded or changed.
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def find_files(
       UserError: there is no such run, or it lacks a required file.
     """
     wanted = (*required, *optional)
-    is_folder = (Path(name) / METRICS).is_file()
+    # Path.is_file would raise an error for a name that is too long for a file.
+    is_folder = os.path.isfile(Path(name) / METRICS)  # noqa: PTH113
     files = _in_folder(name, wanted) if is_folder else _in_revision(name, scratch, wanted)
     if lacking := [file for file in required if file in files.missing]:
         raise UserError(
@@ -99,10 +101,10 @@ def _in_revision(name: str, scratch: Path, wanted: Sequence[Path]) -> RunFiles:
         problems = {file: _bring(files, file, scratch / file) for file in wanted}
         missing = {file: problem for file, problem in problems.items() if problem}
         is_experiment = not _is_git_revision(files, name)
-    except (DvcException, SCMError) as error:
+    except (DvcException, SCMError, ValueError) as error:  # ValueError: no name for Git
         raise UserError(
-            f"{name} is no folder with {METRICS}, and no Git revision or DVC experiment "
-            f"({in_one_line(error, 150)}); `git log` and `dvc exp list` name them"
+            f"{in_one_line(name, 100)} is no folder with {METRICS}, and no Git revision or DVC "
+            f"experiment ({in_one_line(error, 150)}); `git log` and `dvc exp list` name them"
         ) from None
     except OSError as error:
         raise UserError(f"{name} could not be read: {in_one_line(error)}") from None

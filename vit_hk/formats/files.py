@@ -1,6 +1,7 @@
 """Files of other libraries, read without their code and without pickle, within limits."""
 
 import json
+import lzma
 import math
 import zipfile
 import zlib
@@ -20,6 +21,7 @@ MAX_BYTES = 16 * 2**30  # of all tensors together
 MAX_DEFLATE_RATIO = 1032  # the highest compression that zlib can reach
 PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
 DTYPES = {"F16": 2, "F32": 4}  # of safetensors, which float32 holds exactly; bytes of an element
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # raised beside OSError and others
 CONFIG, TENSORS = "config.json", "model.safetensors"
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -123,7 +125,7 @@ def open_npz(path: Path) -> TensorFile:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return arrays[name].astype(np.float32)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, ValueError, EOFError, *DAMAGED_ZIP) as error:
             raise UserError(f"{path}: array {name!r} is damaged ({in_one_line(error)})") from None
 
     shapes = {}
@@ -141,7 +143,7 @@ def open_npz(path: Path) -> TensorFile:
                 shapes[name] = shape
     except UserError:
         raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, ValueError, *DAMAGED_ZIP) as error:
         raise UserError(f"{path} is not an NPZ file of arrays ({in_one_line(error)})") from None
     except (NotImplementedError, RuntimeError) as error:  # encryption, other compressions
         raise UserError(f"{path} is not an NPZ that NumPy writes ({in_one_line(error)})") from None

@@ -116,7 +116,7 @@ def import_google(path: Path, overrides: Overrides) -> Imported:
         norm_eps=NORM_EPS,
     )
     image_shape = _square_image(path, positions[1] - has_class_token, settings, kernel[2])
-    num_classes = file.shapes.get("head/bias", (0,))[0]
+    num_classes = math.prod(file.shapes.get("head/bias", (0,)))
     names = [str(number) for number in range(num_classes)]
     info = describe(path, "google", settings, image_shape, names, None, None, "stretch", overrides)
     params = read_params(fields(settings), settings, image_shape, num_classes, file)
@@ -179,7 +179,7 @@ def _norm(module: str, key: str) -> list[Field]:
 
 
 def _patch_kernel(patch_size: int) -> Layout:
-    """[P * P * channels, D] as [P, P, channels, D]."""
+    """Return the layout of [P * P * channels, D] as [P, P, channels, D]."""
     return Layout(
         lambda w: (w.reshape(patch_size, patch_size, -1, w.shape[-1]),),
         lambda kernel: kernel.reshape(-1, kernel.shape[-1]),
@@ -187,7 +187,7 @@ def _patch_kernel(patch_size: int) -> Layout:
 
 
 def _qkv_weights(heads: int) -> Layout:
-    """[D, 3D] as three kernels [D, H, K]."""
+    """Return the layout of [D, 3D] as three kernels [D, H, K]."""
     return Layout(
         lambda w: tuple(part.reshape(len(w), heads, -1) for part in split_qkv(w)),
         lambda *parts: join_qkv([part.reshape(len(part), -1) for part in parts]),
@@ -195,7 +195,7 @@ def _qkv_weights(heads: int) -> Layout:
 
 
 def _qkv_biases(heads: int) -> Layout:
-    """[3D] as three biases [H, K]."""
+    """Return the layout of [3D] as three biases [H, K]."""
     return Layout(
         lambda b: tuple(part.reshape(heads, -1) for part in split_qkv(b)),
         lambda *parts: join_qkv([part.reshape(-1) for part in parts]),
@@ -203,7 +203,7 @@ def _qkv_biases(heads: int) -> Layout:
 
 
 def _out_kernel(heads: int) -> Layout:
-    """[D, D] as a kernel [H, K, D]."""
+    """Return the layout of [D, D] as a kernel [H, K, D]."""
     return Layout(
         lambda w: (w.reshape(heads, -1, w.shape[-1]),),
         lambda kernel: kernel.reshape(-1, kernel.shape[-1]),

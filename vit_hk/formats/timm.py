@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -153,7 +154,7 @@ def import_timm(folder: Path, overrides: Overrides) -> Imported:
         height, width = config.model_args.img_size
     settings = _settings(path, config, file)
     image_shape = height, width, channels
-    num_classes = file.shapes.get("head.bias", (0,))[0]
+    num_classes = math.prod(file.shapes.get("head.bias", (0,)))
     file = _without_register_positions(file, settings, settings.num_patches(image_shape))
     cfg = config.pretrained_cfg
     names = cfg.label_names or config.label_names or [str(n) for n in range(num_classes)]

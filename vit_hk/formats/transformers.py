@@ -1,6 +1,7 @@
 """Hugging Face transformers' ViTForImageClassification: the folder of its `from_pretrained`."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -142,7 +143,7 @@ def import_transformers(folder: Path, overrides: Overrides) -> Imported:
         norm_eps=config.layer_norm_eps,
     )
     image_shape = height, width, config.num_channels
-    num_classes = file.shapes.get("classifier.bias", (0,))[0]
+    num_classes = math.prod(file.shapes.get("classifier.bias", (0,)))
     mean, std = _normalization(folder)
     info = describe(
         path, "transformers", settings, image_shape, _class_names(config, num_classes), mean, std,

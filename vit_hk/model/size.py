@@ -50,7 +50,11 @@ def inference_bytes(settings: ModelSettings, image_shape: ImageShape, num_images
 
 
 def activation_bytes(
-    settings: ModelSettings, image_shape: ImageShape, num_images: int, remat: bool
+    settings: ModelSettings,
+    image_shape: ImageShape,
+    num_images: int,
+    remat: bool,
+    stores_attention: bool = True,
 ) -> int:
     """Return a lower bound of the bytes of activations that are kept for the gradient.
 
@@ -62,10 +66,11 @@ def activation_bytes(
       image_shape: height, width and channels.
       num_images: images that are processed at a time.
       remat: whether activations are recomputed.
+      stores_attention: whether attention weights are stored; cuDNN's attention stores none.
     """
     # With pool "cls" the last layer keeps the weights of the class token only.
     full_layers = settings.num_layers - (settings.pool == "cls")
-    attention = _attention_bytes(settings, image_shape)
+    attention = _attention_bytes(settings, image_shape) if stores_attention else 0
     if remat:
         tokens = FLOAT32_BYTES * settings.num_tokens(image_shape) * settings.hidden_size
         kept = full_layers * tokens + min(1, full_layers) * attention

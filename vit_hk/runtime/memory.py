@@ -76,16 +76,23 @@ def report_out_of_memory(*settings: str) -> Iterator[None]:
       *settings: keys of params.yaml to lower, besides those of the model.
     """
     try:
+        with raise_memory_error():
+            yield
+    except MemoryError as error:
+        keys = ", ".join([*settings, "model.hidden_size", "model.mlp_dim", "model.num_layers"])
+        raise UserError(
+            f"not enough memory ({error}); lower in params.yaml: {keys}, or raise model.patch_size"
+        ) from None
+
+
+@contextlib.contextmanager
+def raise_memory_error() -> Iterator[None]:
+    """Convert an out-of-memory error of XLA inside the block to a MemoryError; both say why."""
+    try:
         yield
     except MemoryError as error:
-        problem = str(error) or "allocation failed"
+        raise MemoryError(str(error) or "allocation failed") from None
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        problem = str(error).splitlines()[0]
-    else:
-        return
-    keys = ", ".join([*settings, "model.hidden_size", "model.mlp_dim", "model.num_layers"])
-    raise UserError(
-        f"not enough memory ({problem}); lower in params.yaml: {keys}, or raise model.patch_size"
-    )
+        raise MemoryError(str(error).splitlines()[0]) from None

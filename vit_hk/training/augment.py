@@ -17,8 +17,9 @@ FLIP, TRIVIAL, ERASE = 3, 4, 5
 def augment(keys: jax.Array, images: jax.Array, settings: AugmentSettings) -> jax.Array:
     """Augment each image with its own random parameters.
 
-    Images are flipped, changed by TrivialAugment, rotated, scaled, distorted and translated, and
-    erased in part, in this order. All geometric operations are one resampling.
+    TrivialAugment changes colours, then images are flipped, rotated, scaled, distorted and
+    translated, and last erased in part. All geometric operations but the flip, also those of
+    TrivialAugment, are one resampling.
 
     Args:
       keys: [B], a JAX random key for each image.

@@ -28,7 +28,7 @@ def calibrate(
     """Measure the calibration of trained weights on training and validation images.
 
     The temperature and the threshold come from validation images, the class means, the covariance
-    and the border from training images, at most 10,000 of each.
+    and the border from training images, about 10,000 of each at most.
 
     Args:
       params: all settings.

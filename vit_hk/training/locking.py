@@ -8,6 +8,7 @@ restores it, has nothing left to train, and writes the same results.
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def _acquire(lock: FileLock, folder: Path, wait: bool) -> None:
         pid = read_holder(folder)
         print(f"waiting for the result of process {pid}, which trains the same", flush=True)
         waiting = folder / f"{WAITING}{os.getpid()}"
-        waiting.touch()
+        with contextlib.suppress(FileNotFoundError):  # the holder has just removed the folder
+            waiting.touch()
         try:
             lock.acquire()
         finally:
@@ -79,6 +81,19 @@ def is_awaited(folder: Path) -> bool:
     """Return whether a living process waits for the lock of a folder."""
     pids = [int(path.name.removeprefix(WAITING)) for path in folder.glob(f"{WAITING}*")]
     return any(map(_is_alive, pids))
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder whose lock this process holds.
+
+    It is renamed first, so that a process that comes meanwhile finds no folder and creates its own.
+    What cannot be removed is left.
+    """
+    removed = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(removed, ignore_errors=True)  # left by a process that was killed
+    with contextlib.suppress(OSError):
+        folder.rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)
 
 
 def _is_alive(pid: int) -> bool:

@@ -1,5 +1,8 @@
 """A lower bound of the memory that a training takes."""
 
+import jax.numpy as jnp
+
+from vit_hk.model.cudnn_attention import has_cudnn_attention
 from vit_hk.model.size import FLOAT32_BYTES, activation_bytes, count_parameters
 from vit_hk.params import Params
 from vit_hk.runtime.batch_layout import BatchLayout
@@ -27,8 +30,10 @@ def check_training_fits(
     num_params = count_parameters(params.model, image_shape, num_classes)
     # Frozen parameters have neither gradient nor moments.
     num_arrays = 1 if params.train.freeze else ARRAYS_PER_PARAMETER[params.train.optimizer]
+    head_size = params.model.hidden_size // params.model.num_heads
     activations = activation_bytes(
-        params.model, image_shape, layout.images_per_memory, params.train.remat
-    )
+        params.model, image_shape, layout.images_per_memory, params.train.remat,
+        stores_attention=not has_cudnn_attention(jnp.dtype(params.train.precision), head_size),
+    )  # fmt: skip
     replicated = num_arrays * FLOAT32_BYTES * num_params
     check_free_memory(activations + layout.devices_per_memory * replicated)

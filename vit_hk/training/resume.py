@@ -21,7 +21,10 @@ PROJECT = Path(__file__).parents[2]  # the folder with the code that runs, and i
 
 
 def fingerprint(params: Params, dataset: Path, device: jax.Device, project: Path = PROJECT) -> str:
-    """Return the identity of a training; equal fingerprints mean results of the same bytes.
+    """Return the identity of a training.
+
+    On one machine, and on machines with the same processors, equal fingerprints mean results of the
+    same bytes.
 
     It depends on all that determines those bytes: the settings, the data, the code that dvc.yaml
     lists for the stage, the packages that this code needs, and the devices and cores; but not on

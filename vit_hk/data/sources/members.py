@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import gzip
 import io
+import lzma
 import os
 import tarfile
 import zipfile
@@ -20,8 +21,8 @@ MAX_TOTAL_BYTES = 2**38  # of all members of an archive together, decompressed
 GZIP_MAGIC = b"\x1f\x8b"
 # What reading a damaged archive raises, beside OSError.
 ARCHIVE_ERRORS = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError,
-    ValueError,
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError,
+    NotImplementedError, RuntimeError, ValueError,
 )  # fmt: skip
 
 
