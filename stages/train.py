@@ -107,6 +107,7 @@ def train_or_stop(
             last_finite = state / "last_finite.safetensors"
             if is_main_process():
                 save_weights(last_finite, failure.params, info)
+            wait_for_all()  # the first that fails ends the others
             raise UserError(describe_failure(failure, last_finite)) from None
         except StoppedError as stopped:
             if is_main_process():

@@ -172,6 +172,11 @@ def write_training(folder: Path, model: ModelSettings, dataset: Dataset) -> None
         )
 
 
+def confidences(dataset: Dataset) -> np.ndarray:
+    """Return the probability of the predicted class of each test image."""
+    return np.linspace(0.5, 1, len(dataset.y_test))
+
+
 def write_evaluation(folder: Path, dataset: Dataset, predictions: np.ndarray) -> None:
     names, labels = np.array(dataset.class_names), dataset.y_test
     metrics = {
@@ -199,7 +204,7 @@ def write_evaluation(folder: Path, dataset: Dataset, predictions: np.ndarray) ->
             "index": np.arange(len(labels)),
             "actual": names[labels],
             "predicted": names[predictions],
-            "probability": np.linspace(0.5, 1, len(labels)),
+            "probability": confidences(dataset),
         }
     ).to_csv(folder / paths.PREDICTIONS, index=False, float_format="%.6f")
     shares = [0.0, 0.5, 1.0]
@@ -241,8 +246,11 @@ def write_attention(
     shape = model.num_layers, len(indices), model.num_heads, tokens, tokens
     attention = random.random(shape, np.float32) ** 4
     attention /= attention.sum(axis=-1, keepdims=True)
-    probabilities = np.full((len(indices), dataset.num_classes), 0.2 / dataset.num_classes)
-    probabilities[indices, predictions] += 0.8
+    # Of two classes the predicted one is a little more probable, also for the first image.
+    confidence = np.maximum(confidences(dataset)[indices], 0.5005)
+    others = (1 - confidence) / (dataset.num_classes - 1)
+    probabilities = np.repeat(others[:, np.newaxis], dataset.num_classes, axis=1)
+    probabilities[indices, predictions] = confidence
     maps = random.random((len(METHODS), len(indices), patches)).astype(np.float32)
     maps_true = maps.copy()
     labels = dataset.y_test[indices]

@@ -35,6 +35,12 @@ def test_parsed_metadata_equals_the_written_metadata(info):
     assert parse_metadata({METADATA_KEY: info.model_dump_json()}) == info
 
 
+def test_image_that_no_position_could_be_stored_for_is_refused(info):
+    values = info.model_dump() | {"image_shape": [1_000_000, 1_000_000, 2]}
+    with pytest.raises(ValueError, match="image_shape has more patches than any model"):
+        WeightsInfo.model_validate(values)
+
+
 def test_preparation_makes_images_of_the_shape_of_the_model(info):
     preparation = Preparation(height=4, width=6, channels=3, resize="crop", background=0)
     values = info.model_dump() | {"preparation": preparation.model_dump()}

@@ -45,10 +45,10 @@ def check_writable(*targets: str | Path) -> None:
         place of a file.
     """
     for target in map(Path, targets):
-        folder = next(path for path in target.parents if os.path.lexists(path))
         try:
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            folder = next(path for path in target.parents if os.path.lexists(path))
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:

@@ -19,7 +19,7 @@ class Calibration(NamedTuple):
     temperature: np.ndarray  # [], divides the logits (arXiv 1706.04599, section 4.2)
     class_means: np.ndarray  # [C, D], of the features of the training images
     whitening: np.ndarray  # [D, D], makes the covariance of `features @ whitening` the identity
-    threshold: np.ndarray  # [], the distance that 99 % of the validation images do not exceed
+    threshold: np.ndarray  # [], 99 % quantile of the distances of validation images
     border_range: np.ndarray  # [2], of the training images; see `vit_hk.data.borders.border_range`
 
 

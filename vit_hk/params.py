@@ -399,7 +399,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
       UserError: the file is missing, too large, not YAML, or holds a key that is
         unknown, missing, twice there, of a wrong type or out of range.
     """
-    tree = _read_tree(Path(path))
+    tree = read_tree(Path(path))
     if not isinstance(tree, dict):
         found = "empty" if tree is None else f"a {type(tree).__name__}"
         raise UserError(
@@ -412,7 +412,13 @@ def load_params(path: str | Path = "params.yaml") -> Params:
         raise UserError(f"{path}: {_describe(error)}") from None
 
 
-def _read_tree(path: Path) -> Any:
+def read_tree(path: Path) -> Any:
+    """Return the content of a YAML file, without any check of its keys.
+
+    Raises:
+      UserError: the file is missing, too large, not YAML, or holds a key twice, one that is no
+        text, or an alias.
+    """
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)

@@ -15,6 +15,7 @@ from vit_hk.params import Count, ModelSettings, OpenFraction, Preparation, Seed,
 METADATA_KEY = "vit_hk"  # one key that holds JSON, since the order of several keys is not fixed
 VERSION: Final = 1  # of the format of the metadata
 CALIBRATION_PREFIX = "calibration/"  # of the names of tensors that are no parameters
+MAX_POSITION_ELEMENTS = 2**28  # of the positions of all patches: 1 GiB
 MAX_HEADER = 2**23  # bytes; a thousand layers need 2 million
 
 
@@ -54,6 +55,12 @@ class WeightsInfo(Settings):
     def _one_for_each_channel(self) -> "WeightsInfo":
         if not len(self.mean) == len(self.std) == self.image_shape[2]:
             raise ValueError("mean and std must have a number for each channel")
+        return self
+
+    @model_validator(mode="after")
+    def _has_positions_that_fit_in_memory(self) -> "WeightsInfo":
+        if self.num_patches * self.model.hidden_size > MAX_POSITION_ELEMENTS:
+            raise ValueError("image_shape has more patches than any model of this project")
         return self
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from project_clone import Clone
 
 from stages import paths
@@ -158,6 +159,31 @@ def test_of_an_experiment_the_command_names_the_experiment(runs, monkeypatch):
     assert "`dvc exp pull origin deeper`" in files.remedy
 
 
+def test_file_that_dvc_lock_does_not_record_is_missing(runs, monkeypatch):
+    # As where dvc.yaml has a new output, and only other stages ran since then.
+    lock = yaml.safe_load(runs.read("dvc.lock"))
+    outputs = lock["stages"]["all"]["outs"]
+    lock["stages"]["all"]["outs"] = [out for out in outputs if out["path"] != ATTENTION]
+    (runs.folder / "dvc.lock").write_text(yaml.safe_dump(lock), "utf-8")
+    runs.run("git", "commit", "--quiet", "--all", "--message=less")
+    (runs.folder / "scratch").mkdir()
+    monkeypatch.chdir(runs.folder)
+    files = find_files("HEAD", runs.folder / "scratch")
+    assert files.missing[Path(ATTENTION)] == "not recorded in its dvc.lock"
+
+
+def test_attention_of_other_weights_is_not_explored(runs, compare):
+    # As where only `evaluate` ran again after a training.
+    path = runs.folder / "results/predictions.csv"
+    table = pd.read_csv(path)
+    table["probability"] /= 2
+    table.to_csv(path, index=False)
+    compare(runs, "HEAD", ".")
+    page = (runs.folder / "compare.html").read_text("utf-8")
+    assert "attention.npz is not of the weights of results/predictions.csv" in text_of(page)
+    assert "runs-data" not in page
+
+
 def test_other_test_images_are_said_and_not_paired(runs, compare, run_settings, write_other_run):
     write_other_run(runs.folder, run_settings, class_names=("one", "two"), num_test=40)
     compare(runs, "HEAD", ".")
@@ -195,7 +221,10 @@ def test_a_mistake_is_one_line_and_writes_nothing(project_of_runs, compare, argu
         ("results/metrics.json", "[]", "results/metrics.json is no table of metrics"),
         ("results/metrics.json", "{", "results/metrics.json is damaged"),
         ("results/predictions.csv", "index\n1\n", "results/predictions.csv is damaged (no column"),
-        ("params.yaml", "a: [", "params.yaml is no YAML"),
+        ("params.yaml", "a: [", "params.yaml is not valid YAML"),
+        ("params.yaml", "a: 2024-13-45", "params.yaml is not valid YAML"),
+        ("params.yaml", "1: x", "params.yaml is not valid YAML"),
+        ("params.yaml", "a: &a {b: *a}", "params.yaml is not valid YAML"),
         ("params.yaml", "- 1", "params.yaml holds no settings"),
         ("results/history.csv", "epoch\n", "results/history.csv is damaged"),
     ],

@@ -11,7 +11,8 @@ import pytest
 from project_clone import Clone
 
 from vit_hk.compare.origin import find_origin
-from vit_hk.compare.sources import REPORT, find_files
+from vit_hk.compare.sources import REPORT, WEIGHTS, find_files
+from vit_hk.weights_metadata import weights_digest
 
 PAGE = "results/report.html"
 
@@ -60,16 +61,20 @@ def test_the_page_of_an_experiment_has_its_own_commit_and_times(project_of_runs,
 
 def test_results_of_an_experiment_in_the_folder_are_recognized(runs, read, monkeypatch, tmp_path):
     monkeypatch.chdir(runs.folder)
-    deeper = find_files("deeper", tmp_path / "scratch", required=[REPORT], optional=[])
-    (runs.folder / PAGE).unlink()
-    (runs.folder / PAGE).write_bytes((deeper.folder / REPORT).read_bytes())
+    deeper = find_files("deeper", tmp_path / "scratch", required=[REPORT, WEIGHTS], optional=[])
+    for file in (REPORT, WEIGHTS):
+        (runs.folder / file).unlink()
+        (runs.folder / file).write_bytes((deeper.folder / file).read_bytes())
     assert f"Run deeper , commit {deeper.commit[:7]} ." in read(runs.folder)
 
 
 def test_results_that_are_in_no_commit_are_said_and_have_no_times_of_other_weights(runs, read):
     page = (runs.folder / PAGE).read_text("utf-8")
     (runs.folder / PAGE).unlink()
-    changed = re.sub(r'content="[0-9a-f]{12}"', 'content="0123456789ab"', page)
+    (runs.folder / WEIGHTS).unlink()
+    (runs.folder / WEIGHTS).write_bytes(b"others")
+    others = weights_digest(runs.folder / WEIGHTS)
+    changed = re.sub(r'content="[0-9a-f]{12}"', f'content="{others}"', page)
     (runs.folder / PAGE).write_text(changed, "utf-8")
     text = read(runs.folder)
     assert text.startswith("<title>main (not committed): 80 %")
@@ -77,6 +82,17 @@ def test_results_that_are_in_no_commit_are_said_and_have_no_times_of_other_weigh
     assert f"Run main , not committed ; {last}" in text
     assert "weights: training time, training speed, evaluation speed." in text
     assert "90.2 s" not in text
+
+
+def test_a_page_about_other_weights_than_those_of_its_run_is_refused(runs, write):
+    # As where only `evaluate` ran again after a training.
+    page = (runs.folder / PAGE).read_text("utf-8")
+    (runs.folder / PAGE).unlink()
+    changed = re.sub(r'content="[0-9a-f]{12}"', 'content="0123456789ab"', page)
+    (runs.folder / PAGE).write_text(changed, "utf-8")
+    printed = write(runs.folder, expect=1)
+    assert "results/report.html is about other weights than models/vit.safetensors" in printed
+    assert printed.count("\n") == 1
 
 
 def test_a_folder_outside_of_git_has_its_own_name(project_of_runs, read, tmp_path):
@@ -100,6 +116,8 @@ def test_without_a_branch_the_commit_stands_for_it(runs, monkeypatch):
     [
         (("nosuch",), "nosuch is no folder with results/metrics.json, and no Git revision"),
         (("-o", "params.yaml"), "params.yaml is there already and is no page of this command"),
+        (("-o", "."), ". could not be written: Is a directory"),
+        (("-o", "/"), "/ could not be written: Is a directory"),
         (("-o", "results"), "results could not be written"),
     ],
 )

@@ -1,6 +1,8 @@
 import gzip
 import io
+import lzma
 import tarfile
+import tracemalloc
 import warnings
 import zipfile
 
@@ -152,6 +154,47 @@ def test_header_of_a_tar_archive_that_claims_gigabytes_takes_no_memory(tmp_path,
     with gzip.open(tmp_path / "a.tar.gz", "wb") as file:
         file.write(header.tobuf(tarfile.GNU_FORMAT) + bytes(10_000))
     assert "a header claims too many bytes" in refuse(tmp_path / "a.tar.gz", one_line)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"), [(tarfile.GNUTYPE_LONGNAME, 2**33), (tarfile.XHDTYPE, 2**70)]
+)
+def test_first_header_that_claims_gigabytes_is_read_within_limits(tmp_path, one_line, kind, size):
+    header = tar_member("a", type=kind, size=size).tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "a.tar").write_bytes(header + bytes(10_000))
+    assert "neither a folder nor an archive" in refuse(tmp_path / "a.tar", one_line)
+    # Python would decompress it, although it is not among the archives that are allowed.
+    with lzma.open(tmp_path / "a.tar.xz", "wb") as file:
+        file.write(header + bytes(10_000))
+    assert "neither a folder nor an archive" in refuse(tmp_path / "a.tar.xz", one_line)
+
+
+def test_member_of_a_tar_archive_that_claims_more_than_any_file_is_refused(tmp_path, one_line):
+    header = tar_member("a.png", size=2**70).tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "a.tar").write_bytes(header + bytes(10_000))
+    refuse(tmp_path / "a.tar", one_line)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_member_that_python_decompresses_without_a_limit_is_not_read(tmp_path, compression):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", compression) as archive:
+        archive.writestr("1.png", b"one")
+    (member,) = iterate_members(tmp_path / "a.zip")
+    assert member.problem == "compressed by another method than deflate"
+
+
+def test_member_that_holds_more_than_it_claims_takes_no_memory(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("1.png", bytes(200_000_000))
+    raw = bytearray((tmp_path / "a.zip").read_bytes())
+    start = raw.index(b"PK\1\2") + 24
+    raw[start : start + 4] = (1000).to_bytes(4, "little")
+    (tmp_path / "a.zip").write_bytes(raw)
+    tracemalloc.start()
+    with pytest.raises(zipfile.BadZipFile, match="Bad CRC-32"):  # the checksum is of all bytes
+        contents(tmp_path / "a.zip")
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,16 @@ def test_unreadable_file_is_named_with_the_reason(tmp_path, one_line):
     assert f"{tmp_path / 'a.png'} cannot be read: no image" in one_line(caught.value)
 
 
+def test_pillow_image_that_cannot_be_decoded_is_refused_in_one_line(tmp_path, one_line):
+    noise = np.random.default_rng(0).integers(0, 256, (50, 50), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    cut_off = (tmp_path / "a.png").read_bytes()[:1000]
+    (tmp_path / "a.png").write_bytes(cut_off)
+    with pytest.raises(UserError) as caught:
+        to_pixels(Image.open(tmp_path / "a.png"), GREY, GREY_PREPARATION)
+    assert "an image cannot be read: " in one_line(caught.value)
+
+
 def test_files_for_a_model_of_two_channels_are_refused(one_line):
     with pytest.raises(UserError) as caught:
         to_pixels("a.png", (2, 3, 2), None)

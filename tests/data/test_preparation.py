@@ -194,7 +194,20 @@ def test_grey_tiff_of_another_scale_than_16_bits_from_black_is_refused():
     for bits, photometric in ((12, 1), (16, 0)):
         content = grey_tiff(bits, photometric)
         assert Image.open(io.BytesIO(content)).mode == "I;16"  # so Pillow would read it
-        assert "must have 16, and black as 0" in refuse(io.BytesIO(content))
+        assert "must have 16 or be of floats, with black as 0" in refuse(io.BytesIO(content))
+
+
+def test_tiff_of_floats_with_white_as_0_is_refused():
+    for photometric in (0, 1):
+        stream = io.BytesIO()
+        image = Image.fromarray(np.array([[0, 0.25, 1]], np.float32))
+        image.save(stream, "TIFF", tiffinfo={262: photometric})
+        raw = bytearray(stream.getvalue())
+        assert Image.open(io.BytesIO(raw)).mode == "F"
+        if photometric:
+            assert keeping(open_image(io.BytesIO(raw))).ravel().tolist() == [0, 64, 255]
+        else:
+            assert "with black as 0" in refuse(io.BytesIO(raw))
 
 
 @pytest.mark.parametrize("pixels", [[-0.1, 1], [0, 255], [0, float("nan")], [0, float("inf")]])

@@ -115,6 +115,7 @@ def dense(inputs, outputs):
         ({"Transformer/posembed_input/pos_embedding": np.zeros((1, 16, 8), np.float32)}, "square"),
         ({"embedding/kernel": None}, "does not hold the arrays"),
         ({"cls": np.array([{}])}, "object"),
+        ({"head/bias": np.zeros(1_000_001, np.float32)}, "claims 1,000,001 classes"),
     ],
     ids=str,
 )
@@ -136,6 +137,20 @@ def test_a_file_that_unpacks_to_more_than_it_can_hold_is_refused(arrays, tmp_pat
     raw[start + 24 : start + 28] = (2**32 - 2).to_bytes(4, "little")  # uncompressed size
     path.write_bytes(raw)
     with pytest.raises(UserError, match="unpacks to"):
+        import_google(path, Overrides())
+
+
+def test_a_file_that_numpy_does_not_compress_so_is_refused(arrays, tmp_path):
+    path = tmp_path / "bomb.npz"
+    np.savez(path, **arrays)
+    with (
+        zipfile.ZipFile(path) as source,
+        zipfile.ZipFile(tmp_path / "b", "w", zipfile.ZIP_LZMA) as to,
+    ):
+        for name in source.namelist():
+            to.writestr(name, source.read(name))
+    (tmp_path / "b").rename(path)
+    with pytest.raises(UserError, match="is compressed by another method"):
         import_google(path, Overrides())
 
 

@@ -72,6 +72,16 @@ def test_one_epoch_is_a_point(value):
     assert np.isfinite(line.points).all()
 
 
+@pytest.mark.parametrize(("value", "max_y"), [(0.0, 100), (97.5, 100), (100.0, 100), (0.2, np.inf)])
+def test_a_constant_has_different_ticks_around_it(value, max_y):
+    chart = make_chart("t", "u", {"one": pd.Series([value, value], [1, 2])}, max_y)
+    labels = [tick.label for tick in chart.y_ticks]
+    assert len(set(labels)) == len(labels) > 2
+    assert min(map(float, labels)) >= 0
+    assert max(map(float, labels)) <= max_y
+    assert 12 <= chart.lines[0].points[0][1] <= 212
+
+
 def test_a_logarithmic_axis_has_its_ticks_at_equal_ratios():
     curves = {"one": pd.Series([1.2, 0.06], [1, 2]), "two": pd.Series([0.2, 0.0], [1, 2])}
     chart = make_logarithmic_chart("t", "u", curves)

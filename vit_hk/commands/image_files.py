@@ -2,7 +2,6 @@
 
 import functools
 import glob
-import lzma
 import sys
 import zipfile
 import zlib
@@ -14,6 +13,7 @@ from PIL import Image
 
 from vit_hk.data.preparation import UnreadableImageError, open_image
 from vit_hk.data.sources.folder_layout import is_ignored, natural_order
+from vit_hk.data.sources.members import COMPRESSIONS
 from vit_hk.errors import UserError, in_one_line, shorten
 
 STDIN = "-"
@@ -97,11 +97,11 @@ def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Image.Ima
     """Read a member of a ZIP file, of which it is never extracted to the disk."""
     if member.flag_bits & ENCRYPTED:
         raise UnreadableImageError("encrypted")
+    if member.compress_type not in COMPRESSIONS:
+        raise UnreadableImageError("compressed by another method than deflate")
     try:
         with archive.open(member) as file:
             return open_image(file)
     # NotImplementedError, a RuntimeError, comes with rare ways of compression.
-    except (
-        OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError
-    ) as error:  # fmt: skip
+    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UnreadableImageError(f"damaged: {in_one_line(error, 100)}") from None

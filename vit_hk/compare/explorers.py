@@ -9,6 +9,7 @@ from vit_hk.compare.run import Run, named_errors
 from vit_hk.compare.sources import ATTENTION, DATASET, PARAMS, PREDICTIONS, WEIGHTS
 from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.errors import UserError
+from vit_hk.explain.attention_arrays import AttentionArrays
 from vit_hk.params import Params, load_params
 from vit_hk.report.attention_arrays import read_attention_arrays
 from vit_hk.report.explorer import Explorer, ExplorerImage, make_explorer
@@ -87,6 +88,7 @@ def read_explorable(run: Run) -> Explorable:
             raise UserError("the page computes attention for images of 1 or 3 channels only")
         arrays = read_attention_arrays(files.folder / ATTENTION, params.model, dataset)
         predictions = read_predictions(files.folder / PREDICTIONS, dataset)
+        _check_same_weights(arrays, predictions)
         scores = {
             key.removeprefix("faithfulness."): value
             for key, value in run.metrics.items()
@@ -94,6 +96,20 @@ def read_explorable(run: Run) -> Explorable:
         }
         explorer = make_explorer(arrays, dataset, predictions, params.model, scores)
         return Explorable(params, dataset, predictions, weights, explorer)
+
+
+def _check_same_weights(arrays: AttentionArrays, predictions: Predictions) -> None:
+    """Refuse attention that the weights of another run have, as where only `evaluate` ran again.
+
+    Raises:
+      UserError: the probabilities of the predicted classes are not those of the predictions.
+    """
+    classes = predictions.classes[arrays.indices]
+    found = np.take_along_axis(arrays.probabilities, classes[:, np.newaxis], axis=1)[:, 0]
+    if not np.allclose(found, predictions.confidence[arrays.indices], rtol=0, atol=1e-3):
+        raise UserError(
+            f"{ATTENTION} is not of the weights of {PREDICTIONS}; make it again with: dvc repro"
+        )
 
 
 def choose_images(explorables: list[Explorable], listed: list[int]) -> list[int]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from vit_hk.compare.sources import (
     CORRUPTIONS,
@@ -21,7 +20,8 @@ from vit_hk.compare.sources import (
     WEIGHTS,
     RunFiles,
 )
-from vit_hk.errors import UserError, in_one_line
+from vit_hk.errors import UserError
+from vit_hk.params import read_tree
 from vit_hk.report.history import read_history
 from vit_hk.report.reading import read_json, read_table
 from vit_hk.report.settings import flatten, format_value
@@ -96,10 +96,7 @@ def _read_tree(path: Path) -> dict[str, Any]:
 
 
 def _read_settings(path: Path) -> dict[str, str]:
-    try:
-        tree = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no YAML: {in_one_line(error)}") from None
+    tree = read_tree(path)
     if not isinstance(tree, dict):
         raise UserError(f"{path} holds no settings; a run's own params.yaml is needed")
     return {key: format_value(value) for key, value in flatten(tree).items()}

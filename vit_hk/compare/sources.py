@@ -125,6 +125,8 @@ def _bring(files: DVCFileSystem, file: Path, target: Path) -> str:
         with files.open(file.as_posix()) as source:
             target.write_bytes(source.read())
         return ""
+    if "md5" not in info:
+        return "not recorded in its dvc.lock"
     cached = Path(files.repo.cache.local.oid_to_path(info["md5"]))
     if not cached.is_file():
         return "not in DVC's cache"

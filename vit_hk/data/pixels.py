@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from vit_hk.data.preparation import UnreadableImageError, open_image, prepare_image
-from vit_hk.errors import UserError, shorten
+from vit_hk.errors import UserError, in_one_line, shorten
 from vit_hk.params import ImageShape, Preparation
 
 OneImage = np.ndarray | str | Path | Image.Image
@@ -57,8 +57,8 @@ def _pixels_of(
     try:
         opened = image if isinstance(image, Image.Image) else open_image(image)
         return prepare_image(opened, preparation)[np.newaxis]
-    except UnreadableImageError as error:
-        raise UserError(f"{name} cannot be read: {error}") from None
+    except (UnreadableImageError, OSError, SyntaxError) as error:  # Pillow decodes late
+        raise UserError(f"{name} cannot be read: {in_one_line(error)}") from None
 
 
 def _checked_array(array: np.ndarray, image_shape: ImageShape) -> np.ndarray:

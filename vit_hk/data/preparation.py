@@ -123,11 +123,13 @@ def _check_size(image: Image.Image) -> None:
 
 def _check_scale(image: Image.Image) -> None:
     """Refuse grey TIFF files of 9 to 15 bits or with white as 0, which Pillow does not scale."""
-    if isinstance(image, TiffImageFile) and image.mode.startswith("I;16"):
+    has_levels = image.mode.startswith("I;16")
+    if isinstance(image, TiffImageFile) and (has_levels or image.mode == "F"):
         bits, zero = (image.tag_v2.get(tag) for tag in (BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION))
-        if bits != (16,) or zero != BLACK_IS_ZERO:
+        if (has_levels and bits != (16,)) or zero != BLACK_IS_ZERO:
             raise UnreadableImageError(
-                "a grey TIFF of more than 8 bits must have 16, and black as 0; convert it"
+                "a grey TIFF of more than 8 bits must have 16 or be of floats, with black as 0; "
+                "convert it"
             )
 
 

@@ -1,8 +1,9 @@
-"""Removes files that a killed dvc left half-written, so that the next dvc starts.
+"""Moves files away that a killed dvc left half-written, so that the next dvc starts.
 
 `make repro` runs this first: python -m vit_hk.dvc.repair. DVC 3.67 writes its dvc.lock and
-.dvc/tmp/rwlock in place, and does not start where one of them is truncated. Both can be removed:
-rwlock names running processes only, and the content of dvc.lock is in DVC's run cache too.
+.dvc/tmp/rwlock in place, and does not start where one of them is truncated. It does without both:
+rwlock names running processes only, and the content of dvc.lock is in DVC's run cache too, where
+the pipeline has run. A file whose last line only lacks its end is kept under another name.
 """
 
 import contextlib
@@ -21,8 +22,8 @@ DVC_LOCK = Path("dvc.lock")
 DVC_LOCK_GUARD = Path(".dvc/tmp/lock")
 
 
-def remove_truncated(path: Path, guard: Path, is_complete: Callable[[str], bool]) -> bool:
-    """Remove a file that is truncated, unless a running dvc may be writing it at this moment.
+def move_truncated(path: Path, guard: Path, is_complete: Callable[[str], bool]) -> bool:
+    """Give a truncated file another name, unless a running dvc may be writing it at this moment.
 
     Args:
       path: the file; it need not exist.
@@ -30,7 +31,7 @@ def remove_truncated(path: Path, guard: Path, is_complete: Callable[[str], bool]
       is_complete: whether a text was written to the end.
 
     Returns:
-      Whether the file was removed.
+      Whether the file has another name now, which ends in `.truncated`.
     """
     if not path.exists():
         return False
@@ -42,8 +43,13 @@ def remove_truncated(path: Path, guard: Path, is_complete: Callable[[str], bool]
     with contextlib.closing(lock):
         truncated = not is_complete(path.read_text("utf-8", errors="replace"))
         if truncated:
-            path.unlink()
+            path.replace(truncated_name(path))
     return truncated
+
+
+def truncated_name(path: Path) -> Path:
+    """Return the name under which a truncated file is kept."""
+    return path.with_name(f"{path.name}.truncated")
 
 
 def is_json(text: str) -> bool:
@@ -62,10 +68,13 @@ def ends_with_newline(text: str) -> bool:
 
 def main() -> None:
     """Repair both files of the project in the current folder."""
-    if remove_truncated(RWLOCK, RWLOCK_GUARD, is_json):
-        print(f"{RWLOCK}, which a killed dvc left half-written, was removed")
-    if remove_truncated(DVC_LOCK, DVC_LOCK_GUARD, ends_with_newline):
-        print(f"{DVC_LOCK}, which a killed dvc left half-written, was removed; dvc repro writes it")
+    if move_truncated(RWLOCK, RWLOCK_GUARD, is_json):
+        print(f"{RWLOCK}, which a killed dvc left half-written, is {truncated_name(RWLOCK)} now")
+    if move_truncated(DVC_LOCK, DVC_LOCK_GUARD, ends_with_newline):
+        print(
+            f"{DVC_LOCK}, which a killed dvc left half-written, is {truncated_name(DVC_LOCK)} now; "
+            "dvc repro writes another"
+        )
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ class MethodInputs(NamedTuple):
     discard_ratio: float  # of rollout; see `attention_rollout`
 
 
-# Name -> function that returns matrices [B, query T, key T] between all tokens. The first two do
-# not depend on the class; the last two attribute the logit of one class.
+# Name -> function that returns matrices [B, query T, key T] between all tokens. The last two
+# attribute the logit of one class.
 METHODS: dict[str, Callable[[MethodInputs], np.ndarray]] = {
     "last_layer": lambda inputs: inputs.attention[-1].mean(axis=1),
     "rollout": lambda inputs: attention_rollout(
@@ -31,6 +31,9 @@ METHODS: dict[str, Callable[[MethodInputs], np.ndarray]] = {
     "gradient_rollout": lambda inputs: gradient_rollout(inputs.attention, inputs.gradient),
     "relevance": lambda inputs: relevance(inputs.attention, inputs.gradient),
 }
+
+
+CLASS_INDEPENDENT = ("last_layer", "rollout")
 
 
 def attribution_maps(inputs: MethodInputs, num_patches: int) -> np.ndarray:

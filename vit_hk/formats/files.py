@@ -1,7 +1,6 @@
 """Files of other libraries, read without their code and without pickle, within limits."""
 
 import json
-import lzma
 import math
 import zipfile
 import zlib
@@ -21,7 +20,6 @@ MAX_BYTES = 16 * 2**30  # of all tensors together
 MAX_DEFLATE_RATIO = 1032  # the highest compression that zlib can reach
 PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
 DTYPES = {"F16": 2, "F32": 4}  # of safetensors, which float32 holds exactly; bytes of an element
-DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # raised beside OSError and others
 CONFIG, TENSORS = "config.json", "model.safetensors"
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -125,7 +123,7 @@ def open_npz(path: Path) -> TensorFile:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return arrays[name].astype(np.float32)
-        except (OSError, ValueError, EOFError, *DAMAGED_ZIP) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"{path}: array {name!r} is damaged ({in_one_line(error)})") from None
 
     shapes = {}
@@ -135,6 +133,8 @@ def open_npz(path: Path) -> TensorFile:
             _check_sizes(path, archive.infolist())
             for info in archive.infolist():
                 name = info.filename.removesuffix(".npy")
+                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise ValueError(f"{shorten(name)} is compressed by another method")
                 with archive.open(info) as file:
                     shape, dtype = _npy_header(file)
                 _check_dtype(path, name, str(dtype), ("float16", "float32"))
@@ -143,7 +143,7 @@ def open_npz(path: Path) -> TensorFile:
                 shapes[name] = shape
     except UserError:
         raise
-    except (OSError, EOFError, ValueError, *DAMAGED_ZIP) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is not an NPZ file of arrays ({in_one_line(error)})") from None
     except (NotImplementedError, RuntimeError) as error:  # encryption, other compressions
         raise UserError(f"{path} is not an NPZ that NumPy writes ({in_one_line(error)})") from None

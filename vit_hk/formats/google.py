@@ -28,6 +28,7 @@ from vit_hk.weights_metadata import WeightsInfo
 
 FILE = "model.npz"
 NORM_EPS = 1e-6
+MAX_CLASSES = 1_000_000  # ImageNet-21k has 21,843
 BLOCK = "Transformer/encoderblock_"
 ATTENTION = "MultiHeadDotProductAttention_1"
 
@@ -117,6 +118,8 @@ def import_google(path: Path, overrides: Overrides) -> Imported:
     )
     image_shape = _square_image(path, positions[1] - has_class_token, settings, kernel[2])
     num_classes = math.prod(file.shapes.get("head/bias", (0,)))
+    if num_classes > MAX_CLASSES:
+        raise UserError(f"{path} claims {num_classes:,} classes; at most {MAX_CLASSES:,} are read")
     names = [str(number) for number in range(num_classes)]
     info = describe(path, "google", settings, image_shape, names, None, None, "stretch", overrides)
     params = read_params(fields(settings), settings, image_shape, num_classes, file)

@@ -245,7 +245,8 @@ def _settings(path: Path, config: TimmConfig, file: TensorFile) -> ModelSettings
         )
     kernel = file.shapes.get("patch_embed.proj.weight", ())
     hidden = file.shapes.get("blocks.0.mlp.fc1.bias", ())
-    if len(kernel) != 4 or len(hidden) != 1:
+    registers = file.shapes.get("reg_token", (1, 0, kernel[0] if kernel else 0))
+    if (len(kernel), len(hidden), len(registers)) != (4, 1, 3):
         raise UserError(f"{file.path} does not hold the tensors of timm's VisionTransformer")
     blocks = {key.split(".")[1] for key in file.shapes if key.startswith("blocks.")}
     return model_settings(
@@ -257,7 +258,7 @@ def _settings(path: Path, config: TimmConfig, file: TensorFile) -> ModelSettings
         mlp_dim=hidden[0],
         pool={"token": "cls", "avg": "gap"}[args.global_pool or config.global_pool],
         qk_norm="blocks.0.attn.q_norm.weight" in file.shapes,
-        registers=file.shapes.get("reg_token", (1, 0))[1],
+        registers=registers[1],
         gelu={name: kind for kind, name in ACTIVATIONS.items()}[args.act_layer],
         norm_eps=NORM_EPS,
     )

@@ -53,7 +53,11 @@ def make_chart(
       max_y: the largest value that the axis may show.
     """
     values = np.concatenate([curve.to_numpy() for curve in curves.values()])
-    ticks = np.array(MaxNLocator(5).tick_values(values.min(), values.max()))
+    ends = float(values.min()), float(values.max())
+    if ends[0] == ends[1]:
+        margin = abs(ends[0]) / 10 or 1.0
+        ends = max(ends[0] - margin, min(ends[0], 0.0)), ends[1] + margin
+    ticks = np.array(MaxNLocator(5).tick_values(*ends))
     low, high = float(ticks[0]), min(float(ticks[-1]), max_y)
 
     def to_y(numbers: np.ndarray) -> list[float]:

@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 
 from vit_hk.data.dataset import Dataset
 from vit_hk.explain.attention_arrays import AttentionArrays
-from vit_hk.explain.methods import normalize_maps
+from vit_hk.explain.methods import CLASS_INDEPENDENT, normalize_maps
 from vit_hk.explain.patch_attention import patch_attention, query_name
 from vit_hk.figures.faithfulness import STYLES
 from vit_hk.figures.overlay import COLORMAP
@@ -131,6 +131,8 @@ def make_explorer(
     rows, columns = model.grid(dataset.image_shape)
     class_token = ["the class token"] if model.pool == "cls" else []
     registers = [f"register {number + 1}" for number in range(model.registers)]
+    stored = _encode_images(arrays, model, normalized)
+    further = _encode_further_images(dataset, predictions, np.array([x.index for x in stored], int))
     return Explorer(
         rows=rows,
         columns=columns,
@@ -145,10 +147,7 @@ def make_explorer(
         best_map=_best_map(maps),
         brightness_score=faithfulness.get("brightness"),
         palette=[to_hex(color) for color in colormaps[COLORMAP](np.linspace(0, 1, PALETTE_SIZE))],
-        images=[
-            *_encode_images(arrays, model, normalized),
-            *_encode_further_images(dataset, predictions, arrays.indices),
-        ],
+        images=[*stored, *further],
     )
 
 
@@ -222,7 +221,7 @@ def _list_maps(
         arrays.methods.tolist(), arrays.maps, arrays.maps_true, strict=True
     ):
         name, score = STYLES[method].label, faithfulness.get(method)
-        if np.array_equal(predicted, actual):
+        if method in CLASS_INDEPENDENT:
             listed.append(ExplorerMap(method, name, score))
             maps.append(predicted)
         else:

@@ -105,8 +105,8 @@ GALLERY = (
         "attention", "positions.png", "Positional embeddings",
         "Cosine similarity between the embedding of each position and those of all positions.",
         "A tile shows how similar the position in the orange frame is to all positions: red is "
-        "similar, blue opposite, white unrelated. The model is told no coordinates; where rows or "
-        "columns stand out, it has learned them.",
+        "similar, blue opposite, white unrelated. Learned embeddings start as noise: where rows or "
+        "columns stand out, the model has learned coordinates. Those of sincos2d are fixed.",
     ),
     GalleryFigure(
         "attention", "filters.png", "Filters of the patch embedding",

@@ -98,12 +98,12 @@ const imageInput = (() => {
   const grey = (level) => `rgb(${level} ${level} ${level})`;
 
   /** Return a base for a drawing: an image file, resized as the images of the data set were. */
-  function fileBase(name, image, { resize, background }) {
+  function fileBase(name, image, { resize, padding }) {
     return {
       kind: "file", name, isInverted: false,
       paint(context) {
         const { canvas } = context;
-        context.fillStyle = grey(this.isInverted ? 255 - background : background);
+        context.fillStyle = grey(this.isInverted ? 255 - padding : padding);
         context.fillRect(0, 0, canvas.width, canvas.height);
         Object.assign(context, { imageSmoothingEnabled: true, imageSmoothingQuality: "high" });
         context.drawImage(image, ...place(image, canvas, resize));

@@ -27,6 +27,7 @@ class PageModel:
       weights: the elements of all tensors, little-endian float16 in base64.
       head_fusion, discard_ratio: of the rollout, as in `AttentionSettings`.
       background: grey level on which a person draws.
+      padding: grey level around and below image files, as in `Preparation`.
       resize: what happens to an image file of another shape, as in `Preparation`.
       is_centred: whether drawings are scaled and centred unless a person says otherwise.
     """
@@ -40,6 +41,7 @@ class PageModel:
     head_fusion: str
     discard_ratio: float
     background: int
+    padding: int
     resize: str
     is_centred: bool
 
@@ -64,6 +66,7 @@ def make_page_model(weights: WeightsFile, attention: AttentionSettings) -> PageM
     info = weights.info
     numbers = np.concatenate([tensor.ravel() for tensor in weights.read_tensors()])
     halves = np.clip(numbers, -MAX_FLOAT16, MAX_FLOAT16).astype("<f2")
+    background = 255 if np.mean(info.mean) > 0.5 else 0
     return PageModel(
         settings=info.model.model_dump(),
         image_shape=info.image_shape,
@@ -73,7 +76,8 @@ def make_page_model(weights: WeightsFile, attention: AttentionSettings) -> PageM
         weights=base64.b64encode(halves.tobytes()).decode("ascii"),
         head_fusion=attention.head_fusion,
         discard_ratio=attention.discard_ratio,
-        background=255 if np.mean(info.mean) > 0.5 else 0,
+        background=background,
+        padding=info.preparation.background if info.preparation else background,
         resize=info.preparation.resize if info.preparation else "crop",
         is_centred=info.data in CENTRED_DATA and info.image_shape[2] == 1,
     )

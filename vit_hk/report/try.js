@@ -206,11 +206,14 @@ const tryModel = (() => {
       return buttons;
     }
 
+    let opened = null; // the base of the last file
+
     async function openFile(file) {
       if (!file) return;
       try {
         const image = await imageInput.readFile(file);
         const base = imageInput.fileBase(file.name, image, settings);
+        opened = base;
         drawing.start(base);
         if (shape[2] === 1 && imageInput.hasOtherBorder(drawing.read(), settings.background)) {
           base.isInverted = true;
@@ -231,7 +234,8 @@ const tryModel = (() => {
       element("try-start").addEventListener("change", (event) => {
         const { value } = event.target;
         const image = explorer?.images.find(({ index }) => String(index) === value);
-        if (value !== "file") drawing.start(image ? exampleBase(image) : blankBase);
+        const notFile = image ? exampleBase(image) : blankBase;
+        drawing.start(value === "file" ? opened : notFile);
       });
       element("try-explorer").addEventListener("click", () => {
         addExample(explorer.image());

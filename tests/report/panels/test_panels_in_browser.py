@@ -162,6 +162,8 @@ def test_the_flow_is_that_of_the_image_in_the_explorer(page):
     # Before each layer and after the last one, a circle for each of eight tokens.
     assert page.locator("#flow circle").count() == 4 * 8
     assert page.locator("#flow image").count() == 6
+    labels = page.locator("#flow text").all_text_contents()
+    assert labels[:2] == ["class", "r1"]
 
 
 def test_heads_that_look_at_the_same_patches_in_all_images_are_counted(page, folder):

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import gzip
 import io
-import lzma
 import os
 import tarfile
 import zipfile
@@ -19,10 +18,12 @@ from vit_hk.errors import UserError, in_one_line, shorten
 MAX_MEMBERS = 2_000_000
 MAX_TOTAL_BYTES = 2**38  # of all members of an archive together, decompressed
 GZIP_MAGIC = b"\x1f\x8b"
+# Python decompresses bzip2 and LZMA without a limit, whatever size a member claims.
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # What reading a damaged archive raises, beside OSError.
 ARCHIVE_ERRORS = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError,
-    NotImplementedError, RuntimeError, ValueError,
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError,
+    ValueError, OverflowError,
 )  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def _find_reader(root: Path) -> Callable[[Path], Iterator[Member]]:
         )
     if zipfile.is_zipfile(root):
         return _members_of_zip
-    if _is_gzip(root) or tarfile.is_tarfile(root):
+    if _is_gzip(root) or _is_tar(root):
         return _members_of_tar
     raise UserError(
         f"params.yaml: data.root is {root}, which is neither a folder nor an archive; allowed with "
@@ -84,6 +85,18 @@ def _find_reader(root: Path) -> Callable[[Path], Iterator[Member]]:
 def _is_gzip(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+
+
+def _is_tar(path: Path) -> bool:
+    """Return whether a file is an uncompressed tar archive.
+
+    tarfile.is_tarfile would decompress others, and take as much memory as a header claims.
+    """
+    try:
+        with path.open("rb") as raw, tarfile.open(fileobj=_BoundedReader(raw), mode="r:"):
+            return True
+    except ARCHIVE_ERRORS:
+        return False
 
 
 def _within_limits(members: Iterator[Member], root: Path) -> Iterator[Member]:
@@ -126,6 +139,8 @@ def _members_of_zip(root: Path) -> Iterator[Member]:
         for info in archive.infolist():
             parts = _checked_parts(info.filename, root, seen)
             problem = "encrypted" if info.flag_bits & 1 else None
+            if info.compress_type not in COMPRESSIONS:
+                problem = "compressed by another method than deflate"
             opened = functools.partial(_open_in_zip, archive, info)
             # Not info.is_dir(), which fails where the name is empty.
             is_folder = info.filename.endswith("/")
@@ -146,7 +161,8 @@ def _members_of_tar(root: Path) -> Iterator[Member]:
 
 
 def _open_in_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
-    return io.BytesIO(archive.read(info))
+    with archive.open(info) as file:  # which may hold more than it claims
+        return io.BytesIO(file.read(info.file_size + 1))
 
 
 def _open_in_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:

@@ -57,7 +57,7 @@ function showFlow(explorer, data, network) {
     }));
     const labels = data.prefix_tokens.map((name, token) => svg("text", {
       x: x(token), y: top - 6, "text-anchor": "middle",
-    }, name === "the class token" ? "class" : `r${token + 1 - firstPatch + data.prefix_tokens.length}`));
+    }, name === "the class token" ? "class" : name.replace("register ", "r")));
     const rows = Array.from({ length: pictures.length / columns }, (_, row) => svg("text", {
       x: (x(firstPatch + row * columns) + x(firstPatch + (row + 1) * columns - 1)) / 2, y: top - size - 6, "text-anchor": "middle",
     }, `row ${row + 1}`));
