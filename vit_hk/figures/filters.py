@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from vit_hk.figures.overlay import corners
+from vit_hk.figures.overlay import colorbar_below
 
 COLUMNS = 7
 
@@ -71,8 +71,6 @@ def _draw_tiles(images: np.ndarray, titles: list[str], title: str) -> Figure:
     if channels == 3:
         figure.supxlabel("weights as RGB colours; grey is 0", fontsize=10)
     else:
-        bar = figure.colorbar(
-            mappable, ax=corners(grid), location="bottom", aspect=50, shrink=0.7, pad=0.03
-        )
+        bar = colorbar_below(figure, grid, mappable, aspect=50, shrink=0.7)
         bar.set_label("weight of a pixel (red: positive, blue: negative)")
     return figure

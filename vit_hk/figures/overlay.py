@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -61,19 +62,31 @@ def draw_outlines(axes: Axes, lines: list[np.ndarray], width: float = 0.8) -> No
 
 def add_colorbar(figure: Figure, grid: np.ndarray, max_weight: float, label: str) -> None:
     """Add a colour bar from 0 to `max_weight` below a grid of axes, which names the scale."""
-    bar = figure.colorbar(
-        weight_colors(max_weight), ax=corners(grid), location="bottom", aspect=60, shrink=0.6,
-        pad=0.03,
-    )  # fmt: skip
+    bar = colorbar_below(figure, grid, weight_colors(max_weight), aspect=60, shrink=0.6)
     bar.set_label(label_scale(label))
 
 
-def corners(grid: np.ndarray) -> list[Axes]:
-    """Return the first and the last axes of a grid, to place a colour bar beside the whole grid.
+def colorbar_below(
+    figure: Figure, grid: np.ndarray, mappable: ScalarMappable, aspect: float, shrink: float
+) -> Colorbar:
+    """Add a colour bar below a grid of axes.
 
-    The layout measures a bar once for each axes that it belongs to, which takes most of its time.
+    It belongs to the first and the last axes only: the layout measures a bar once for each axes
+    that it belongs to, which would take most of its time.
+
+    Args:
+      figure: the figure of the grid.
+      grid: axes [rows, columns].
+      mappable: the colours of the bar.
+      aspect: its length, as a multiple of its height.
+      shrink: its length, as a share of the width of the grid.
     """
-    return [grid.flat[0], grid.flat[-1]]
+    for axes in grid.flat:
+        axes.set_anchor("S")  # a bar does so with its own axes, and all must stay in line
+    corners = [grid.flat[0], grid.flat[-1]]
+    return figure.colorbar(
+        mappable, ax=corners, location="bottom", aspect=aspect, shrink=shrink, pad=0.03
+    )
 
 
 def weight_colors(max_weight: float) -> ScalarMappable:
