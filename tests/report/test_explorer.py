@@ -1,5 +1,6 @@
 """The attention explorer of the page in a real browser, against the arrays on disk."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from vit_hk.explain.rollout import attention_rollout
 from vit_hk.inference import run_model
 from vit_hk.model.vit import make_model
 from vit_hk.params import load_params
+from vit_hk.report.attention_arrays import read_attention_arrays
+from vit_hk.report.explorer import make_explorer
+from vit_hk.report.predictions import read_predictions
 from vit_hk.weights import load_weights
 
 NAMES = ("left", "middle", "right")
@@ -413,6 +417,18 @@ def test_images_can_be_filtered_and_sorted(page):
     assert part(page, "none").is_visible()
     show(page, predicted="", label="", kind="correct", order="unsurest")
     assert listed(page)[0] == 1  # image 0 is a mistake
+
+
+def test_maps_for_the_true_class_are_offered_also_where_all_stored_images_are_right(project_folder):
+    settings = load_params(project_folder / "params.yaml").model
+    dataset = load_dataset(project_folder / "data/dataset.npz")
+    path = project_folder / "results/attention/attention.npz"
+    arrays = read_attention_arrays(path, settings, dataset)
+    arrays = dataclasses.replace(arrays, maps_true=arrays.maps)
+    predictions = read_predictions(project_folder / "results/predictions.csv", dataset)
+    explorer = make_explorer(arrays, dataset, predictions, settings, {})
+    of_a_class = [f"{name}{end}" for name in METHODS_OF_A_CLASS for end in ("", "-true")]
+    assert [map_.key for map_ in explorer.maps] == ["last_layer", "rollout", *of_a_class]
 
 
 ADDRESS = "location.hash"

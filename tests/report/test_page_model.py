@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import haiku as hk
@@ -19,7 +20,7 @@ from vit_hk.explain.rollout import attention_rollout
 from vit_hk.inference import make_attention_gradient, run_model
 from vit_hk.model import reference
 from vit_hk.model.vit import ViTOutput, make_model
-from vit_hk.params import AttentionSettings, ModelSettings
+from vit_hk.params import AttentionSettings, ModelSettings, Preparation
 from vit_hk.report.page_model import PageModel, encoded_size, make_page_model
 from vit_hk.report.weights_file import read_weights_file
 from vit_hk.weights import save_weights
@@ -102,6 +103,17 @@ def train(tree, tmp_path) -> Callable[..., Trained]:
         return Trained(settings, params, info, page_model, dataset.x_test)
 
     return make
+
+
+@pytest.mark.parametrize("padding", [0, 128])
+def test_files_are_padded_as_training_images_were(train, tree, padding):
+    trained = train({}, (8, 8, 1))
+    preparation = Preparation(height=8, width=8, channels=1, resize="pad", background=padding)
+    info = trained.info.model_copy(update={"preparation": preparation})
+    numbers = [np.ones(3, np.float32)]
+    weights = SimpleNamespace(info=info, read_tensors=lambda: numbers, shapes={"w": (3,)})
+    page_model = make_page_model(weights, AttentionSettings(**tree["attention"]))
+    assert (page_model.resize, page_model.padding) == ("pad", padding)
 
 
 @pytest.fixture(scope="module")

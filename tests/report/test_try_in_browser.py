@@ -213,6 +213,19 @@ def test_the_width_of_strokes_can_be_set_by_keyboard(page):
     assert seen_pixels(page)[:, 14, 0].sum() / 255 == pytest.approx(7, abs=0.1)  # rows
 
 
+def test_a_second_drawing_is_cleared_too(page):
+    for _ in range(2):
+        page.get_by_role("button", name="Clear").click()
+        settle(page)
+        assert seen_pixels(page).max() == 0
+        draw(page, (0.2, 0.5), (0.8, 0.5))
+        settle(page)
+        assert seen_pixels(page).max() > 200
+    page.get_by_role("button", name="Undo").click()
+    settle(page)
+    assert seen_pixels(page).max() == 0
+
+
 def test_a_finger_draws(page):
     page.get_by_role("button", name="Clear").tap()
     settle(page)
@@ -243,6 +256,21 @@ def test_a_dropped_photo_on_bright_paper_is_inverted(page):
     invert.uncheck()
     settle(page)
     assert np.abs(seen_pixels(page)[..., 0].astype(int) - (255 - seen)).max() <= 1
+
+
+def test_the_last_file_can_be_chosen_again(page):
+    photo = np.zeros((28, 28, 3), np.uint8)
+    photo[5:20, 10:14] = 250
+    drop(page, "photo.png", png(photo))
+    settle(page)
+    before = seen_pixels(page)
+    start = page.locator("#try-start")
+    start.select_option("blank")
+    settle(page)
+    assert seen_pixels(page).max() == 0
+    start.select_option("file")
+    settle(page)
+    assert (seen_pixels(page) == before).all()
 
 
 def test_a_file_that_is_no_image_is_named_and_changes_nothing(page):

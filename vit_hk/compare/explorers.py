@@ -106,7 +106,7 @@ def _check_same_weights(arrays: AttentionArrays, predictions: Predictions) -> No
     """
     classes = predictions.classes[arrays.indices]
     found = np.take_along_axis(arrays.probabilities, classes[:, np.newaxis], axis=1)[:, 0]
-    if not np.allclose(found, predictions.confidence[arrays.indices], rtol=0, atol=1e-3):
+    if not np.allclose(found, predictions.confidence[arrays.indices], rtol=0, atol=0.01):
         raise UserError(
             f"{ATTENTION} is not of the weights of {PREDICTIONS}; make it again with: dvc repro"
         )

@@ -34,7 +34,7 @@ const makeDrawing = (() => {
 
     function repaint() {
       base().paint(context);
-      for (const action of actions.slice(actions.indexOf(base()) + 1)) paintStroke(context, action);
+      for (const action of actions.slice(actions.lastIndexOf(base()) + 1)) paintStroke(context, action);
       onChange();
     }
 
