@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vit_hk.figures.overlay import add_colorbar, draw_overlay, label_normalized_maps
+from vit_hk.figures.saving import repeat_layout
 from vit_hk.figures.text import extra_height, fit_clauses, fit_name
 
 COLUMNS = 4
@@ -49,7 +50,7 @@ def draw_right_wrong(
     bar_label = label_normalized_maps("relevance", maps[0, 0].size)
     add_colorbar(figure, grid, max_weight, bar_label)
     if extra:
-        figure.draw_without_rendering()  # high titles need a second run of the layout
+        repeat_layout(figure)  # high titles get their room step by step
     return figure
 
 

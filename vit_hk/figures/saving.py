@@ -34,6 +34,13 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         Image.fromarray(pixels).save(temporary, "PNG", compress_level=9, dpi=(DPI, DPI))
 
 
+def repeat_layout(figure: Figure) -> None:
+    """Run the layout engine of a figure three times, before the last time when it is saved."""
+    layout = figure.get_layout_engine()
+    for _ in range(3):
+        layout.execute(figure)  # type: ignore[union-attr]
+
+
 def _round_layout(figure: FigureBase) -> None:
     """Round the positions of subfigures and axes in a figure to 9 digits.
 

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from vit_hk.figures.images import to_rgb
 from vit_hk.figures.overlay import add_colorbar, draw_overlay
+from vit_hk.figures.saving import repeat_layout
 from vit_hk.figures.text import extra_height, fit_name
 
 FONT_SIZE = 9
@@ -73,5 +74,5 @@ def draw_snapshots(
     label = f"attention weight (query: {query_name}), mean over heads"
     add_colorbar(figure, grid, max_weight, label)
     if extra:
-        figure.draw_without_rendering()  # high titles need a second run of the layout
+        repeat_layout(figure)  # high titles get their room step by step
     return figure
