@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from vit_hk.data.npz import COMPRESSIONS
 from vit_hk.data.preparation import UnreadableImageError, open_image
 from vit_hk.data.sources.folder_layout import is_ignored, natural_order
-from vit_hk.data.sources.members import COMPRESSIONS
 from vit_hk.errors import UserError, in_one_line, shorten
 
 STDIN = "-"
@@ -47,13 +47,12 @@ def _expand(argument: str) -> Iterator[ImageFile]:
     if argument == STDIN:
         yield ImageFile("stdin", lambda: open_image(sys.stdin.buffer))
         return
+    name = shorten(argument, 200)
     try:
         found = [image for path in _find_paths(argument) for image in _expand_path(path)]
     except OSError as error:  # a name that is too long, or a folder that may not be read
-        name = shorten(argument, 200)
         raise UserError(f"{name} cannot be read: {error.strerror}; name images that can") from None
     if not found:
-        name = shorten(argument, 200)
         raise UserError(f"{name} holds no file; name images, or a folder or ZIP of them")
     yield from found
 

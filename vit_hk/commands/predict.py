@@ -24,7 +24,7 @@ from vit_hk.data.preparation import UnreadableImageError, prepare_image
 from vit_hk.errors import UserError
 from vit_hk.params import Preparation
 from vit_hk.runtime.devices import configure_jax
-from vit_hk.runtime.memory import raise_memory_error
+from vit_hk.runtime.memory import advise_out_of_memory
 from vit_hk.trained_model import MAX_BATCH, TrainedModel, load
 
 DESCRIPTION = """Predict the classes of images. They are prepared as the training images were.
@@ -88,19 +88,16 @@ def run(arguments: argparse.Namespace) -> None:
     elif arguments.csv:
         writer = Csv(count)
     num_read = 0
-    try:
-        with raise_memory_error():
-            for batch in read_batches(files, preparation):
-                num_read += len(batch.numbers)
-                predictions = model.predict(batch.pixels, arguments.invert)
-                batch_names = [names[number] for number in batch.numbers]
-                for record in make_records(batch_names, predictions, model.class_names, count):
-                    writer.write(record)
-                    warn(record, model)
-                if sheets:
-                    draw_sheets(model, predictions, [sheets[number] for number in batch.numbers])
-    except MemoryError as error:
-        raise UserError(f"not enough memory ({error}); close other programs") from None
+    with advise_out_of_memory("close other programs"):
+        for batch in read_batches(files, preparation):
+            num_read += len(batch.numbers)
+            predictions = model.predict(batch.pixels, arguments.invert)
+            batch_names = [names[number] for number in batch.numbers]
+            for record in make_records(batch_names, predictions, model.class_names, count):
+                writer.write(record)
+                warn(record, model)
+            if sheets:
+                draw_sheets(model, predictions, [sheets[number] for number in batch.numbers])
     if num_read < len(files):
         raise SystemExit(1)
 

@@ -38,8 +38,9 @@ def sheet_paths(folder: Path, files: Sequence[str]) -> list[Path]:
             f"{there[0]} is there already, and so are {len(there) - 1} of {len(paths) - 1} other "
             "sheets; choose another folder, or remove them"
         )
-    check_writable(*paths)
-    return list(paths)
+    listed = list(paths)
+    check_writable(listed[0])  # all are in one folder
+    return listed
 
 
 def draw_sheets(model: TrainedModel, predictions: Predictions, paths: Sequence[Path]) -> None:

@@ -14,6 +14,8 @@ from vit_hk.data.spool import Spool, map_file
 from vit_hk.errors import UserError
 
 MAX_DEFLATE_RATIO = 1032  # the highest compression that zlib can reach
+# Python decompresses bzip2 and LZMA without a limit, whatever size a member claims.
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 CHUNK = 2**20  # bytes that are read at a time
 # The part of a member before its content: 26 bytes, then the lengths of its name and its extra
 # field (APPNOTE.TXT of PKWARE, 4.3.7).
@@ -78,7 +80,7 @@ def _find_members(
 
 def _check_claims(info: zipfile.ZipInfo, file_size: int, label: str) -> None:
     """Check the compression and the sizes that the table of contents claims for a member."""
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+    if info.compress_type not in COMPRESSIONS:
         raise UserError(f"{label} is compressed in a way that NumPy does not write")
     ratio = 1 if info.compress_type == zipfile.ZIP_STORED else MAX_DEFLATE_RATIO
     if info.compress_size > file_size or info.file_size > ratio * info.compress_size:

@@ -35,7 +35,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 
 def repeat_layout(figure: Figure) -> None:
-    """Run the layout engine of a figure three times, before the last time when it is saved."""
+    """Run the layout engine of a figure three times; `save_figure` runs it once more."""
     layout = figure.get_layout_engine()
     for _ in range(3):
         layout.execute(figure)  # type: ignore[union-attr]

@@ -12,12 +12,12 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 
+from vit_hk.data.npz import COMPRESSIONS, MAX_DEFLATE_RATIO
 from vit_hk.errors import UserError, in_one_line, shorten
 from vit_hk.weights_metadata import check_header
 
 MAX_JSON = 10_000_000  # bytes; the names of 21,843 classes need a tenth
 MAX_BYTES = 16 * 2**30  # of all tensors together
-MAX_DEFLATE_RATIO = 1032  # the highest compression that zlib can reach
 PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
 DTYPES = {"F16": 2, "F32": 4}  # of safetensors, which float32 holds exactly; bytes of an element
 CONFIG, TENSORS = "config.json", "model.safetensors"
@@ -133,7 +133,7 @@ def open_npz(path: Path) -> TensorFile:
             _check_sizes(path, archive.infolist())
             for info in archive.infolist():
                 name = info.filename.removesuffix(".npy")
-                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                if info.compress_type not in COMPRESSIONS:
                     raise ValueError(f"{shorten(name)} is compressed by another method")
                 with archive.open(info) as file:
                     shape, dtype = _npy_header(file)

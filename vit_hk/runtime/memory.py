@@ -75,24 +75,22 @@ def report_out_of_memory(*settings: str) -> Iterator[None]:
     Args:
       *settings: keys of params.yaml to lower, besides those of the model.
     """
-    try:
-        with raise_memory_error():
-            yield
-    except MemoryError as error:
-        keys = ", ".join([*settings, "model.hidden_size", "model.mlp_dim", "model.num_layers"])
-        raise UserError(
-            f"not enough memory ({error}); lower in params.yaml: {keys}, or raise model.patch_size"
-        ) from None
+    keys = ", ".join([*settings, "model.hidden_size", "model.mlp_dim", "model.num_layers"])
+    with advise_out_of_memory(f"lower in params.yaml: {keys}, or raise model.patch_size"):
+        yield
 
 
 @contextlib.contextmanager
-def raise_memory_error() -> Iterator[None]:
-    """Convert an out-of-memory error of XLA inside the block to a MemoryError; both say why."""
+def advise_out_of_memory(advice: str) -> Iterator[None]:
+    """Convert an out-of-memory error inside the block to a UserError that ends with an advice."""
     try:
         yield
     except MemoryError as error:
-        raise MemoryError(str(error) or "allocation failed") from None
+        problem = str(error) or "allocation failed"
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise MemoryError(str(error).splitlines()[0]) from None
+        problem = str(error).splitlines()[0]
+    else:
+        return
+    raise UserError(f"not enough memory ({problem}); {advice}")

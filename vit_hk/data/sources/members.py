@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from vit_hk.data.npz import COMPRESSIONS
 from vit_hk.data.preparation import MAX_FILE_BYTES
 from vit_hk.errors import UserError, in_one_line, shorten
 
 MAX_MEMBERS = 2_000_000
 MAX_TOTAL_BYTES = 2**38  # of all members of an archive together, decompressed
 GZIP_MAGIC = b"\x1f\x8b"
-# Python decompresses bzip2 and LZMA without a limit, whatever size a member claims.
-COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # What reading a damaged archive raises, beside OSError.
 ARCHIVE_ERRORS = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError,
