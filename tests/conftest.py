@@ -39,6 +39,27 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 gc.disable()
 
 
+# What takes long comes first, so that the processes end at the same time. Tests of the pipeline and
+# of stages wait until one of them has run all stages; the others have other tests until then.
+FIRST = (
+    "faults", "stages/test_several_processes.py", "training", "pipeline", "stages", "dvc",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort tests by the order of FIRST; the files of tests/ itself come last."""
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(here)
+        for number, first in enumerate(FIRST):
+            if path.is_relative_to(first):
+                return number
+        return len(FIRST) + (path.parent == Path())
+
+    items.sort(key=place)
+
+
 def pytest_collection_finish() -> None:
     """Exclude the imported modules from garbage collection, and make it rarer."""
     gc.collect()

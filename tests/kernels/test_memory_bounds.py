@@ -57,7 +57,7 @@ def call_handler(name, operands, results):
     arguments, returned = (keep(*map(buffer, arrays)) for arrays in (operands, results))
     frame = [None] * (compiler.CALL_FRAME_RETS + 1)
     frame[compiler.CALL_FRAME_ARGS], frame[compiler.CALL_FRAME_RETS] = arguments, returned
-    engine, _ = compiler._execution_engine()
+    engine, *_ = compiler._execution_engine()
     handler = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(engine.get_function_address(name))
     assert handler(keep(*frame)) is None
 

@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 
@@ -25,9 +26,9 @@ CACHE_MISS, CACHE_HIT = "load False\nstore\n" + RESULT, "load True\n" + RESULT
 def run_kernel(project, tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
 
-    def run(**environment):
+    def run(folder=project, **environment):
         process = subprocess.run(
-            [sys.executable, "-c", PROGRAM], cwd=project, capture_output=True, text=True,
+            [sys.executable, "-c", PROGRAM], cwd=folder, capture_output=True, text=True,
             env=os.environ | {"DVC_ROOT": str(tmp_path)} | environment, check=True,
         )  # fmt: skip
         assert "Traceback" not in process.stderr  # JAX warns about its own cache
@@ -57,6 +58,16 @@ def test_another_process_compiles_again_only_what_is_damaged(run_kernel, tmp_pat
     assert file.read_bytes() == content
     file.write_bytes(content[:500])
     assert run_kernel() == CACHE_MISS
+
+
+def test_a_change_of_any_kernel_compiles_again(run_kernel, project, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(project / "vit_hk", copy / "vit_hk")
+    assert run_kernel(copy) == CACHE_MISS
+    builder = copy / "vit_hk/kernels/vector_builder.py"  # the kernel that runs is in another file
+    builder.write_text(builder.read_text("utf-8") + "\n# another\n", "utf-8")
+    assert run_kernel(copy) == CACHE_MISS
+    assert run_kernel(copy) == CACHE_HIT
 
 
 def test_an_unwritable_cache_does_not_stop_a_process(run_kernel, tmp_path):

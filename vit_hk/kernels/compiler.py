@@ -10,6 +10,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -115,8 +116,42 @@ def _compile(
     num_operands: int,
     num_results: int,
 ) -> str:
-    """Compile a kernel, register it with XLA, and return its name there."""
+    """Compile a kernel or load it from the object cache, and return its name in XLA."""
     name = "_".join(["vit_hk", emit.__name__, *map(str, [*target, *sizes])])
+    engine, machine, processor = _execution_engine()
+    versions = [*map(str, llvm.llvm_version_info), llvmlite.__version__]
+    # All that the code of a kernel depends on, so that a kernel that was stored is not emitted.
+    identity = [name, str(num_operands), str(num_results), _source_digest(emit), *versions]
+    key = hashlib.sha256("\n".join([*identity, *processor]).encode()).hexdigest()
+    code = object_cache.load(key)
+    if code is None:
+        module = _emit_module(name, emit, target, sizes, num_operands, num_results)
+        module.triple, module.data_layout = machine.triple, str(machine.target_data)
+        code = machine.emit_object(llvm.parse_assembly(str(module)))
+        object_cache.store(key, code)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    address = ctypes.c_void_p(engine.get_function_address(name))
+    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(address), platform="cpu")
+    return name
+
+
+@functools.cache
+def _source_digest(emit: EmitKernel) -> str:
+    """Return the SHA-256 of all files of this package and of the one that defines a kernel."""
+    files = {*Path(__file__).parent.glob("*.py"), Path(emit.__code__.co_filename)}
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
+
+
+def _emit_module(
+    name: str,
+    emit: EmitKernel,
+    target: SimdTarget,
+    sizes: tuple[int, ...],
+    num_operands: int,
+    num_results: int,
+) -> "ir.Module":
+    """Return the LLVM module of a kernel, with a function of this name that XLA can call."""
     module = ir.Module(name)
     arguments = [I64, *[PTR] * (num_operands + num_results)]
     kernel = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), "kernel")
@@ -128,9 +163,7 @@ def _compile(
     emit(VectorBuilder(ir_builder, *target), rows, sizes, *arrays)
     ir_builder.ret_void()
     _emit_handler(module, name, kernel, num_operands, num_results)
-    address = ctypes.c_void_p(_compile_module(module, name))
-    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(address), platform="cpu")
-    return name
+    return module
 
 
 def _emit_handler(
@@ -163,34 +196,20 @@ def _emit_handler(
     b.ret(success)
 
 
-def _compile_module(module: "ir.Module", function_name: str) -> int:
-    """Compile a module, and return the address of one of its functions."""
-    engine, machine = _execution_engine()
-    text = str(module)
-    identity = [text, *machine, *map(str, llvm.llvm_version_info), llvmlite.__version__]
-    parsed = llvm.parse_assembly(text)
-    # The object cache stores the machine code of a module under the module's name.
-    parsed.name = hashlib.sha256("\n".join(identity).encode()).hexdigest()
-    engine.add_module(parsed)
-    engine.finalize_object()
-    return engine.get_function_address(function_name)
-
-
 @functools.cache
-def _execution_engine() -> "tuple[llvm.ExecutionEngine, tuple[str, str]]":
-    """Return LLVM's JIT compiler and the CPU and features that it compiles for.
+def _execution_engine() -> "tuple[llvm.ExecutionEngine, llvm.TargetMachine, tuple[str, str]]":
+    """Return what runs compiled code, what compiles it, and the CPU and features it is for.
 
     The engine is cached, because compiled code lives only as long as its engine.
     """
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    cpu, features = llvm.get_host_cpu_name(), llvm.FeatureMap(_features()).flatten()
-    machine = llvm.Target.from_default_triple().create_target_machine(cpu, features, opt=3)
-    empty = llvm.parse_assembly("")
-    engine = llvm.create_mcjit_compiler(empty, machine)
-    engine.remove_module(empty)
-    engine.set_object_cache(
-        lambda module, code: object_cache.store(module.name, code),
-        lambda module: object_cache.load(module.name),
-    )
-    return engine, (cpu, features)
+    processor = llvm.get_host_cpu_name(), llvm.FeatureMap(_features()).flatten()
+
+    def create_machine() -> "llvm.TargetMachine":
+        target = llvm.Target.from_default_triple()
+        return target.create_target_machine(*processor, opt=3)
+
+    # An engine owns its machine.
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), create_machine())
+    return engine, create_machine(), processor
