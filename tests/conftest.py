@@ -39,10 +39,11 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 gc.disable()
 
 
-# What takes long comes first, so that the processes end at the same time. Tests of the pipeline and
-# of stages wait until one of them has run all stages; the others have other tests until then.
+# What takes long comes first, so that the processes end at the same time. All tests of the pipeline
+# wait until one of them has run it, and so do those of the stages: one process begins with each.
 FIRST = (
-    "faults", "stages/test_several_processes.py", "training", "pipeline", "stages", "dvc",
+    "faults/test_kills.py", "stages/test_attention_stage.py", "stages/test_several_processes.py",
+    "faults", "training", "pipeline", "stages", "dvc",
 )  # fmt: skip
 
 
