@@ -19,7 +19,7 @@ from vit_hk.report.explorer_images import choose_further_images, encode_pixels
 from vit_hk.report.predictions import Predictions
 
 MAX_IMAGE_CHARACTERS = 900_000  # of pixels, maps, and attention of the pooled token, where stored
-MAX_TOKEN_ATTENTION_CHARACTERS = 1_900_000  # of the attention of all tokens of all images
+MAX_TOKEN_ATTENTION_CHARACTERS = 1_600_000  # of the attention of all tokens of all images
 MAX_UINT16 = 65535
 PALETTE_SIZE = 256  # colours
 
