@@ -6,13 +6,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("jax", "dm-haiku", "optax", "flax", "torch", "timm", "vit-pytorch", "mnistvit")
+PACKAGES = (
+    "jax", "dm-haiku", "optax", "flax", "torch", "timm", "vit-pytorch", "mnistvit",
+    "transformers",
+)  # fmt: skip
 
 
 def describe_machine() -> dict[str, Any]:
     """Return the processor, its number of cores and the versions of all packages measured."""
     cpuinfo = Path("/proc/cpuinfo").read_text("utf-8")
-    model = next(line for line in cpuinfo.splitlines() if line.startswith("model name"))
+    names = (line for line in cpuinfo.splitlines() if line.startswith("model name"))
+    model = next(names, "model name: unknown")  # Linux on ARM names none
     return {
         "processor": model.partition(":")[2].strip(),
         "cores": os.cpu_count(),

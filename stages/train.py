@@ -11,7 +11,7 @@ from pathlib import Path
 import haiku as hk
 import numpy as np
 
-from stages import paths
+from stages import PARENT, paths
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.calibration import Calibration
 from vit_hk.data.dataset import Dataset, load_dataset
@@ -56,7 +56,6 @@ def run(params: Params, dataset: Dataset, data: TrainingData) -> None:
     identity = fingerprint(params, paths.DATASET, device)
     check_same(identity, "use the same params.yaml, data, code, packages and kind of device")
     folder = state_folder(identity)
-    parent = os.getppid()
     with lock_folders(folder):
         num_parameters = count_parameters(params.model, dataset.image_shape, dataset.num_classes)
         print(
@@ -73,7 +72,7 @@ def run(params: Params, dataset: Dataset, data: TrainingData) -> None:
         # If DVC was killed, this process has another parent, and DVC does not take its results. The
         # state then stays, so that the next `dvc repro` resumes at the end of the training, as a
         # process that waits does.
-        if os.getppid() == parent and not is_awaited(folder):
+        if os.getppid() == PARENT and not is_awaited(folder):
             remove_folder(folder)
 
 

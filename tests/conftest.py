@@ -183,6 +183,21 @@ def one_line() -> Callable[[Exception], str]:
 
 
 @pytest.fixture(scope="session")
+def without_utf_8_flag() -> Callable[[Path], None]:
+    """Return a function that removes the flag of UTF-8 from all names of a ZIP, as macOS does."""
+
+    def remove(path: Path) -> None:
+        raw = bytearray(path.read_bytes())
+        for signature, place in ((b"PK\3\4", 7), (b"PK\1\2", 9)):  # the high byte of the flags
+            start = -1
+            while (start := raw.find(signature, start + 1)) >= 0:
+                raw[start + place] &= ~0x08
+        path.write_bytes(raw)
+
+    return remove
+
+
+@pytest.fixture(scope="session")
 def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
     """Return a function that creates a folder once for all test processes that run in parallel."""
     parallel = "PYTEST_XDIST_WORKER" in os.environ

@@ -62,11 +62,11 @@ def test_predictions_equal_the_reference(predict, params, expected, count):
     np.testing.assert_allclose(logits, expected.logits[:count], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("microbatch_size", [1, 3])
+@pytest.mark.parametrize(("max_size", "microbatch_size"), [(1, 1), (3, 2)])  # of 4 images a device
 def test_predictions_in_microbatches_equal_the_reference(
-    monkeypatch, model, params, expected, microbatch_size
+    monkeypatch, model, params, expected, max_size, microbatch_size
 ):
-    monkeypatch.setattr(batch_layout, "INFERENCE_TOKENS", microbatch_size * NUM_TOKENS)
+    monkeypatch.setattr(batch_layout, "INFERENCE_TOKENS", max_size * NUM_TOKENS)
     layout = layout_for_inference(7, NUM_TOKENS)
     assert layout.microbatch_size == microbatch_size
     logits = make_predictor(model, NORMALIZATION, layout)(params, IMAGES)

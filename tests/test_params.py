@@ -301,7 +301,7 @@ def test_mixing_needs_two_images(refuse, accept, tree, key):
         ("seed", 2**32 - 1),
         ("attention.images", [0, 42]),
         ("attention.num_wrong", 3),
-        ("data.root", "~/big disk/données"),
+        ("data.root", "/big disk/~/données"),
     ],
 )
 def test_value_at_the_edge_is_accepted(accept, tree, key, value):
@@ -440,6 +440,16 @@ def test_malformed_yaml_names_line_and_column(refuse, text, position):
     message = refuse(text)
     assert "is not valid YAML at" in message
     assert position in message
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("seed", "042"), ("seed", "0x10"), ("seed", "1_000"), ("epochs", "1:30"), ("epochs", "010"),
+     ("learning_rate", "1:30.5"), ("learning_rate", "0_1.5")],
+)  # fmt: skip
+def test_numbers_that_dvc_reads_otherwise_are_refused(refuse, tree, key, text):
+    changed = re.sub(rf"\b{key}: .*", f"{key}: {text}", yaml.safe_dump(tree))
+    assert f"'{text}' is not a plain decimal number" in refuse(changed)
 
 
 @pytest.mark.parametrize("character", ["\0", "\x07", "\x1b", "\ufffe"], ids=repr)

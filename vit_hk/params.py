@@ -111,12 +111,11 @@ class DataSettings(Settings):
         return root
 
     @model_validator(mode="after")
-    def _own_file_has_a_plain_path(self) -> "DataSettings":
-        # DVC would look for a folder "~".
-        if self.name in ("npz", "folder") and self.root.startswith("~"):
+    def _root_is_a_plain_path(self) -> "DataSettings":
+        if self.root.startswith("~"):
             raise ValueError(
-                f"data.root is {shorten(self.root)}; with data.name = {self.name} DVC watches it, "
-                "so write its path from / or from the project's folder"
+                f"data.root is {shorten(self.root)}, for DVC a folder of the name ~; write its "
+                "path from / or from the project's folder"
             )
         return self
 
@@ -355,6 +354,13 @@ class Params(Settings):
         return self
 
 
+NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+PLAIN_NUMBER = re.compile(
+    r"[-+]?(?:(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|\.(?:inf|nan))",
+    re.IGNORECASE,
+)
+
+
 class _Loader(yaml.SafeLoader):
     """A SafeLoader that refuses duplicate keys, aliases and tags, and reads 1e-3 as DVC does."""
 
@@ -384,6 +390,15 @@ class _Loader(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        # YAML 1.1 (PyYAML) reads 010 as 8 and 1:30 as 90, YAML 1.2 (DVC) as 10 and as a text.
+        if node.tag in NUMBER_TAGS and not PLAIN_NUMBER.fullmatch(node.value):
+            raise yaml.MarkedYAMLError(
+                problem=f"{shorten(node.value)} is not a plain decimal number, such as 42 or 0.5",
+                problem_mark=node.start_mark,
+            )
+        return super().construct_scalar(node)
 
 
 # YAML 1.1 (PyYAML) wants a dot and a sign in 1.0e-3; YAML 1.2 (DVC) takes 1e-3 too.

@@ -44,9 +44,10 @@ def save_weights(
 
     The same input gives the same bytes.
     """
-    tensors = {name: np.asarray(value) for name, value in _flatten(params).items()}
+    # In C order: safetensors writes the memory of an array, whatever its strides.
+    tensors = {name: np.asarray(value, order="C") for name, value in _flatten(params).items()}
     for name, value in calibration._asdict().items() if calibration else ():
-        tensors[CALIBRATION_PREFIX + name] = np.asarray(value)
+        tensors[CALIBRATION_PREFIX + name] = np.asarray(value, order="C")
     # Not save_file: its error on a full disk is no OSError, and only the owner may read the file.
     with replacing(path) as temporary:
         temporary.write_bytes(save(tensors, {METADATA_KEY: info.model_dump_json()}))

@@ -23,6 +23,9 @@ def _checks(checks: dict[str, Any]) -> Iterator[str]:
     for name, check in checks.items():
         if problem := _problem(check):
             yield f"- {name}: {problem}"
+        elif name == "tests" and check["is_complete"] and check["exit_code"] not in (0, 1):
+            code = check["exit_code"]
+            yield f"- tests on {check['platform']}: did not run, pytest ended with {code}"
         elif name == "tests":
             failed = "".join(f"\n  - {test}" for test in check["failed"])
             rest = "" if check["is_complete"] else "; for the others there was no time"

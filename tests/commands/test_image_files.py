@@ -57,6 +57,8 @@ def test_files_are_taken_in_the_order_of_the_arguments_hidden_or_not():
         ("b/*0.png", ["b/10.png"]),
         ("**/*.png", ["a.png", "b/2.png", "b/10.png", "b/[x].png", "__MACOSX/a.png"]),
         ("?.png", ["a.png"]),
+        ("b**", ["b/2.png", "b/10.png", "b/[x].png"]),
+        ("b/**", ["b/2.png", "b/10.png", "b/[x].png"]),  # the folder and the files in it
         ("[ab]", ["b/2.png", "b/10.png", "b/[x].png"]),
         ("b/[x].png", ["b/[x].png"]),  # the file of this name comes first
     ],
@@ -74,6 +76,15 @@ def test_members_of_a_zip_are_read_in_place(folder):
     assert [image.open().getpixel((0, 0)) for image in images] == [0, 3, 2]
     assert {path.name for path in folder.iterdir()} >= {"a.png", "c.ZIP"}
     assert not (folder / "d").exists()
+
+
+@pytest.mark.parametrize("name", ["猫/é.png", "Hündin/1.png"])
+def test_names_in_utf_8_need_no_flag(folder, without_utf_8_flag, name):
+    make_zip(folder / "c.zip", [name])
+    without_utf_8_flag(folder / "c.zip")
+    (image,) = find_images(["c.zip"])
+    assert image.name == f"c.zip/{name}"
+    assert image.open().size == (3, 2)
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

@@ -2,6 +2,7 @@
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -182,6 +183,19 @@ def test_attention_of_other_weights_is_not_explored(runs, compare):
     page = (runs.folder / "compare.html").read_text("utf-8")
     assert "attention.npz is not of the weights of results/predictions.csv" in text_of(page)
     assert "runs-data" not in page
+
+
+def test_values_that_are_written_differently_are_the_same_setting(runs, compare):
+    other = runs.folder.with_name(os.fsdecode(b"other\xe9"))  # no UTF-8, as a page is
+    shutil.copytree(runs.folder, other, ignore=shutil.ignore_patterns(".git", ".dvc"))
+    settings = (other / "params.yaml").read_text("utf-8")
+    assert "norm_eps: 1.0e-06" in settings
+    changed = settings.replace("norm_eps: 1.0e-06", "norm_eps: 0.000001")
+    (other / "params.yaml").write_text(changed.replace("grad_clip: 1.0", "grad_clip: 1"), "utf-8")
+    compare(runs, ".", str(other))
+    text = text_of((runs.folder / "compare.html").read_text("utf-8"))
+    assert "No setting differs" in text
+    assert r"other\xe9" in text
 
 
 def test_other_test_images_are_said_and_not_paired(runs, compare, run_settings, write_other_run):

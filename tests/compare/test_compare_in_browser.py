@@ -44,6 +44,45 @@ def part(side, name: str):
     return side.locator(f'[data-part="{name}"]')
 
 
+def test_parts_of_both_explorers_have_names_of_their_own(page):
+    names = page.locator(".explorer .scroll[role=group]").evaluate_all(
+        "all => all.map(group => group.getAttribute('aria-label'))"
+    )
+    assert len(names) == len(set(names)) >= 4
+
+
+@pytest.fixture
+def pinned(page):
+    """Return a function that pins tokens of a model in one explorer; it returns those of another.
+
+    Each model is given by the tokens before its patches and the name of its pooled token.
+    """
+    script = """([[fromTokens, fromName], [toTokens, toName], query]) => {
+      const side = (prefix_tokens, query_name) => {
+        const root = new EventTarget();
+        const sizes = { rows: 2, columns: 2, layers: 2, heads: 2 };
+        const data = { prefix_tokens, query_name, maps: [], ...sizes };
+        const explorer = { root, has: () => false, show: wanted => { side.shown = wanted; } };
+        return { data, explorer };
+      };
+      const from = side(fromTokens, fromName), to = side(toTokens, toName);
+      moveTogether([from, to]);
+      const detail = { image: 0, map: "attention", layer: 0, head: 0, query, pinned: true };
+      from.explorer.root.dispatchEvent(new CustomEvent("explorer-change", { detail }));
+      return side.shown.query;
+    }"""
+    return lambda *arguments: page.evaluate(script, list(arguments))
+
+
+def test_the_class_token_and_the_mean_patch_correspond(pinned):
+    of_class, of_mean = [["the class token"], "the class token"], [[], "the mean patch"]
+    registers = [["the class token", "register 1"], "the class token"]
+    assert pinned(of_class, of_mean, 0) == "pooled"
+    assert pinned(of_mean, of_class, "pooled") == 0
+    assert pinned(of_class, registers, 0) == 0
+    assert pinned(of_class, of_mean, 3) == 2  # the third patch
+
+
 def test_both_explorers_move_together(page):
     page.set_viewport_size({"width": 1280, "height": 900})
     a, b = (page.get_by_role("group", name=f"Attention of {side}") for side in "AB")

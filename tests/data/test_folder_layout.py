@@ -104,6 +104,8 @@ def test_names_that_no_class_can_have_are_problems():
         (("train/a/1.png", "val/a/1.png"), (), "the folders 'train', 'val'; allowed: train and"),
         (("Train/a/1.png", "Test/a/1.png"), (), "the folders 'Test', 'Train'; allowed: train and"),
         (("train/a/1.png", "test/a/1.png", "validation/a/1.png"), (), "'validation'; allowed"),
+        (("Training/a/1.png", "Test/a/1.png"), (), "the folders 'Test', 'Training'; allowed"),
+        (("seg_train/a/1.png", "seg_test/a/1.png"), (), "the folders 'seg_test', 'seg_train'"),
     ],
 )
 def test_folder_that_is_no_data_set_is_refused(one_line, files, folders, problem):

@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -60,6 +61,16 @@ def test_colours_become_grey_and_grey_becomes_colours():
     np.testing.assert_allclose(grey.x_train[..., 0], expected, atol=1)
     colours = prepare_arrays(dataset_of(1), settings(channels=3))
     np.testing.assert_array_equal(colours.x_train, np.repeat(dataset_of(1).x_train, 3, axis=-1))
+
+
+def test_room_for_both_splits_is_checked_before_an_image_is_written(monkeypatch, one_line):
+    dataset = dataset_of(1)
+    needed = 2 * (5 + 2) * 12 * 10
+    free = SimpleNamespace(free=needed - 1)
+    monkeypatch.setattr("vit_hk.data.spool.shutil.disk_usage", lambda _: free)
+    with pytest.raises(UserError) as caught:
+        prepare_arrays(dataset, settings(image_size=[12, 10]))
+    assert f"{needed:,} bytes are needed on the disk" in one_line(caught.value)
 
 
 def test_images_of_other_channels_can_only_stay_as_they_are(one_line):

@@ -193,15 +193,6 @@ def test_absolute_root_does_not_depend_on_the_project(server, mirrors, files, di
     assert files_in(tmp_path / "elsewhere") == sorted(NAMES)
 
 
-def test_tilde_is_the_home_folder(server, mirrors, files, digits, tmp_path, monkeypatch):
-    serve(server, files)
-    mirrors(server.url)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    assert_contains(load_source(data_settings(root="~/raw"), Path()), digits)
-    assert files_in(tmp_path / "home" / "raw" / "MNIST" / "raw") == sorted(NAMES)
-
-
 @pytest.mark.parametrize("plain", [False, True], ids=["compressed", "decompressed"])
 @pytest.mark.parametrize("offline", ["sample", "fail"])
 def test_wrong_file_is_named_and_left(server, mirrors, files, refuse, tmp_path, plain, offline):

@@ -40,9 +40,11 @@ def test_titles_state_the_class_that_relevance_is_for():
 def test_tile_of_a_missing_example_is_empty():
     images, maps, classes, exists = make(1)
     exists[0, 3] = False
+    maps[0, 3, 0, 0] = 9.0  # of another image, which is not drawn
     axes = draw_right_wrong(images, maps, classes, exists).axes
     assert [len(tile.images) for tile in axes[:4]] == [1, 1, 1, 0]
     assert axes[3].get_title() == ""
+    assert axes[0].images[0].norm.vmax == maps[0, :3].max()
 
 
 def test_without_mistakes_the_title_says_so():

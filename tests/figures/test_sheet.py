@@ -50,7 +50,8 @@ def test_each_tile_shows_its_layer_and_head_on_one_colour_scale():
     image, maps = make()
     axes = panels(draw(image, maps))[ATTENTION]
     expected = colormaps["viridis"](np.sqrt(maps / maps.max()))[..., :3]
-    np.testing.assert_allclose(colors_of_patches(axes, *maps.shape), expected)
+    drawn = colors_of_patches(axes, *maps.shape) / 255
+    np.testing.assert_allclose(drawn, expected, atol=1 / 255)
 
 
 def test_outline_of_the_image_lies_on_each_tile():
@@ -91,7 +92,7 @@ def test_tiles_have_a_gap_and_the_aspect_of_the_image():
     axes = panels(draw(image, maps))[ATTENTION]
     assert axes.get_aspect() == 1
     (picture,) = axes.images
-    white = (picture.get_array() == 1).all(axis=-1)
+    white = (picture.get_array() == 255).all(axis=-1)
     assert np.flatnonzero(white.all(axis=0)).tolist() == [16]  # between 16 columns and 16
     assert np.flatnonzero(white.all(axis=1)).tolist() == [8]
 

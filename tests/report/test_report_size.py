@@ -44,10 +44,27 @@ def test_a_bad_model_on_large_colour_images(make_report, model):
 
 def test_hundreds_of_classes_with_long_names(make_report, tree):
     names = tuple(f"{'x' * 190} {n}" for n in range(210))
-    text = text_of(make_report(tree, class_names=names, num_test=420, wrong=1.0))
+    folder = make_report(tree, class_names=names, num_test=420, wrong=1.0)
+    text = text_of(folder)
+    assert_links_reach_all_pictures(folder)
+    assert re.search("Left out of this list: rarer pairs of classes, with [0-9]+ mistakes", text)
     assert "There are 210 classes, too many for a confusion matrix" in text
     assert "10 of 210 classes" in text
     assert "x" * 41 not in text
+
+
+def assert_links_reach_all_pictures(folder: Path) -> None:
+    page = (folder / "results" / "report.html").read_text("utf-8")
+    sections = re.findall(r'<section class="pair" id="([^"]*)"', page)
+    assert sections
+    assert set(sections) == set(re.findall(r'href="#(pair-[^"]*)"', page))
+
+
+def test_no_mistakes_of_many_classes(make_report, tree):
+    names = tuple(f"class {n}" for n in range(40))
+    text = text_of(make_report(tree, class_names=names, num_test=80, wrong=0.0))
+    assert "No test image is misclassified." in text
+    assert "The most frequent mistakes" not in text
 
 
 def test_a_small_report_leaves_nothing_out(make_report, tree):

@@ -25,12 +25,13 @@ def test_training_batch_is_split_into_equal_microbatches(batch_size, num_tokens,
     assert layout.batch_size == batch_size
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 7, 61, 500])
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 32, 61, 500])
 @pytest.mark.parametrize("num_tokens", [2, 17, 50, 500])
 def test_inference_batch_has_the_least_padding(batch_size, num_tokens):
     layout = layout_for_inference(batch_size, num_tokens)
     padding = layout.batch_size - batch_size
-    assert 0 <= padding < layout.mesh.size * layout.microbatch_size
+    # Each device has the same number of microbatches, all of one size.
+    assert 0 <= padding < layout.mesh.size * (layout.num_microbatches + 1)
     assert layout.microbatch_size == 1 or layout.microbatch_size * num_tokens <= 256
 
 

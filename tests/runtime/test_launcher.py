@@ -81,10 +81,14 @@ def test_mpirun_counts_more_than_the_srun_that_started_it():
     assert describe_processes(daemons | OPEN_MPI | address) == EXPECTED
 
 
+@pytest.mark.parametrize("address", ["node1", "node1:", ":1234", "node1:0", "node1:65536", "a:b"])
+def test_address_without_host_or_port_is_refused(address):
+    with pytest.raises(UserError, match=r"ADDRESS is '.*'; allowed: the host of process 0"):
+        describe_processes(NAMED | {"JAX_COORDINATOR_ADDRESS": address})
+
+
 @pytest.mark.parametrize("name", NAMED)
 def test_incomplete_variables_are_refused(name):
-    if name == "JAX_COORDINATOR_ADDRESS":
-        return
     with pytest.raises(UserError, match=f"{name} is not set"):
         describe_processes({key: value for key, value in NAMED.items() if key != name})
 

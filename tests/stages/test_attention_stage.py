@@ -168,9 +168,9 @@ def test_chosen_images_keep_their_order_even_without_a_mistake(
 
 def test_missing_test_image_is_refused_before_jax_starts(here, refused, copy, edit, monkeypatch):
     def fail() -> None:
-        raise AssertionError("JAX was started")
+        raise ValueError("JAX was started")
 
-    monkeypatch.setattr("jax.devices", fail)
+    monkeypatch.setattr("jax.local_devices", fail)
     edit(attention__images=[0, 18])
     line = refused(here, "attention", copy)
     assert "attention.images holds 18, the test set has 18 images; allowed: 0 to 17" in line

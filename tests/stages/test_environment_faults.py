@@ -53,9 +53,9 @@ def test_output_that_cannot_be_written_is_reported_before_the_work(
     here, refused, copy, monkeypatch, stage
 ):
     def fail(*_: object) -> None:
-        raise AssertionError("the work was started")
+        raise ValueError("the work was started")
 
-    monkeypatch.setattr("jax.devices", fail)
+    monkeypatch.setattr("jax.local_devices", fail)
     monkeypatch.setattr(vit_hk.data.sources.load, "load_source", fail)
     folder = copy / OUTPUTS[stage].split("/")[0]
     if stage in ("download", "check"):

@@ -72,6 +72,17 @@ def test_training_goes_on_from_the_weights_of_a_file(here, copy, edit):
     assert second.read_bytes() == first.read_bytes()
 
 
+@pytest.mark.parametrize("is_running", [True, False])
+def test_state_stays_if_the_dvc_that_started_the_training_is_gone(
+    here, copy, edit, monkeypatch, is_running
+):
+    if not is_running:
+        monkeypatch.setattr("stages.PARENT", -1)  # of an orphan, the parent is another process
+    edit(train__epochs=1)
+    assert here("train", copy).code == 0
+    assert any((copy / ".scratch/train").glob("*/*.sha256.json")) is not is_running
+
+
 def test_weights_file_has_the_calibration_of_its_model(finished, tiny_dataset):
     calibration = read_weights(finished[0] / "models" / "vit.safetensors").calibration
     assert 0.1 <= calibration.temperature <= 10
@@ -166,9 +177,9 @@ def test_settings_that_do_not_fit_the_data_are_refused_before_jax_starts(
     here, copy, edit, monkeypatch
 ):
     def fail() -> None:
-        raise AssertionError("JAX was started")
+        raise ValueError("JAX was started")
 
-    monkeypatch.setattr("jax.devices", fail)
+    monkeypatch.setattr("jax.local_devices", fail)
     edit(train__batch_size=37)
     assert "train.batch_size is 37" in here("train", copy).err
 

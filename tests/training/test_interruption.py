@@ -26,6 +26,20 @@ def test_first_signal_sets_the_request(number, code, capfd):
     assert "once more stops at once" in capfd.readouterr().err
 
 
+def test_a_stop_that_another_process_requested_is_no_signal_of_this_one(monkeypatch, capfd):
+    monkeypatch.setattr(
+        "vit_hk.training.interruption.max_over_processes", lambda _: signal.SIGTERM.value
+    )
+    with StopRequest() as stop:
+        assert stop.is_set()
+        os.kill(os.getpid(), signal.SIGTERM)  # its first: it would end this process if it were not
+        printed = []
+        wait_until(
+            lambda: printed.append(capfd.readouterr().err) or "once more" in "".join(printed)
+        )
+    assert stop.exit_code == 143
+
+
 def test_former_signal_handlers_are_restored():
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     with StopRequest():

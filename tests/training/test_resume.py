@@ -181,7 +181,15 @@ def test_other_code_keeps_the_fingerprint(make_params, dataset, project_copy):
             append_comment(file)
     append_comment(project_copy / "stages/report.py")
     (project_copy / "vit_hk/kernels/notes.txt").write_text("no code")
+    (project_copy / "vit_hk/kernels/.#gelu.py").symlink_to("as an editor locks a file")
     assert fingerprint(make_params(), dataset, CPU, project_copy) == before
+
+
+def test_file_that_is_no_python_is_named(project_copy, one_line):
+    (project_copy / "vit_hk/kernels/draft.py").write_text("def (")
+    with pytest.raises(UserError, match=r"draft\.py is no Python \(.*\); mend it") as caught:
+        package_versions(stage_code(project_copy, "train"))
+    one_line(caught.value)
 
 
 PACKAGES = (

@@ -14,6 +14,7 @@ from PIL import Image
 from vit_hk.data.npz import COMPRESSIONS
 from vit_hk.data.preparation import UnreadableImageError, open_image
 from vit_hk.data.sources.folder_layout import is_ignored, natural_order
+from vit_hk.data.sources.members import name_in_zip
 from vit_hk.errors import UserError, in_one_line, shorten
 
 STDIN = "-"
@@ -49,12 +50,13 @@ def _expand(argument: str) -> Iterator[ImageFile]:
         return
     name = shorten(argument, 200)
     try:
-        found = [image for path in _find_paths(argument) for image in _expand_path(path)]
+        images = (image for path in _find_paths(argument) for image in _expand_path(path))
+        found = {image.name: image for image in images}  # a pattern matches a folder and its files
     except OSError as error:  # a name that is too long, or a folder that may not be read
         raise UserError(f"{name} cannot be read: {error.strerror}; name images that can") from None
     if not found:
         raise UserError(f"{name} holds no file; name images, or a folder or ZIP of them")
-    yield from found
+    yield from found.values()
 
 
 def _find_paths(argument: str) -> list[Path]:
@@ -86,7 +88,7 @@ def _zip_members(path: Path) -> Iterator[ImageFile]:
         archive = zipfile.ZipFile(path)
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read as a ZIP file: {in_one_line(error)}") from None
-    members = {member.filename: member for member in archive.infolist() if not member.is_dir()}
+    members = {name_in_zip(member): member for member in archive.infolist() if not member.is_dir()}
     names = [name for name in members if not is_ignored(PurePosixPath(name).parts)]
     for name in sorted(names, key=natural_order):
         yield ImageFile(f"{path}/{name}", functools.partial(_open_member, archive, members[name]))

@@ -5,7 +5,7 @@
   const sides = ["a", "b"].map((letter, number) => {
     const { explorer: data, model } = runs[number];
     const root = document.querySelector(`#explorer-${letter} .explorer`);
-    for (const region of root.querySelectorAll("[role=region]")) { // their names are unique in a page
+    for (const region of root.querySelectorAll(".scroll[role=group]")) { // their names are unique in a page
       region.setAttribute("aria-label", `${region.getAttribute("aria-label")} of ${letter.toUpperCase()}`);
     }
     return { data, explorer: makeExplorer(root, data, model && { model: makeModel(model), settings: model }) };

@@ -10,10 +10,12 @@ const moveTogether = (() => {
 
   const haveSamePatches = ([a, b]) => a.data.rows === b.data.rows && a.data.columns === b.data.columns;
 
-  // The number of the same token in the other model: tokens before the patches go by their names.
+  // The number of the same token in the other model: tokens before the patches go by their names. The class
+  // token and the mean of the patches are both what is classified.
   function translateToken(query, from, to, samePatches) {
     if (query === POOLED) return POOLED;
     const name = from.data.prefix_tokens[query];
+    if (name === from.data.query_name) return POOLED;
     if (name !== undefined) return to.data.prefix_tokens.includes(name) ? to.data.prefix_tokens.indexOf(name) : null;
     return samePatches ? query - from.data.prefix_tokens.length + to.data.prefix_tokens.length : null;
   }
@@ -25,7 +27,9 @@ const moveTogether = (() => {
     if (layer < to.data.layers) wanted.layer = layer;
     if (head < to.data.heads) wanted.head = head;
     const token = translateToken(query, from, to, samePatches);
-    if (token !== null && pinned) Object.assign(wanted, { query: token, pinned, activePatch: null });
+    const pooled = to.data.prefix_tokens.indexOf(to.data.query_name); // of the class token
+    const pin = token === POOLED && pooled >= 0 ? pooled : token;
+    if (pin !== null && pinned) Object.assign(wanted, { query: pin, pinned, activePatch: null });
     // Without a pin, the query is the patch under the pointer, which the other side has to be told.
     const patch = token === null || token === POOLED ? null : token - to.data.prefix_tokens.length;
     if (!pinned) Object.assign(wanted, { query: POOLED, pinned, activePatch: patch });

@@ -9,7 +9,7 @@ from dvc.repo.experiments.utils import exp_refs
 from scmrepo.exceptions import SCMError
 from scmrepo.git import Git
 
-from vit_hk.compare.sources import LOCK, REPORT, RunFiles
+from vit_hk.compare.sources import LOCK, REPORT, RunFiles, as_text
 from vit_hk.report.mailed_page import Origin
 
 
@@ -21,7 +21,7 @@ def find_origin(files: RunFiles) -> Origin:
     """
     if files.commit:
         return Origin(files.name, files.commit, is_committed=True)
-    unknown = Origin(files.folder.resolve().name, None, is_committed=False)
+    unknown = Origin(as_text(files.folder.resolve().name), None, is_committed=False)
     try:
         with Repo(files.folder) as repo:
             is_project = Path(repo.root_dir) == files.folder.resolve()

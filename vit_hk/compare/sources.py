@@ -91,7 +91,12 @@ def _in_folder(name: str, wanted: Sequence[Path]) -> RunFiles:
     folder = Path(name)
     missing = {file: "not there" for file in wanted if not (folder / file).is_file()}
     remedy = f"In {name}, `dvc repro` makes what is missing, or `dvc pull` brings it from a remote."
-    return RunFiles(name, "a folder", None, folder, missing, remedy)
+    return RunFiles(as_text(name), "a folder", None, folder, missing, remedy)
+
+
+def as_text(name: str) -> str:
+    """Return the name of a file with escapes in place of what is not UTF-8, as a page can hold."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _in_revision(name: str, scratch: Path, wanted: Sequence[Path]) -> RunFiles:

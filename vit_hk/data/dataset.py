@@ -23,6 +23,7 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test", "name", "source", "class_nam
 SAMPLE_SOURCE = "offline sample of 5,000 digits"  # Dataset.source of the offline sample
 MAX_CLASSES = 10_000
 MAX_CHARACTERS = 200  # of a name
+MAX_IMAGE_SIDE = 4096  # pixels, as in params.yaml
 MIN_IMAGE_SIDE = 5  # pixels; a smaller first axis of an image is taken for its channels
 # Control characters, surrogates, private and unassigned code points, line and paragraph separators.
 # Format characters (Cf), such as the zero-width joiner, are parts of words in some scripts.
@@ -247,6 +248,10 @@ def _checked_images(images: np.ndarray, label: str) -> np.ndarray:
         raise UserError(
             f"{label} is {_describe(images)}, which looks like [N, channels, height, width]; "
             "allowed: [N, height, width, channels]; transpose it: x.transpose(0, 2, 3, 1)"
+        )
+    if max(images.shape[1:3]) > MAX_IMAGE_SIDE:
+        raise UserError(
+            f"{label} is {_describe(images)}; allowed: sides of at most {MAX_IMAGE_SIDE:,} pixels"
         )
     return images if images.ndim == 4 else images[..., np.newaxis]
 

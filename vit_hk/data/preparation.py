@@ -82,8 +82,11 @@ def prepare_image(image: Image.Image, preparation: Preparation) -> np.ndarray:
     that has this size, depth and colour already keeps its pixels.
 
     Raises:
-      UnreadableImageError: pixels with more than 16 bits are not on a scale that is known.
+      UnreadableImageError: pixels with more than 8 bits are not on a scale that is known.
+      OSError: Pillow has not read the file yet, and cannot.
     """
+    _check_scale(image)
+    image.load()  # Pillow turns TIFF files upright when it reads their pixels
     flat = _flatten(_upright(image), preparation.background)
     flat = flat.convert("L" if preparation.channels == 1 else "RGB")
     resized = _resize(flat, preparation)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import zc.lockfile
 
-from vit_hk.errors import one_line_errors
+from vit_hk.errors import UserError, one_line_errors
 
 # Each file, and the lock that DVC holds while it writes the file.
 RWLOCK = Path(".dvc/tmp/rwlock")
@@ -35,11 +35,13 @@ def move_truncated(path: Path, guard: Path, is_complete: Callable[[str], bool]) 
     """
     if not path.exists():
         return False
-    guard.parent.mkdir(parents=True, exist_ok=True)
     try:
+        guard.parent.mkdir(parents=True, exist_ok=True)
         lock = zc.lockfile.LockFile(str(guard))
     except zc.lockfile.LockError:
         return False
+    except OSError as error:  # a run as another user may have created it
+        raise UserError(f"{guard} could not be locked: {error.strerror}; make it yours") from None
     with contextlib.closing(lock):
         truncated = not is_complete(path.read_text("utf-8", errors="replace"))
         if truncated:

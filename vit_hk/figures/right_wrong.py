@@ -42,7 +42,7 @@ def draw_right_wrong(
         figure.suptitle("No mistakes among the selected images")
         return figure
     figure.suptitle("Relevance for a class: mistakes between correctly classified images")
-    max_weight = float(maps.max())
+    max_weight = float(maps[exists].max())
     for row, row_titles in enumerate(titles):
         for column in np.flatnonzero(exists[row]):
             draw_overlay(grid[row, column], images[row, column], maps[row, column], max_weight)

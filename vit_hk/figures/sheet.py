@@ -51,7 +51,9 @@ def draw_sheet(
     original.set(title="image with\npatch borders", xticks=[], yticks=[])
     _draw_patch_borders(original, image.shape, maps.shape[-2:])
     colors = weight_colors(float(maps.max()))
-    _draw_tiles(attention, colors.to_rgba(maps.reshape(-1, 1)).reshape(*maps.shape, 4), image)
+    # Bytes, since floats of a large model's tiles would take gigabytes.
+    shades = colors.to_rgba(maps.reshape(-1, 1), bytes=True)
+    _draw_tiles(attention, shades.reshape(*maps.shape, 4), image)
     attention.tick_params(axis="x", rotation=0 if tile > 0.6 else 90)
     attention.set_title("attention, and outline of the image")
     bar = figure.colorbar(
@@ -80,14 +82,14 @@ def _draw_tiles(axes: Axes, colors: np.ndarray, image: np.ndarray) -> None:
 
     Args:
       axes: where to draw.
-      colors: RGBA in [0, 1], [L, H, rows, columns, 4].
+      colors: RGBA, uint8 [L, H, rows, columns, 4].
       image: uint8 [height, width, channels].
     """
     layers, heads, num_rows, num_columns, _ = colors.shape
     height, width = image.shape[:2]
     tiles = colors.repeat(height // num_rows, axis=2).repeat(width // num_columns, axis=3)
     gap = max(1, round(GAP * width))  # pixels
-    padded = np.pad(tiles, [(0, 0), (0, 0), (0, gap), (0, gap), (0, 0)], constant_values=1.0)
+    padded = np.pad(tiles, [(0, 0), (0, 0), (0, gap), (0, gap), (0, 0)], constant_values=255)
     rows = padded.swapaxes(1, 2).reshape(layers * (height + gap), heads * (width + gap), 4)
     axes.imshow(rows[:-gap, :-gap], interpolation="nearest")
     corners = [

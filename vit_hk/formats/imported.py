@@ -126,7 +126,7 @@ def read_class_names(path: Path) -> list[str]:
     """
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_NAMES_BYTES).decode()
+            text = file.read(MAX_NAMES_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--class-names {path} could not be read: {in_one_line(error)}") from None
     names = [line.strip() for line in text.splitlines()]

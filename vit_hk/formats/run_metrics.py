@@ -16,7 +16,7 @@ def find_metrics(weights: Path) -> dict[str, Any] | None:
     dvc.lock records of which weights the stage `evaluate` has computed which metrics. Where it says
     something else about either file, or there is no such project, the result is None.
     """
-    project = weights.resolve().parent.parent
+    project = weights.absolute().parent.parent  # weights may be a link into DVC's cache
     metrics = project / "results/metrics.json"
     try:
         lock = (project / "dvc.lock").read_bytes()

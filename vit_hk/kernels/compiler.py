@@ -30,6 +30,11 @@ BUFFER_DATA, BUFFER_DIMS = 3, 5
 # (builder, rows of the first operand, sizes, *operands, *results) emits the body of a kernel.
 EmitKernel = Callable[..., None]
 
+# Of the code of all kernels, read when it is imported: a file may change while a process runs.
+SOURCE_DIGEST = hashlib.sha256(
+    b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("[!.]*.py")))
+).hexdigest()
+
 _COMPILER_LOCK = threading.Lock()  # an LLVM execution engine is not thread-safe
 
 
@@ -121,7 +126,7 @@ def _compile(
     engine, machine, processor = _execution_engine()
     versions = [*map(str, llvm.llvm_version_info), llvmlite.__version__]
     # All that the code of a kernel depends on, so that a kernel that was stored is not emitted.
-    identity = [name, str(num_operands), str(num_results), _source_digest(emit), *versions]
+    identity = [name, str(num_operands), str(num_results), SOURCE_DIGEST, *versions]
     key = hashlib.sha256("\n".join([*identity, *processor]).encode()).hexdigest()
     code = object_cache.load(key)
     if code is None:
@@ -134,13 +139,6 @@ def _compile(
     address = ctypes.c_void_p(engine.get_function_address(name))
     jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(address), platform="cpu")
     return name
-
-
-@functools.cache
-def _source_digest(emit: EmitKernel) -> str:
-    """Return the SHA-256 of all files of this package and of the one that defines a kernel."""
-    files = {*Path(__file__).parent.glob("*.py"), Path(emit.__code__.co_filename)}
-    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).hexdigest()
 
 
 def _emit_module(

@@ -37,8 +37,9 @@ def store(name: str, code: bytes) -> None:
 
 def _folder() -> Path | None:
     """Return the folder, or None if JAX's cache is switched off or is not a local folder."""
+    is_on = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
     path = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
-    return Path(path) if path and "://" not in path else None
+    return Path(path) if is_on and path and "://" not in path else None
 
 
 def _file(name: str) -> str:

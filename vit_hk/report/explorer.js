@@ -108,9 +108,11 @@ const makeExplorer = (() => {
     function warn() {
       if (!isOneLayer()) return mapOf(state.map).score < 0 ? "This map is worse than a random order of the patches." : "";
       if (state.pinned && query() !== state.query) return "Of this image, the attention of single tokens is left out.";
-      const isUnread = data.prefix_tokens.includes(data.query_name) && state.layer === data.layers - 1;
-      return isUnread && query() !== POOLED && tokenName(query()) !== data.query_name
-        ? `Read by nobody: of the last layer, only ${data.query_name} is used for the prediction.` : "";
+      if (state.layer !== data.layers - 1 || query() === POOLED) return "";
+      const hasClassToken = data.prefix_tokens.includes(data.query_name); // else registers alone are before the patches
+      const isRead = hasClassToken ? tokenName(query()) === data.query_name : query() >= data.prefix_tokens.length;
+      const read = hasClassToken ? `only ${data.query_name} is` : "only the patches are";
+      return isRead ? "" : `Read by nobody: of the last layer, ${read} used for the prediction.`;
     }
 
     function describePatch(weights) {

@@ -10,7 +10,8 @@ from vit_hk.report.pictures import image_url
 
 MAX_CHARACTERS = 400_000  # of the data URLs of all pictures
 MAX_PER_PAIR = 24  # pictures
-MAX_PAIRS = 900  # as many pairs as 30 classes have
+MATRIX_CLASSES = 30  # of more, the page has a list of pairs instead of the confusion matrix
+MAX_LISTED = 100  # pairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Mistakes:
 def collect_mistakes(dataset: Dataset, predictions: np.ndarray) -> list[Mistakes]:
     """Group mistakes by pairs of true and predicted class, the most frequent pair first.
 
+    Of more than MATRIX_CLASSES classes, only the MAX_LISTED most frequent pairs are returned.
     Pictures are shared out in rounds, one picture a pair in each round, so that each pair shows
     some pictures before one pair shows all of its own.
 
@@ -48,7 +50,9 @@ def collect_mistakes(dataset: Dataset, predictions: np.ndarray) -> list[Mistakes
     counts = confusion_matrix(dataset.y_test, predictions, dataset.num_classes)
     np.fill_diagonal(counts, 0)
     order = np.argsort(-counts, axis=None, kind="stable")[: np.count_nonzero(counts)]
-    pairs = [divmod(int(cell), dataset.num_classes) for cell in order[:MAX_PAIRS]]
+    if dataset.num_classes > MATRIX_CLASSES:
+        order = order[:MAX_LISTED]
+    pairs = [divmod(int(cell), dataset.num_classes) for cell in order]
     members = [np.flatnonzero((dataset.y_test == a) & (predictions == p)) for a, p in pairs]
     shown: list[list[tuple[int, str]]] = [[] for _ in pairs]
     budget = MAX_CHARACTERS

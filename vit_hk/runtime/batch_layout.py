@@ -91,8 +91,9 @@ def layout_for_inference(batch_size: int, num_tokens: int) -> BatchLayout:
     """
     num_devices = min(jax.device_count(), batch_size)
     share = math.ceil(batch_size / num_devices)
-    size = math.floor(_microbatch_size(share, INFERENCE_TOKENS / num_tokens))
-    return BatchLayout(_mesh(num_devices), math.ceil(share / size), size)
+    max_size = math.floor(_microbatch_size(share, INFERENCE_TOKENS / num_tokens))
+    num_microbatches = math.ceil(share / max_size)
+    return BatchLayout(_mesh(num_devices), num_microbatches, math.ceil(share / num_microbatches))
 
 
 def _microbatch_size(share: int, images_in_cache: float) -> float:

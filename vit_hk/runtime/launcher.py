@@ -6,7 +6,7 @@ from typing import Any
 
 from jax._src.clusters import ClusterEnv  # it has no public name
 
-from vit_hk.errors import UserError
+from vit_hk.errors import UserError, shorten
 
 ADDRESS, COUNT, INDEX = VARIABLES = (
     "JAX_COORDINATOR_ADDRESS",
@@ -24,9 +24,11 @@ def describe_processes(environment: Mapping[str, str]) -> dict[str, Any] | None:
     """Return the arguments of jax.distributed.initialize, or None for a single process.
 
     Raises:
-      UserError: the variables are incomplete, or no numbers.
+      UserError: the variables are incomplete or no numbers, or the address has no port.
     """
     variables = {name: environment[name] for name in VARIABLES if environment.get(name)}
+    if ADDRESS in variables:
+        _check_address(variables[ADDRESS])
     if not variables.keys() & {COUNT, INDEX}:  # these count more than what a launcher says
         # Open MPI first, since its mpirun starts processes on other machines with Slurm's srun.
         if OPEN_MPI_COUNT in environment:
@@ -45,6 +47,15 @@ def describe_processes(environment: Mapping[str, str]) -> dict[str, Any] | None:
             f"processes, and {INDEX} to that of each process, from 0"
         )
     return _parse(variables)
+
+
+def _check_address(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdecimal() and 0 < int(port) < 2**16):
+        raise UserError(
+            f"{ADDRESS} is {shorten(address)}; allowed: the host of process 0 and a port from 1 to "
+            "65535, for example node1:12345"
+        )
 
 
 def _ask_launcher(variables: Mapping[str, str]) -> dict[str, Any]:

@@ -36,7 +36,8 @@ def stage_code(project: Path, stage: str) -> list[Path]:
         ) from None
     files: set[Path] = set()
     for listed in paths:
-        files.update(listed.rglob("*.py") if listed.is_dir() else [listed])
+        # Without hidden files, among them the dangling links that an editor locks a file with.
+        files.update(listed.rglob("[!.]*.py") if listed.is_dir() else [listed])
     return sorted(file for file in files if file.suffix == ".py")
 
 
@@ -71,10 +72,20 @@ def package_versions(files: Iterable[Path]) -> dict[str, str]:
 
 
 def _imported_modules(files: Iterable[Path]) -> set[str]:
-    """Return the top-level modules that files import, except standard library and own packages."""
+    """Return the top-level modules that files import, except standard library and own packages.
+
+    Raises:
+      UserError: a file is no Python.
+    """
     modules = set()
     for file in files:
-        for node in ast.walk(ast.parse(file.read_bytes())):
+        try:
+            tree = ast.parse(file.read_bytes())
+        except (SyntaxError, ValueError) as error:
+            raise UserError(
+                f"{file} is no Python ({in_one_line(error)}); mend it, or remove it"
+            ) from None
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 modules |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:

@@ -65,12 +65,14 @@ class StopRequest:
         os.close(self._reader)
 
     def _listen(self) -> None:
+        is_first = True  # of this process: `signal` may be that of another one
         while received := os.read(self._reader, 1):
             if received[0] not in SIGNALS:
                 continue
-            if self.signal is not None:
+            if not is_first:
                 # Not sys.exit: the main thread may be inside compiled code for minutes.
                 os._exit(128 + received[0])
+            is_first = False
             self.signal = received[0]
             print(
                 "\nsaving the state, then stopping; once more stops at once",

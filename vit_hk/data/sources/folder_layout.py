@@ -12,8 +12,8 @@ from vit_hk.data.splits import stratified_split
 from vit_hk.errors import UserError, shorten
 
 SPLITS = ("train", "test")
-# Names of splits that have no place here: left alone they would be read as classes.
-OTHER_SPLITS = {"val", "valid", "validation", "dev"}
+# Folders of splits, such as training or seg_test: left alone they would be read as classes.
+SPLIT_NAME = re.compile(r"(?:.*_)?(train|test|val|dev)(?:ing|id|idation)?", re.IGNORECASE)
 # What operating systems put beside images. All names that begin with a dot are hidden too.
 SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini"}
 TEST_SPLIT_SEED = 0  # fixed, so that trainings with other seeds are tested on the same images
@@ -112,8 +112,8 @@ def _has_splits(root: Path, top: set[str]) -> bool:
     """Return whether the folders at the top are train and test, not classes."""
     if top == set(SPLITS):
         return True
-    lower = {name.lower() for name in top}
-    if "train" in lower and lower & {"test", *OTHER_SPLITS}:
+    splits = {match[1].lower() for match in map(SPLIT_NAME.fullmatch, top) if match}
+    if len(splits) > 1:  # one alone may be a class: a train beside a bus
         names = ", ".join(sorted(map(shorten, top)))
         raise UserError(
             f"{root} has the folders {names}; allowed: train and test, these alone (validation "

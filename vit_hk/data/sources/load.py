@@ -1,6 +1,5 @@
 """Loads the data set that params.yaml names: raw files, one's own images, or the offline sample."""
 
-import os
 import tarfile
 import zlib
 from pathlib import Path
@@ -41,8 +40,7 @@ def load_source(settings: DataSettings, project: Path) -> Dataset:
     if settings.name == "folder":
         return load_image_folder(settings)
     source = find_source(settings.name)
-    # "~/…" as torchvision reads it; Path.expanduser would raise where there is no such home.
-    folder = project / os.path.expanduser(settings.root) / source.folder  # noqa: PTH111
+    folder = project / settings.root / source.folder
     try:
         files = [ensure_file(file, source.mirrors, folder) for file in source.files]
     except UnreachableError as unreachable:

@@ -18,6 +18,7 @@ from vit_hk.errors import UserError, in_one_line, shorten
 
 MAX_MEMBERS = 2_000_000
 MAX_TOTAL_BYTES = 2**38  # of all members of an archive together, decompressed
+UTF8_NAME = 0x800  # flag of a member of a ZIP file
 GZIP_MAGIC = b"\x1f\x8b"
 # What reading a damaged archive raises, beside OSError.
 ARCHIVE_ERRORS = (
@@ -132,11 +133,25 @@ def _members_of_folder(root: Path) -> Iterator[Member]:
             yield Member(path.relative_to(root).parts, False, functools.partial(Path, path))
 
 
+def name_in_zip(info: zipfile.ZipInfo) -> str:
+    """Return the name of a member of a ZIP file.
+
+    Names without the flag of UTF-8 are in code page 437 by the standard; macOS writes UTF-8 all the
+    same.
+    """
+    if info.flag_bits & UTF8_NAME:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.filename
+
+
 def _members_of_zip(root: Path) -> Iterator[Member]:
     seen: set[tuple[str, ...]] = set()
     with zipfile.ZipFile(root) as archive:
         for info in archive.infolist():
-            parts = _checked_parts(info.filename, root, seen)
+            parts = _checked_parts(name_in_zip(info), root, seen)
             problem = "encrypted" if info.flag_bits & 1 else None
             if info.compress_type not in COMPRESSIONS:
                 problem = "compressed by another method than deflate"

@@ -1,6 +1,7 @@
 """Brings arrays of images to the size and the channels that params.yaml asks for."""
 
 import dataclasses
+import math
 
 import numpy as np
 from PIL import Image
@@ -8,6 +9,7 @@ from PIL import Image
 from vit_hk.data.dataset import Dataset
 from vit_hk.data.preparation import prepare_image
 from vit_hk.data.sources.image_spool import ImageSpool
+from vit_hk.data.spool import check_room
 from vit_hk.errors import UserError
 from vit_hk.params import DataSettings, Preparation
 
@@ -41,6 +43,9 @@ def prepare_arrays(dataset: Dataset, settings: DataSettings) -> Dataset:
     )
     if preparation.image_shape == dataset.image_shape:
         return dataclasses.replace(dataset, preparation=dataset.preparation or preparation)
+    num_images = len(dataset.x_train) + len(dataset.x_test)
+    # The NPZ file takes as much room as all images that wait for it.
+    check_room(2 * num_images * math.prod(preparation.image_shape))
     return dataclasses.replace(
         dataset,
         x_train=_prepare_all(dataset.x_train, preparation),
