@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -114,6 +115,28 @@ def test_process_waits_also_where_the_holder_has_just_removed_the_folder(tmp_pat
     holder.acquire()
     with exclusive_lock(folder, wait=True):
         assert sorted(path.name for path in folder.iterdir()) == ["lock", "process"]
+
+
+def test_process_waits_also_where_the_holder_removes_the_folder_meanwhile(tmp_path):
+    folder = tmp_path / "state"
+    folder.mkdir()
+    holder = FileLock(folder / "lock")
+    holder.acquire()
+    has_lock = threading.Event()
+
+    def wait() -> None:
+        with exclusive_lock(folder, wait=True):
+            has_lock.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    wait_until(lambda: is_awaited(folder))
+    time.sleep(0.3)  # it tries every 0.05 seconds
+    remove_folder(folder)
+    time.sleep(0.3)
+    holder.release()
+    thread.join(10)
+    assert has_lock.is_set()
 
 
 def test_folder_that_cannot_be_created_is_named(tmp_path, one_line):

@@ -72,9 +72,19 @@ def _acquire(lock: FileLock, folder: Path, wait: bool) -> None:
         with contextlib.suppress(FileNotFoundError):  # the holder has just removed the folder
             waiting.touch()
         try:
-            lock.acquire()
+            while not _is_acquired(lock):
+                folder.mkdir(parents=True, exist_ok=True)
         finally:
             waiting.unlink(missing_ok=True)
+
+
+def _is_acquired(lock: FileLock) -> bool:
+    """Wait for a lock; return False if its folder was removed meanwhile."""
+    try:
+        lock.acquire()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def is_awaited(folder: Path) -> bool:
