@@ -45,6 +45,32 @@ def test_activations_and_weights_must_fit_in_memory(
         check_training_fits(params, quadrants, 4, layout)
 
 
+@pytest.mark.parametrize("pool", ["cls", "gap"])
+@pytest.mark.parametrize(("trained", "num_layers"), [("block_1", 2), ("head", 0), ("patches", 3)])
+def test_activations_of_layers_without_a_gradient_are_not_counted(
+    make_params, quadrants, monkeypatch, pool, trained, num_layers
+):
+    model = {"pool": pool, "num_layers": 3, "stem": "conv"}
+    parts = make_params(model).model.parts
+    frozen = [part for part in parts if part not in (trained, "norm", "head")]
+    params = make_params(model, freeze=frozen, init_from="models/vit.safetensors")
+    layout = BatchLayout(Mesh(np.array([Device("gpu")]), (AXIS,)), 1, 100)
+    tokens = params.model.num_tokens(SHAPE)
+    # The last layer keeps the attention of the class token only, which is not counted.
+    kept = max(0, num_layers - (pool == "cls"))
+    needed = 100 * kept * 4 * params.model.num_heads * tokens**2
+    needed += 4 * count_parameters(params.model, SHAPE, 4)
+    if trained == "patches":
+        needed = 4 * count_parameters(params.model, SHAPE, 4) + activation_bytes(
+            params.model, SHAPE, 100, remat=False
+        )
+    monkeypatch.setattr(memory, "free_bytes", lambda _: needed)
+    check_training_fits(params, quadrants, 4, layout)
+    monkeypatch.setattr(memory, "free_bytes", lambda _: needed - 1)
+    with pytest.raises(MemoryError):
+        check_training_fits(params, quadrants, 4, layout)
+
+
 def test_attention_is_not_counted_where_cudnn_stores_none(make_params, quadrants, monkeypatch):
     params = make_params({"pool": "gap", "num_layers": 2}, precision="bfloat16")
     mesh = Mesh(np.array([Device("gpu")]), (AXIS,))

@@ -69,7 +69,7 @@ def activation_bytes(
       stores_attention: whether attention weights are stored; cuDNN's attention stores none.
     """
     # With pool "cls" the last layer keeps the weights of the class token only.
-    full_layers = settings.num_layers - (settings.pool == "cls")
+    full_layers = max(0, settings.num_layers - (settings.pool == "cls"))
     attention = _attention_bytes(settings, image_shape) if stores_attention else 0
     if remat:
         tokens = FLOAT32_BYTES * settings.num_tokens(image_shape) * settings.hidden_size
