@@ -60,41 +60,24 @@ def test_another_process_compiles_again_only_what_is_damaged(run_kernel, tmp_pat
     assert run_kernel() == CACHE_MISS
 
 
-def test_a_change_of_any_kernel_compiles_again(run_kernel, project, tmp_path):
+CHANGE_A_SOURCE = """
+from pathlib import Path
+from vit_hk.kernels import compiler
+source = Path("vit_hk/kernels/gelu.py")  # which kernel uses which file is not asked
+source.write_text(source.read_text("utf-8") + "\\n# another\\n", "utf-8")
+"""
+OTHER_PROCESSOR = "import llvmlite.binding; llvmlite.binding.get_host_cpu_name = lambda: 'x86-64'\n"
+
+
+def test_code_is_for_the_imported_source_and_the_processor(run_kernel, project, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(project / "vit_hk", copy / "vit_hk")
+    assert run_kernel(copy, CHANGE_A_SOURCE) == CACHE_MISS  # it runs the code from before
     assert run_kernel(copy) == CACHE_MISS
     (copy / "vit_hk/kernels/.#gelu.py").symlink_to("as an editor locks a file")
     assert run_kernel(copy) == CACHE_HIT
-    unused = copy / "vit_hk/kernels/gelu.py"  # which kernel uses which file is not asked
-    unused.write_text(unused.read_text("utf-8") + "\n# another\n", "utf-8")
-    assert run_kernel(copy) == CACHE_MISS
-
-
-CHANGE_WHILE_IT_RUNS = """
-from pathlib import Path
-from vit_hk.kernels import compiler
-source = Path("vit_hk/kernels/linear.py")
-source.write_text(source.read_text("utf-8") + "\\n# another\\n", "utf-8")
-"""
-
-
-def test_code_is_stored_under_the_source_that_was_imported(run_kernel, project, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(project / "vit_hk", copy / "vit_hk")
-    assert run_kernel(copy, CHANGE_WHILE_IT_RUNS) == CACHE_MISS
-    assert run_kernel(copy) == CACHE_MISS  # of the source as it is now
-
-
-def test_code_for_another_processor_is_not_loaded(run_kernel):
-    assert run_kernel() == CACHE_MISS
-    other = "import llvmlite.binding; llvmlite.binding.get_host_cpu_name = lambda: 'x86-64'\n"
-    assert run_kernel(before=other) == CACHE_MISS
-
-
-def test_without_jax_s_cache_no_kernel_is_stored(run_kernel):
-    for _ in range(2):
-        assert run_kernel(JAX_ENABLE_COMPILATION_CACHE="false") == CACHE_MISS
+    assert run_kernel(copy, OTHER_PROCESSOR) == CACHE_MISS
+    assert run_kernel(copy, JAX_ENABLE_COMPILATION_CACHE="false") == CACHE_MISS
 
 
 def test_an_unwritable_cache_does_not_stop_a_process(run_kernel, tmp_path):

@@ -70,7 +70,14 @@ class Watch:
 
     def _supervise(self) -> None:
         """End this process when process 0, or one that it knows of, is silent for too long."""
+        woke = time.monotonic()
         while not self.is_over.wait(PERIOD_SECONDS):
+            slept, woke = time.monotonic() - woke, time.monotonic()
+            if slept > SILENCE_SECONDS / 2:
+                # This process was suspended, perhaps with all others, as Slurm does for a job of
+                # higher priority. So they have as long as at first to answer.
+                self._answered = woke
+                self._heard = dict.fromkeys(self._heard, woke)
             if time.monotonic() - self._answered > SILENCE_SECONDS:
                 self._end("process 0 is gone")
             for index, heard in self._heard.items():
