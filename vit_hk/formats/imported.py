@@ -10,13 +10,13 @@ from pydantic import ValidationError
 
 from vit_hk.data.preparation import preparation_for
 from vit_hk.errors import UserError, in_one_line, shorten
-from vit_hk.params import ModelSettings, Resize
+from vit_hk.params import MAX_IMAGE_SIDE, ModelSettings, Resize
 from vit_hk.weights_metadata import WeightsInfo
 
 # The pixels of Google's Vision Transformers lie from -1 to 1.
 DEFAULT_MEAN = DEFAULT_STD = 0.5
 MAX_NAMES_BYTES = 10_000_000
-MAX_SIDE, MAX_CHANNELS = 4096, 1000  # of an image
+MAX_CHANNELS = 1000  # of an image
 
 
 class Imported(NamedTuple):
@@ -106,10 +106,14 @@ def describe(
 
 def _check_image_shape(path: Path, patch_size: int, image_shape: Sequence[int]) -> None:
     height, width, channels = image_shape
-    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE and 0 < channels <= MAX_CHANNELS):
+    if not (
+        0 < height <= MAX_IMAGE_SIDE
+        and 0 < width <= MAX_IMAGE_SIDE
+        and 0 < channels <= MAX_CHANNELS
+    ):
         raise UserError(
             f"{path}: images have {height} x {width} pixels and {channels} channels; allowed: "
-            f"sides of 1 to {MAX_SIDE} and 1 to {MAX_CHANNELS} channels"
+            f"sides of 1 to {MAX_IMAGE_SIDE} and 1 to {MAX_CHANNELS} channels"
         )
     if height % patch_size or width % patch_size:
         raise UserError(
