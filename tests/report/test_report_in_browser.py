@@ -202,6 +202,12 @@ def test_without_room_for_the_attention_of_all_tokens_the_model_computes_it(
     if channels == 1:
         assert "attention of the patch in row 2, column 1 (pinned)" in text
         assert left_out == ""
+        assert caution == ""
+        page.locator("#explorer [data-part=layer]").fill("2")  # the last one
+        page.locator("#explorer [data-part=query]").select_option(label="register 1")
+        assert page.locator("[data-part=warning]").inner_text() == (
+            "Read by nobody: of the last layer, only the patches are used for the prediction."
+        )
     else:  # the page has no model for two channels
         assert "attention of the mean patch" in text
         assert caution == "Of this image, the attention of single tokens is left out."
