@@ -19,7 +19,7 @@ from vit_hk.report.figures import draw_figures
 from vit_hk.report.gallery import read_gallery
 from vit_hk.report.history import make_charts, read_history
 from vit_hk.report.metrics import read_metrics
-from vit_hk.report.mistakes import collect_mistakes
+from vit_hk.report.mistakes import MATRIX_CLASSES, collect_mistakes
 from vit_hk.report.page import render_page_with_model
 from vit_hk.report.panels.all_panels import make_panels
 from vit_hk.report.per_class import read_per_class
@@ -79,6 +79,7 @@ def main() -> None:
         history=history,
         charts=make_charts(history),
         confusion=confusion,
+        has_matrix=dataset.num_classes <= MATRIX_CLASSES,
         confusion_shades=shade_mistakes(confusion),
         mistakes=collect_mistakes(dataset, predictions.classes),
         per_class=per_class,

@@ -2,6 +2,7 @@ import dataclasses
 import shutil
 import tarfile
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -106,6 +107,14 @@ def test_archive_gives_the_same_as_the_folder(tmp_path, kind, top):
     for field in ("x_train", "y_train", "x_test", "y_test"):
         np.testing.assert_array_equal(getattr(dataset, field), getattr(folder, field))
     assert dataset.class_names == folder.class_names
+
+
+def test_class_names_in_an_archive_of_macos_are_those_of_the_folders(
+    photos, tmp_path, without_utf_8_flag
+):
+    path = Path(shutil.make_archive(str(tmp_path / "photos"), "zip", photos))
+    without_utf_8_flag(path)
+    assert load(path).class_names == SORTED
 
 
 def test_archive_with_a_folder_train_alone_is_no_folder_of_classes(tmp_path):
