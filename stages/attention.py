@@ -5,10 +5,9 @@ import numpy as np
 import pandas as pd
 
 from stages import attention_figures as figures
-from stages import paths
+from stages import paths, run_stage
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.dataset import Dataset, load_dataset
-from vit_hk.errors import one_line_errors
 from vit_hk.explain.attention_arrays import AttentionArrays
 from vit_hk.explain.explainer import Explainer
 from vit_hk.explain.head_statistics import HeadStatistics, head_statistics
@@ -139,5 +138,4 @@ def write_statistics(statistics: HeadStatistics) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main()
+    run_stage(main)

@@ -4,11 +4,10 @@ DVC removes the outputs of a stage before it runs it. So a mistake is to be foun
 which runs before `train` and owns no results.
 """
 
-from stages import paths
+from stages import paths, run_stage
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.dataset import load_dataset
 from vit_hk.data.fit import check_fits, class_warnings, duplicate_warnings, flip_warnings
-from vit_hk.errors import one_line_errors
 from vit_hk.explain.selection import check_indices
 from vit_hk.params import load_params
 from vit_hk.training.starting_point import check_starting_point
@@ -33,5 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main()
+    run_stage(main)

@@ -3,12 +3,11 @@
 import os
 from pathlib import Path
 
-from stages import paths
+from stages import paths, run_stage
 from vit_hk.atomic import check_writable
 from vit_hk.data.dataset import save_dataset
 from vit_hk.data.sources.load import check_replaceable, load_source
 from vit_hk.data.sources.resampling import prepare_arrays
-from vit_hk.errors import one_line_errors
 from vit_hk.params import load_params
 
 
@@ -29,5 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main()
+    run_stage(main)

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages import paths
+from stages import paths, run_stage
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.calibration import Calibration
 from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.data.image_rows import ImageArray, ImageRows, mean_image
 from vit_hk.data.splits import stratified_split
-from vit_hk.errors import one_line_errors
 from vit_hk.explain.explainer import Explainer
 from vit_hk.explain.faithfulness import (
     Faithfulness,
@@ -181,5 +180,4 @@ def write_tables(*tables: pd.DataFrame) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main()
+    run_stage(main)

@@ -1,9 +1,8 @@
 """Draw the figures of a run and gather settings, results and figures in one HTML page."""
 
-from stages import paths
+from stages import paths, run_stage
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.dataset import SAMPLE_SOURCE, load_dataset
-from vit_hk.errors import one_line_errors
 from vit_hk.figures.confusion import shade_mistakes
 from vit_hk.figures.fonts import prepare_names
 from vit_hk.metrics import confusion_matrix
@@ -95,5 +94,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main()
+    run_stage(main)

@@ -11,11 +11,11 @@ from pathlib import Path
 import haiku as hk
 import numpy as np
 
-from stages import PARENT, paths
+from stages import PARENT, paths, run_stage
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.calibration import Calibration
 from vit_hk.data.dataset import Dataset, load_dataset
-from vit_hk.errors import UserError, one_line_errors
+from vit_hk.errors import UserError
 from vit_hk.model.size import count_parameters
 from vit_hk.params import Params, load_params
 from vit_hk.runtime.batch_layout import layout_for_training
@@ -194,5 +194,4 @@ def write_snapshots(snapshots: list[Snapshot], data: TrainingData) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main()
+    run_stage(main)

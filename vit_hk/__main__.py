@@ -1,12 +1,13 @@
 """The program `python -m vit_hk COMMAND`; each command is a module of `vit_hk/commands`."""
 
 import argparse
+import gc
 import importlib
 import os
 import sys
 from typing import NoReturn
 
-from vit_hk.environment import check_environment
+from vit_hk.environment import begin_garbage_collection, check_environment
 from vit_hk.errors import UserError, one_line_errors
 
 # What each command does, and its module in vit_hk/commands.
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
         command = subparsers.add_parser(name, help=summary)
         if name in given[:1]:  # of the others nothing is imported, which would take seconds
             importlib.import_module(f"vit_hk.commands.{module}").add_arguments(command)
+    begin_garbage_collection()
     parsed = parser.parse_args(given)
     try:
         parsed.run(parsed)
@@ -46,5 +48,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()  # until the command is imported
     with one_line_errors():
         main()

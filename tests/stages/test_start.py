@@ -33,3 +33,22 @@ def test_stage_starts_as_a_module_outside_of_the_project(tmp_path):
     code, error = run_with_wrong_settings(["-m", "stages.report"], tmp_path)
     assert (code, len(error.splitlines())) == (1, 1)
     assert error.startswith("error: params.yaml: sead is not a setting")
+
+
+STATE = "print(gc.isenabled(), gc.get_freeze_count() > 10_000)"
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        f"import stages.report; stages.run_stage(lambda: {STATE})",
+        f"import vit_hk.__main__ as program; gc.disable(); import vit_hk.commands.page as command; "
+        f"command.run = lambda _: {STATE}; program.main(['page', 'results'])",
+    ],
+    ids=["stage", "command"],
+)
+def test_garbage_is_collected_once_all_is_imported(start):
+    run = subprocess.run(
+        [sys.executable, "-c", f"import gc; {start}"], capture_output=True, text=True, check=False
+    )
+    assert run.stdout == "True True\n", run.stderr
