@@ -1,7 +1,6 @@
 """Configuration of JAX before it starts: platform, devices, compilation cache and memory."""
 
 import contextlib
-import gc
 import math
 import os
 import sys
@@ -27,8 +26,7 @@ def configure_jax(platform: Platform) -> jax.Device:
     """Configure JAX, and start it on the platform that params.yaml names.
 
     On a CPU each core becomes a device, compiled functions run in the thread that calls them,
-    freed memory is kept, and compiled code is cached on disk. Objects that exist before the call
-    are excluded from Python's garbage collection.
+    freed memory is kept, and compiled code is cached on disk.
 
     Args:
       platform: "auto" (a GPU if JAX finds one, else the CPU), "cpu" or "gpu".
@@ -41,9 +39,6 @@ def configure_jax(platform: Platform) -> jax.Device:
         of the current folder cannot be encoded.
     """
     _check_folder()
-    # Tracing creates so many objects that garbage collection would visit all imported modules
-    # again and again: half a second of each stage.
-    gc.freeze()
     _use_compilation_cache()
     configure_cpu()
     if platform == "cpu":
