@@ -98,7 +98,7 @@ def has_only_a_docstring(path: Path) -> bool:
 def files_of_modules(project: Path, modules: list[str]) -> set[str]:
     """Return the files of modules, without an __init__.py that holds no code.
 
-    Two decide no result: stages/__init__.py ends the process where a variable is no number, and
+    Two decide no result: stages/__init__.py says how a stage starts and ends, and
     vit_hk/__init__.py has a name for people, which no stage uses.
     """
     paths = set()
