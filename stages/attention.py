@@ -23,7 +23,7 @@ from vit_hk.figures.fonts import prepare_names
 from vit_hk.inference import build_predictor
 from vit_hk.metrics import softmax
 from vit_hk.model.vit import make_model
-from vit_hk.params import Params, load_params
+from vit_hk.params import Config, load_config
 from vit_hk.runtime.devices import configure_jax
 from vit_hk.runtime.memory import report_out_of_memory
 from vit_hk.weights import load_weights
@@ -36,20 +36,20 @@ MAX_MISTAKES = 6  # rows of right_wrong.png
 @report_out_of_memory("evaluate.batch_size", "attention.num_images")
 def main() -> None:
     """Write results/attention/ from params.yaml, data/dataset.npz and models/vit.safetensors."""
-    params = load_params()
+    config = load_config()
     check_writable(paths.ATTENTION_ARRAYS)
     dataset = load_dataset(paths.DATASET)
-    check_indices(params.attention.images, len(dataset.x_test))
+    check_indices(config.attention.images, len(dataset.x_test))
     class_names = prepare_names(dataset.class_names)
-    configure_jax(params.platform)
-    weights, info, _ = load_weights(paths.WEIGHTS, params.model, dataset)
+    configure_jax(config.platform)
+    weights, info, _ = load_weights(paths.WEIGHTS, config.model, dataset)
     model = make_model(info.model, dataset.num_classes)
-    probabilities = predict_test_images(model, weights, info, dataset, params)  # [images, C]
-    chosen = np.array(params.attention.images, dtype=int)
+    probabilities = predict_test_images(model, weights, info, dataset, config)  # [images, C]
+    chosen = np.array(config.attention.images, dtype=int)
     if not chosen.size:
-        chosen = choose_indices(params.attention, probabilities, dataset.y_test)
+        chosen = choose_indices(config.attention, probabilities, dataset.y_test)
 
-    explainer = Explainer(model, weights, info, params.attention)
+    explainer = Explainer(model, weights, info, config.attention)
     arrays = explain_images(explainer, dataset, chosen, probabilities[chosen])
     arrays.save(paths.ATTENTION_ARRAYS)
     figures.draw_images(arrays, class_names, info)
@@ -61,17 +61,17 @@ def main() -> None:
     write_statistics(statistics)
     figures.draw_statistics(statistics, info, len(sample))
     figures.draw_weights(weights, info)
-    batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
+    batch_size = min(config.evaluate.batch_size, len(dataset.x_test))
     means = mean_attention(model, weights, info, dataset.x_test, batch_size)
     means.save(paths.MEAN_ATTENTION)
     print(f"{paths.ATTENTION}: attention of {len(chosen)} test images")
 
 
 def predict_test_images(
-    model: hk.Transformed, weights: hk.Params, info: WeightsInfo, dataset: Dataset, params: Params
+    model: hk.Transformed, weights: hk.Params, info: WeightsInfo, dataset: Dataset, config: Config
 ) -> np.ndarray:
     """Return the probabilities of all test images, float64 [images, C]."""
-    batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
+    batch_size = min(config.evaluate.batch_size, len(dataset.x_test))
     return softmax(build_predictor(model, info, batch_size)(weights, dataset.x_test))
 
 

@@ -9,7 +9,7 @@ from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.dataset import load_dataset
 from vit_hk.data.fit import check_fits, class_warnings, duplicate_warnings, flip_warnings
 from vit_hk.explain.selection import check_indices
-from vit_hk.params import load_params
+from vit_hk.params import load_config
 from vit_hk.training.starting_point import check_starting_point
 
 # The same for all settings that are valid: a change of them must not run every stage again.
@@ -18,14 +18,14 @@ CONTENT = "The settings are valid and fit the data set.\n"
 
 def main() -> None:
     """Write data/checked.txt from params.yaml and data/dataset.npz."""
-    params = load_params()
+    config = load_config()
     check_writable(paths.CHECKED)
     dataset = load_dataset(paths.DATASET)
-    check_fits(params, dataset)
-    check_indices(params.attention.images, len(dataset.x_test))
-    check_starting_point(params, dataset)
+    check_fits(config, dataset)
+    check_indices(config.attention.images, len(dataset.x_test))
+    check_starting_point(config, dataset)
     warnings = class_warnings(dataset) + duplicate_warnings(dataset)
-    for warning in warnings + flip_warnings(params, dataset):
+    for warning in warnings + flip_warnings(config, dataset):
         print(warning)
     with replacing(paths.CHECKED) as temporary:
         temporary.write_text(CONTENT, "utf-8")

@@ -8,12 +8,12 @@ from vit_hk.atomic import check_writable
 from vit_hk.data.dataset import save_dataset
 from vit_hk.data.sources.load import check_replaceable, load_source
 from vit_hk.data.sources.resampling import prepare_arrays
-from vit_hk.params import load_params
+from vit_hk.params import load_config
 
 
 def main() -> None:
     """Write data/dataset.npz from params.yaml: data."""
-    settings = load_params().data
+    settings = load_config().data
     check_writable(paths.DATASET)
     check_replaceable(paths.DATASET)
     # In an experiment's temporary folder DVC_ROOT still names the project, so that all

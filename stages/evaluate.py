@@ -28,7 +28,7 @@ from vit_hk.explain.selection import evenly_spaced_indices
 from vit_hk.inference import build_predictor
 from vit_hk.metrics import summarize, summarize_scaled
 from vit_hk.model.vit import make_model
-from vit_hk.params import EvaluateSettings, load_params
+from vit_hk.params import EvaluateSettings, load_config
 from vit_hk.robustness import mean_accuracies, measure_corruptions
 from vit_hk.runtime.devices import configure_jax
 from vit_hk.runtime.memory import report_out_of_memory
@@ -46,19 +46,19 @@ Predict = Callable[[ImageArray], np.ndarray]  # images [images, …] -> logits [
 @report_out_of_memory("evaluate.batch_size")
 def main() -> None:
     """Write metrics and tables from params.yaml, data/dataset.npz and models/vit.safetensors."""
-    params = load_params()
+    config = load_config()
     check_writable(paths.METRICS, *TABLES, paths.TIMING)
     dataset = load_dataset(paths.DATASET)
-    configure_jax(params.platform)
-    weights, info, calibration = load_weights(paths.WEIGHTS, params.model, dataset)
+    configure_jax(config.platform)
+    weights, info, calibration = load_weights(paths.WEIGHTS, config.model, dataset)
     model = make_model(info.model, dataset.num_classes)
-    batch_size = min(params.evaluate.batch_size, len(dataset.x_test))
+    batch_size = min(config.evaluate.batch_size, len(dataset.x_test))
     predict = functools.partial(build_predictor(model, info, batch_size), weights)
     logits, seconds = predict_test_images(predict, dataset)
-    explainer = Explainer(model, weights, info, params.attention)
-    count = params.evaluate.num_faithfulness_images(len(logits))
+    explainer = Explainer(model, weights, info, config.attention)
+    count = config.evaluate.num_faithfulness_images(len(logits))
     methods, curves = measure_faithfulness(predict, explainer, info, dataset, logits, count)
-    corruptions = corrupt_test_images(predict, dataset, params.evaluate)
+    corruptions = corrupt_test_images(predict, dataset, config.evaluate)
     write_metrics(
         {
             "data": dataset.name,

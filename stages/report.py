@@ -6,7 +6,7 @@ from vit_hk.data.dataset import SAMPLE_SOURCE, load_dataset
 from vit_hk.figures.confusion import shade_mistakes
 from vit_hk.figures.fonts import prepare_names
 from vit_hk.metrics import confusion_matrix
-from vit_hk.params import load_params
+from vit_hk.params import load_config
 from vit_hk.report.attention_arrays import read_attention_arrays
 from vit_hk.report.attention_moments import read_attention_moments
 from vit_hk.report.class_names import find_numbered, shorten_class_name
@@ -31,12 +31,12 @@ from vit_hk.report.weights_file import read_weights_file
 
 def main() -> None:
     """Read settings, data and results; write results/figures/ and results/report.html."""
-    params = load_params()
+    config = load_config()
     check_writable(paths.REPORT, paths.FIGURES / "curves.png")
     dataset = load_dataset(paths.DATASET)
-    weights = read_weights_file(paths.WEIGHTS, params.model, dataset)
+    weights = read_weights_file(paths.WEIGHTS, config.model, dataset)
     history = read_history(paths.HISTORY)
-    snapshots = read_snapshots(paths.SNAPSHOTS, params.model, dataset)
+    snapshots = read_snapshots(paths.SNAPSHOTS, config.model, dataset)
     metrics = read_metrics(paths.METRICS)
     predictions = read_predictions(paths.PREDICTIONS, dataset)
     per_class = add_intervals(
@@ -44,12 +44,12 @@ def main() -> None:
     )
     faithfulness = read_faithfulness(paths.FAITHFULNESS)
     corruptions = read_corruptions(paths.CORRUPTIONS)
-    attention = read_attention_arrays(paths.ATTENTION_ARRAYS, params.model, dataset)
-    moments = read_attention_moments(paths.MEAN_ATTENTION, params.model, dataset)
+    attention = read_attention_arrays(paths.ATTENTION_ARRAYS, config.model, dataset)
+    moments = read_attention_moments(paths.MEAN_ATTENTION, config.model, dataset)
     names_in_figures = prepare_names(dataset.class_names)
     draw_figures(
         paths.FIGURES,
-        params,
+        config,
         dataset,
         names_in_figures,
         history=history,
@@ -62,7 +62,7 @@ def main() -> None:
     confusion = confusion_matrix(dataset.y_test, predictions.classes, dataset.num_classes)
     page = render_page_with_model(
         weights,
-        params.attention,
+        config.attention,
         data=dataset.name,
         source=dataset.source,
         is_sample=dataset.source == SAMPLE_SOURCE,
@@ -70,7 +70,7 @@ def main() -> None:
         class_names=[shorten_class_name(name) for name in dataset.class_names],
         numbered_classes=find_numbered(dataset.class_names, names_in_figures),
         num_training_images=len(dataset.x_train) - metrics.validation.examples,
-        settings=compare_with_defaults(params, load_params(paths.DEFAULT_PARAMS)),
+        settings=compare_with_defaults(config, load_config(paths.DEFAULT_PARAMS)),
         versions=installed_versions(),
         num_parameters=weights.num_parameters,
         weights_digest=weights.digest,
@@ -83,8 +83,8 @@ def main() -> None:
         mistakes=collect_mistakes(dataset, predictions.classes),
         per_class=per_class,
         num_explorer_images=len(attention.indices),
-        explorer=make_explorer(attention, dataset, predictions, params.model, metrics.faithfulness),
-        panels=make_panels(params.model, dataset, predictions, weights, snapshots, moments),
+        explorer=make_explorer(attention, dataset, predictions, config.model, metrics.faithfulness),
+        panels=make_panels(config.model, dataset, predictions, weights, snapshots, moments),
         gallery=read_gallery(paths.ATTENTION, paths.FIGURES),
         paths=paths,
     )

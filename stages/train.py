@@ -17,7 +17,7 @@ from vit_hk.calibration import Calibration
 from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.errors import UserError
 from vit_hk.model.size import count_parameters
-from vit_hk.params import Params, load_params
+from vit_hk.params import Config, load_config
 from vit_hk.runtime.batch_layout import layout_for_training
 from vit_hk.runtime.cluster import check_same, is_main_process, joined_processes, wait_for_all
 from vit_hk.runtime.devices import configure_jax
@@ -40,32 +40,32 @@ from vit_hk.weights_metadata import WeightsInfo, weights_digest
 @report_out_of_memory("train.batch_size")
 def main() -> None:
     """Write weights, history and snapshots from params.yaml and data/dataset.npz."""
-    params = load_params()
+    config = load_config()
     check_writable(paths.WEIGHTS, paths.HISTORY, paths.SNAPSHOTS, paths.TIMING)
     dataset = load_dataset(paths.DATASET)
-    data = prepare_data(dataset, params)
+    data = prepare_data(dataset, config)
     with joined_processes():
-        run(params, dataset, data)
+        run(config, dataset, data)
 
 
-def run(params: Params, dataset: Dataset, data: TrainingData) -> None:
+def run(config: Config, dataset: Dataset, data: TrainingData) -> None:
     """Train, in this process or in all that have joined, and write the results in one."""
-    device = configure_jax(params.platform)
-    info = describe_weights(params, dataset, data)
-    initial_weights = load_initial_weights(params, dataset)
-    identity = fingerprint(params, paths.DATASET, device)
+    device = configure_jax(config.platform)
+    info = describe_weights(config, dataset, data)
+    initial_weights = load_initial_weights(config, dataset)
+    identity = fingerprint(config, paths.DATASET, device)
     check_same(identity, "use the same params.yaml, data, code, packages and kind of device")
     folder = state_folder(identity)
     with lock_folders(folder):
-        num_parameters = count_parameters(params.model, dataset.image_shape, dataset.num_classes)
+        num_parameters = count_parameters(config.model, dataset.image_shape, dataset.num_classes)
         print(
             f"{len(data.x_train):,} training and {len(data.x_validation):,} validation images of "
             f"{dataset.name} ({dataset.source})\n"
             f"{num_parameters:,} parameters on {device.device_kind} ({device.platform})",
             flush=True,
         )
-        trained = train_or_stop(params, data, info, folder, initial_weights)
-        calibration = calibrate(params, trained.params, data, dataset.num_classes)
+        trained = train_or_stop(config, data, info, folder, initial_weights)
+        calibration = calibrate(config, trained.params, data, dataset.num_classes)
         if not is_main_process():
             return
         write_results(trained, calibration, data, info)
@@ -77,7 +77,7 @@ def run(params: Params, dataset: Dataset, data: TrainingData) -> None:
 
 
 def train_or_stop(
-    params: Params,
+    config: Config,
     data: TrainingData,
     info: WeightsInfo,
     state: Path,
@@ -86,7 +86,7 @@ def train_or_stop(
     """Train to the end, or until a signal asks to stop.
 
     Args:
-      params: all settings.
+      config: all settings.
       data: the images.
       info: the metadata of the weights.
       state: the folder of the training's state.
@@ -99,7 +99,7 @@ def train_or_stop(
     with StopRequest() as stop:
         try:
             return train(
-                params, data, len(info.class_names), Checkpoints(state), stop.is_set,
+                config, data, len(info.class_names), Checkpoints(state), stop.is_set,
                 initial_weights,
             )  # fmt: skip
         except NotFiniteError as failure:
@@ -131,11 +131,11 @@ def lock_folders(state: Path) -> Iterator[None]:
         yield
 
 
-def describe_weights(params: Params, dataset: Dataset, data: TrainingData) -> WeightsInfo:
+def describe_weights(config: Config, dataset: Dataset, data: TrainingData) -> WeightsInfo:
     """Return the metadata of the weights file."""
-    num_tokens = params.model.num_tokens(dataset.image_shape)
+    num_tokens = config.model.num_tokens(dataset.image_shape)
     return WeightsInfo(
-        model=params.model,
+        model=config.model,
         data=dataset.name,
         source=dataset.source,
         class_names=list(dataset.class_names),
@@ -143,9 +143,9 @@ def describe_weights(params: Params, dataset: Dataset, data: TrainingData) -> We
         preparation=dataset.preparation,
         mean=list(data.normalization.mean),
         std=list(data.normalization.std),
-        seed=params.seed,
-        validation_fraction=params.train.validation_fraction,
-        layout=str(layout_for_training(params.train.batch_size, num_tokens)),
+        seed=config.seed,
+        validation_fraction=config.train.validation_fraction,
+        layout=str(layout_for_training(config.train.batch_size, num_tokens)),
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from vit_hk.errors import UserError
-from vit_hk.params import MAX_BYTES, Params, load_params
+from vit_hk.params import MAX_BYTES, Config, load_config
 
 SECTIONS = ("data", "model", "train", "evaluate", "attention")
 
@@ -45,7 +45,7 @@ def refuse(tmp_path, one_line) -> Callable[[str | bytes | dict], str]:
         text = yaml.safe_dump(content) if isinstance(content, dict) else content
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         with pytest.raises(UserError) as caught:
-            load_params(path)
+            load_config(path)
         message = one_line(caught.value)
         assert message.startswith(str(path))
         return message.removeprefix(str(path))
@@ -54,13 +54,13 @@ def refuse(tmp_path, one_line) -> Callable[[str | bytes | dict], str]:
 
 
 @pytest.fixture
-def accept(tmp_path) -> Callable[[str | dict], Params]:
+def accept(tmp_path) -> Callable[[str | dict], Config]:
     """Return a function that loads a file, which must be valid."""
 
-    def read(content: str | dict) -> Params:
+    def read(content: str | dict) -> Config:
         path = tmp_path / "params.yaml"
         path.write_text(content if isinstance(content, str) else yaml.safe_dump(content), "utf-8")
-        return load_params(path)
+        return load_config(path)
 
     return read
 
@@ -70,7 +70,7 @@ def test_each_value_is_loaded_unchanged(accept, tree):
 
 
 def test_committed_settings_are_valid(project):
-    loaded = load_params(project / "params.yaml")
+    loaded = load_config(project / "params.yaml")
     assert loaded.model_dump() == yaml.safe_load((project / "params.yaml").read_text("utf-8"))
 
 
@@ -510,12 +510,12 @@ def test_file_that_is_not_utf8_names_the_byte(refuse, content, byte):
 def test_byte_order_mark_is_accepted(tmp_path, tree):
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(tree), "utf-8-sig")
-    assert load_params(path).model_dump() == tree
+    assert load_config(path).model_dump() == tree
 
 
 def test_missing_file_says_what_to_do(tmp_path, one_line):
     with pytest.raises(UserError) as caught:
-        load_params(tmp_path / "params.yaml")
+        load_config(tmp_path / "params.yaml")
     message = one_line(caught.value)
     assert "params.yaml could not be read: No such file" in message
     assert "project's folder" in message
@@ -523,7 +523,7 @@ def test_missing_file_says_what_to_do(tmp_path, one_line):
 
 def test_folder_instead_of_the_file_is_refused(tmp_path, one_line):
     with pytest.raises(UserError) as caught:
-        load_params(tmp_path)
+        load_config(tmp_path)
     assert "could not be read: Is a directory" in one_line(caught.value)
 
 

@@ -98,8 +98,8 @@ def python_files(project: Path, dependencies: list[str]) -> list[Path]:
 
 @pytest.mark.parametrize("stage", ["train", "evaluate", "attention", "report"])
 def test_each_setting_that_the_code_of_a_stage_reads_is_listed(project, stages, stage):
-    # The code of this project reads settings as params.KEY or params.SECTION.KEY.
-    read = re.compile(rf"\bparams\.(seed|platform|(?:{'|'.join(SECTIONS)})(?:\.\w+)?)\b")
+    # The code of this project reads settings as config.KEY or config.SECTION.KEY.
+    read = re.compile(rf"\bconfig\.(seed|platform|(?:{'|'.join(SECTIONS)})(?:\.\w+)?)\b")
     files = python_files(project, stages[stage]["deps"])
     keys = {key for file in files for key in read.findall(file.read_text("utf-8"))}
     assert "model" in keys

@@ -10,7 +10,7 @@ import yaml
 from settings_file import change_settings
 
 from vit_hk.model.size import count_parameters
-from vit_hk.params import Params, load_params
+from vit_hk.params import Config, load_config
 from vit_hk.runtime.launcher import ADDRESS, COUNT, INDEX
 
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -45,7 +45,7 @@ def test_head_states_what_to_expect(path, pattern):
 def with_changes(project, tmp_path):
     """Return a function that loads the default settings with options -S key=value of DVC."""
 
-    def load(options: str) -> Params:
+    def load(options: str) -> Config:
         words = shlex.split(options)
         assert set(words[::2]) <= {"-S"}
         changes = dict(change.split("=") for change in words[1::2])
@@ -55,7 +55,7 @@ def with_changes(project, tmp_path):
             params,
             {key.replace(".", "__"): yaml.safe_load(value) for key, value in changes.items()},
         )
-        return load_params(params)  # which refuses unknown keys
+        return load_config(params)  # which refuses unknown keys
 
     return load
 

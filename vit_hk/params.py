@@ -323,7 +323,7 @@ class AttentionSettings(Settings):
         return self
 
 
-class Params(Settings):
+class Config(Settings):
     """All settings of params.yaml."""
 
     seed: Seed
@@ -335,7 +335,7 @@ class Params(Settings):
     attention: AttentionSettings
 
     @model_validator(mode="after")
-    def _frozen_parts_fit(self) -> "Params":
+    def _frozen_parts_fit(self) -> "Config":
         parts, frozen = self.model.parts, self.train.freeze
         for number, name in enumerate(frozen):
             if name not in parts or name in frozen[:number]:
@@ -408,7 +408,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load_params(path: str | Path = "params.yaml") -> Params:
+def load_config(path: str | Path = "params.yaml") -> Config:
     """Read and validate all settings.
 
     Raises:
@@ -420,10 +420,10 @@ def load_params(path: str | Path = "params.yaml") -> Params:
         found = "empty" if tree is None else f"a {type(tree).__name__}"
         raise UserError(
             f"{path} is {found}, not settings; it must hold the sections "
-            f"{', '.join(Params.model_fields)} (recipes/default.yaml is the default)"
+            f"{', '.join(Config.model_fields)} (recipes/default.yaml is the default)"
         )
     try:
-        return Params.model_validate(tree)
+        return Config.model_validate(tree)
     except ValidationError as error:
         raise UserError(f"{path}: {_describe(error)}") from None
 
@@ -496,7 +496,7 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
 
 
 def _section(location: Iterable[int | str]) -> Any:
-    section: Any = Params
+    section: Any = Config
     for name in location:
         section = section.model_fields[name].annotation
     return section

@@ -17,7 +17,7 @@ from vit_hk.data.normalization import Normalization
 from vit_hk.inference import make_predictor
 from vit_hk.model.size import count_parameters
 from vit_hk.model.vit import init_params, make_model
-from vit_hk.params import RANDOM_WEIGHTS, Params, load_params
+from vit_hk.params import RANDOM_WEIGHTS, Config, load_config
 from vit_hk.runtime.batch_layout import layout_for_inference
 from vit_hk.runtime.devices import configure_cpu
 from vit_hk.training.data import TrainingData, epoch_order
@@ -28,15 +28,15 @@ from vit_hk.training.train_step import build_train_step
 def make(work: Workload) -> Job:
     """Make a job of this project's model."""
     configure_cpu()  # as all stages do
-    params = settings_of(work)
-    run = make_training(params, work) if work.task == "train" else _infer(params, work)
-    return Job(run, num_parameters(params, work))
+    config = settings_of(work)
+    run = make_training(config, work) if work.task == "train" else _infer(config, work)
+    return Job(run, num_parameters(config, work))
 
 
-def num_parameters(params: Params, work: Workload) -> int:
+def num_parameters(config: Config, work: Workload) -> int:
     """Return the number of learned parameters."""
     shape = work.image_size, work.image_size, work.channels
-    return count_parameters(params.model, shape, work.num_classes)
+    return count_parameters(config.model, shape, work.num_classes)
 
 
 def normalization_of(work: Workload) -> Normalization:
@@ -44,9 +44,9 @@ def normalization_of(work: Workload) -> Normalization:
     return Normalization((MEAN,) * work.channels, (STD,) * work.channels)
 
 
-def settings_of(work: Workload) -> Params:
+def settings_of(work: Workload) -> Config:
     """Return the settings of params.yaml with the plain model and recipe of all contenders."""
-    settings = load_params().model_dump()
+    settings = load_config().model_dump()
     settings["model"] |= {
         "patch_size": work.patch_size,
         "hidden_size": work.hidden_size,
@@ -76,17 +76,17 @@ def settings_of(work: Workload) -> Params:
         "scan_layers": False,
         "remat": False,
     }
-    return Params.model_validate(settings)
+    return Config.model_validate(settings)
 
 
-def make_training(params: Params, work: Workload) -> Callable[[int], None]:
+def make_training(config: Config, work: Workload) -> Callable[[int], None]:
     """Return a function that takes a number of training steps, on any device."""
     images, labels = random_images(work)
     data = TrainingData(images, labels, images[:0], labels[:0], normalization_of(work))
-    step = build_train_step(params, data, work.num_classes)
+    step = build_train_step(config, data, work.num_classes)
     feed = WholeFeed(data, step.layout, step.steps_per_epoch, calls_per_epoch=1)
     run_steps = step.make_loop(feed)
-    weights = init_params(params.model, images.shape[1:], work.num_classes, params.seed)
+    weights = init_params(config.model, images.shape[1:], work.num_classes, config.seed)
     state = step.init_state(weights)
 
     def run(count: int) -> None:
@@ -96,7 +96,7 @@ def make_training(params: Params, work: Workload) -> Callable[[int], None]:
         while done < end:  # a call must not go beyond the end of an epoch
             epoch = done // step.steps_per_epoch
             start, done = done, min(end, (epoch + 1) * step.steps_per_epoch)
-            order = epoch_order(params.seed, epoch, len(images))
+            order = epoch_order(config.seed, epoch, len(images))
             (call,) = feed.calls(order, [(start, done)])
             state, is_finite = run_steps(state, call)
             if not is_finite:
@@ -105,10 +105,10 @@ def make_training(params: Params, work: Workload) -> Callable[[int], None]:
     return run
 
 
-def _infer(params: Params, work: Workload) -> Callable[[int], None]:
+def _infer(config: Config, work: Workload) -> Callable[[int], None]:
     images, _ = random_images(work)
-    weights = init_params(params.model, images.shape[1:], work.num_classes, params.seed)
-    model = make_model(params.model, work.num_classes)
+    weights = init_params(config.model, images.shape[1:], work.num_classes, config.seed)
+    model = make_model(config.model, work.num_classes)
     layout = layout_for_inference(work.batch_size, work.num_tokens)
     predict = make_predictor(model, normalization_of(work), layout)
 

@@ -19,23 +19,23 @@ from benchmarks.contenders.ours import (
 from benchmarks.workload import Workload
 from vit_hk.inference import run_model
 from vit_hk.model.vit import init_params, make_model
-from vit_hk.params import Params
+from vit_hk.params import Config
 
 
 def make(work: Workload) -> Job:
     """Make a job of this project's model."""
     jax.clear_caches()  # the code of the job before this one, and the arrays that it holds
-    params = settings_of(work)
-    run = make_training(params, work) if work.task == "train" else _infer(params, work)
-    return Job(run, num_parameters(params, work))
+    config = settings_of(work)
+    run = make_training(config, work) if work.task == "train" else _infer(config, work)
+    return Job(run, num_parameters(config, work))
 
 
-def _infer(params: Params, work: Workload) -> Callable[[int], None]:
+def _infer(config: Config, work: Workload) -> Callable[[int], None]:
     images, _ = random_images(work)
     batch = jax.device_put(images[: work.batch_size])
-    weights = init_params(params.model, images.shape[1:], work.num_classes, params.seed)
+    weights = init_params(config.model, images.shape[1:], work.num_classes, config.seed)
     model, normalization = (
-        make_model(params.model, work.num_classes, work.precision),
+        make_model(config.model, work.num_classes, work.precision),
         normalization_of(work),
     )
     predict = jax.jit(lambda weights, batch: run_model(model, weights, batch, normalization).logits)

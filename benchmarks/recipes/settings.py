@@ -8,14 +8,14 @@ from pydantic import ValidationError
 
 from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.errors import UserError, in_one_line
-from vit_hk.params import Params, load_params
+from vit_hk.params import Config, load_config
 
 RECIPE = Path("benchmarks/recipe_99.yaml")
 DATASET = Path("data/dataset.npz")
 TARGET = 0.99  # test accuracy
 
 
-def load_recipe(seed: int) -> Params:
+def load_recipe(seed: int) -> Config:
     """Load all settings of our recipe, with this seed.
 
     Raises:
@@ -23,7 +23,7 @@ def load_recipe(seed: int) -> Params:
     """
     try:
         changes = yaml.safe_load(RECIPE.read_text("utf-8"))
-        return Params.model_validate(_merge(load_params().model_dump(), changes) | {"seed": seed})
+        return Config.model_validate(_merge(load_config().model_dump(), changes) | {"seed": seed})
     except (OSError, yaml.YAMLError, TypeError, ValidationError) as error:
         raise UserError(f"{RECIPE}: {in_one_line(error)}") from None
 

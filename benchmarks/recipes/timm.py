@@ -25,7 +25,7 @@ from benchmarks.recipes.settings import RECIPE, TARGET, load_mnist, load_recipe
 from benchmarks.workload import PLAIN, Workload
 from vit_hk.errors import UserError
 from vit_hk.model.stem import KERNEL_SIZE, stem_layers
-from vit_hk.params import Params
+from vit_hk.params import Config
 from vit_hk.training.data import prepare_data
 from vit_hk.training.optimizer import learning_rate_schedule
 
@@ -44,9 +44,9 @@ def run(seed: int, limit: float) -> TrainingResult:
     """
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(seed)
-    params, dataset = load_recipe(seed), load_mnist()
-    _check(params)
-    data, settings = prepare_data(dataset, params), params.train
+    config, dataset = load_recipe(seed), load_mnist()
+    _check(config)
+    data, settings = prepare_data(dataset, config), config.train
     (mean,), (std,) = data.normalization.mean, data.normalization.std
     images, labels = channels_first(data.x_train[:]), torch.from_numpy(data.y_train).long()
     test_images = normalize(channels_first(dataset.x_test), mean, std)
@@ -56,7 +56,7 @@ def run(seed: int, limit: float) -> TrainingResult:
     rates = np.asarray(schedule(every_step)).tolist()  # precomputed, as JAX computes the schedule
 
     started, evaluation_seconds = time.perf_counter(), 0.0
-    model = _model(params)
+    model = _model(config)
     optimizers = _make_optimizers(model, settings.weight_decay)
     schedulers = [
         torch.optim.lr_scheduler.LambdaLR(optimizer, rates.__getitem__) for optimizer in optimizers
@@ -104,12 +104,12 @@ def random_shift(images: torch.Tensor, max_shift: int) -> torch.Tensor:
     return padded[which, rows[:, :, None], columns[:, None, :]][:, None]
 
 
-def _model(params: Params) -> torch.nn.Module:
-    s = params.model
+def _model(config: Config) -> torch.nn.Module:
+    s = config.model
     model = make_model(
         Workload(
             task="train",
-            batch_size=params.train.batch_size,
+            batch_size=config.train.batch_size,
             patch_size=s.patch_size,
             hidden_size=s.hidden_size,
             num_layers=s.num_layers,
@@ -145,12 +145,12 @@ def _make_optimizers(model: torch.nn.Module, weight_decay: float) -> list[torch.
     return [muon, make_adamw(others.items(), 1.0, weight_decay)]
 
 
-def _check(params: Params) -> None:
+def _check(config: Config) -> None:
     """Check that this module implements all settings of the recipe."""
-    model, train = params.model.model_dump(), params.train.model_dump()
+    model, train = config.model.model_dump(), config.train.model_dump()
     supported = {f"model.{key}": (model[key], value) for key, value in SUPPORTED_MODEL.items()}
     supported |= {f"train.{key}": (train[key], value) for key, value in SUPPORTED_TRAINING.items()}
-    augment = params.train.augment.model_dump()
+    augment = config.train.augment.model_dump()
     supported |= {f"train.augment.{k}": (v, 0) for k, v in augment.items() if k != "shift"}
     for key, (found, allowed) in supported.items():
         if found != allowed:

@@ -7,7 +7,7 @@ from settings_file import AUGMENTATION_OFF
 from vit_hk.data.dataset import Dataset
 from vit_hk.data.fit import check_fits, class_warnings, duplicate_warnings, flip_warnings
 from vit_hk.errors import UserError
-from vit_hk.params import Params
+from vit_hk.params import Config
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def check(tree, tiny_dataset, one_line):
             section, _, name = key.partition("__")
             tree[section][name] = value
         try:
-            check_fits(Params.model_validate(tree), dataset)
+            check_fits(Config.model_validate(tree), dataset)
         except UserError as error:
             return one_line(error)
         return ""
@@ -58,7 +58,7 @@ def test_a_warning_names_data_sets_whose_classes_have_no_mirror_images(
 ):
     tree["train"]["augment"] = {**AUGMENTATION_OFF, "flip": flip}
     dataset = dataclasses.replace(tiny_dataset, name=name)
-    warnings = flip_warnings(Params.model_validate(tree), dataset)
+    warnings = flip_warnings(Config.model_validate(tree), dataset)
     expected = (
         f"warning: train.augment.flip is true, but the classes of {name} have no mirror images; "
         "set it to false in params.yaml"

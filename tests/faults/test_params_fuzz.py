@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mutations import mutations
 
 from vit_hk.errors import UserError
-from vit_hk.params import MAX_BYTES, Params, load_params
+from vit_hk.params import MAX_BYTES, Config, load_config
 
 SECTIONS = ("data", "model", "train", "evaluate", "attention")
 WORDS = st.sampled_from(["seed", *SECTIONS, "augment", "shift", "epochs", "pool", "images", "name"])
@@ -40,14 +40,14 @@ class _WithoutAliases(yaml.SafeDumper):
 
 
 @pytest.fixture
-def read(tmp_path, one_line) -> Callable[[str | bytes], Params | str]:
+def read(tmp_path, one_line) -> Callable[[str | bytes], Config | str]:
     """Return a function that loads content as a file, and returns settings or the message."""
     path = tmp_path / "params.yaml"
 
-    def load(content: str | bytes) -> Params | str:
+    def load(content: str | bytes) -> Config | str:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         try:
-            return load_params(path)
+            return load_config(path)
         except UserError as error:
             message = one_line(error)
         assert message.startswith(str(path))
@@ -176,7 +176,7 @@ def test_numbers_that_are_not_finite_are_refused_everywhere(read, tree, value):
 # Malicious files.
 
 
-def refused_in_little_memory(read: Callable[[str], Params | str], content: str) -> str:
+def refused_in_little_memory(read: Callable[[str], Config | str], content: str) -> str:
     tracemalloc.start()
     try:
         message = read(content)
@@ -199,7 +199,7 @@ def test_file_of_ten_megabytes_is_refused_before_it_is_parsed(tmp_path, one_line
     tracemalloc.start()
     try:
         with pytest.raises(UserError) as caught:
-            load_params(path)
+            load_config(path)
         assert tracemalloc.get_traced_memory()[1] < 1e6
     finally:
         tracemalloc.stop()

@@ -15,7 +15,7 @@ from vit_hk.explain.methods import METHODS
 from vit_hk.explain.rollout import attention_rollout
 from vit_hk.inference import run_model
 from vit_hk.model.vit import make_model
-from vit_hk.params import load_params
+from vit_hk.params import load_config
 from vit_hk.report.attention_arrays import read_attention_arrays
 from vit_hk.report.explorer import make_explorer
 from vit_hk.report.predictions import read_predictions
@@ -333,15 +333,15 @@ def test_map_as_a_table(page, arrays):
 def test_attention_of_further_images_is_computed_by_the_model_of_the_page(page, project_folder):
     index = 37  # of the 60 test images, of which attention.npz has four
     page.evaluate("index => document.querySelector(`#explorer [value='${index}']`).click()", index)
-    params = load_params(project_folder / "params.yaml")
+    config = load_config(project_folder / "params.yaml")
     dataset = load_dataset(project_folder / "data" / "dataset.npz")
     weights, info, _ = load_weights(
-        project_folder / "models/vit.safetensors", params.model, dataset
+        project_folder / "models/vit.safetensors", config.model, dataset
     )
-    model = make_model(params.model, len(NAMES))
+    model = make_model(config.model, len(NAMES))
     run = jax.jit(lambda images: run_model(model, weights, images, info.normalization).attention)
     attention = np.asarray(run(dataset.x_test[[index]]))
-    settings = params.attention
+    settings = config.attention
     rollout = attention_rollout(attention, "cls", settings.head_fusion, settings.discard_ratio)
     rollout_shares = 100 * rollout[0, POOLED, 2:] / rollout[0, POOLED, 2:].sum()
     # The page has the weights as float16.
@@ -420,7 +420,7 @@ def test_images_can_be_filtered_and_sorted(page):
 
 
 def test_maps_for_the_true_class_are_offered_also_where_all_stored_images_are_right(project_folder):
-    settings = load_params(project_folder / "params.yaml").model
+    settings = load_config(project_folder / "params.yaml").model
     dataset = load_dataset(project_folder / "data/dataset.npz")
     path = project_folder / "results/attention/attention.npz"
     arrays = read_attention_arrays(path, settings, dataset)

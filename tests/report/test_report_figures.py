@@ -10,7 +10,7 @@ from synthetic_results import write_results
 
 from stages import paths
 from vit_hk.data.dataset import Dataset, load_dataset
-from vit_hk.params import Params, load_params
+from vit_hk.params import Config, load_config
 from vit_hk.report.figures import (
     draw_figures,
     mistakes_figure,
@@ -24,9 +24,9 @@ NAMES = ["left", "middle", "right"]
 
 
 @pytest.fixture
-def results(tree, tmp_path) -> tuple[Path, Params, Dataset]:
+def results(tree, tmp_path) -> tuple[Path, Config, Dataset]:
     folder = write_results(tmp_path, tree)
-    return folder, load_params(folder / "params.yaml"), load_dataset(folder / paths.DATASET)
+    return folder, load_config(folder / "params.yaml"), load_dataset(folder / paths.DATASET)
 
 
 def test_report_writes_each_figure_whatever_the_names_of_classes(make_report, tree):
@@ -45,10 +45,10 @@ def test_report_writes_each_figure_whatever_the_names_of_classes(make_report, tr
 
 
 def test_snapshots_show_the_last_layer_averaged_over_heads(results):
-    folder, params, dataset = results
-    snapshots = read_snapshots(folder / paths.SNAPSHOTS, params.model, dataset)
+    folder, config, dataset = results
+    snapshots = read_snapshots(folder / paths.SNAPSHOTS, config.model, dataset)
     names = list(dataset.class_names)
-    grid = np.array(snapshots_figure(snapshots, params.model, names).axes[:6]).reshape(2, 3)
+    grid = np.array(snapshots_figure(snapshots, config.model, names).axes[:6]).reshape(2, 3)
     for image in range(2):
         assert grid[image, 0].get_title() == f"true {names[dataset.y_train[image]]}"
         for step in range(2):
@@ -61,9 +61,9 @@ def test_snapshots_show_the_last_layer_averaged_over_heads(results):
 
 
 def test_frames_of_the_snapshots_show_one_epoch_each_on_one_scale(results):
-    folder, params, dataset = results
-    snapshots = read_snapshots(folder / paths.SNAPSHOTS, params.model, dataset)
-    figures = snapshot_figures(snapshots, params.model, list(dataset.class_names))
+    folder, config, dataset = results
+    snapshots = read_snapshots(folder / paths.SNAPSHOTS, config.model, dataset)
+    figures = snapshot_figures(snapshots, config.model, list(dataset.class_names))
     assert list(figures) == [1, 2]
     last_layer = snapshots.attention[:, -1].mean(axis=2).reshape(2, 2, 2, 3)
     for figure, expected in zip(figures.values(), last_layer, strict=True):
@@ -102,8 +102,8 @@ def test_at_most_24_mistakes_are_drawn(results):
 def test_faithfulness_figure_states_the_number_of_images(
     results, tmp_path, monkeypatch, share, count
 ):
-    folder, params, dataset = results
-    evaluate = params.evaluate.model_copy(update={"faithfulness_share": share})
+    folder, config, dataset = results
+    evaluate = config.evaluate.model_copy(update={"faithfulness_share": share})
     saved = {}
     monkeypatch.setattr("vit_hk.report.figures.draw_faithfulness", lambda _, number: number)
     for name in ("draw_curves", "draw_per_class", "corruptions_figure"):
@@ -113,11 +113,11 @@ def test_faithfulness_figure_states_the_number_of_images(
     )
     draw_figures(
         tmp_path,
-        params.model_copy(update={"evaluate": evaluate}),
+        config.model_copy(update={"evaluate": evaluate}),
         dataset,
         NAMES,
         history=None,
-        snapshots=read_snapshots(folder / paths.SNAPSHOTS, params.model, dataset),
+        snapshots=read_snapshots(folder / paths.SNAPSHOTS, config.model, dataset),
         predictions=Predictions(dataset.y_test, np.ones(len(dataset.y_test))),
         per_class=None,
         faithfulness=None,

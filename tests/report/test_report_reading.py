@@ -11,7 +11,7 @@ from synthetic_results import write_results
 from stages import paths
 from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.errors import UserError
-from vit_hk.params import ModelSettings, load_params
+from vit_hk.params import ModelSettings, load_config
 from vit_hk.report.attention_arrays import read_attention_arrays
 from vit_hk.report.attention_moments import read_attention_moments
 from vit_hk.report.corruptions import read_corruptions
@@ -32,7 +32,7 @@ def dataset(folder) -> Dataset:
 
 @pytest.fixture
 def model(folder) -> ModelSettings:
-    return load_params(folder / "params.yaml").model
+    return load_config(folder / "params.yaml").model
 
 
 @pytest.fixture

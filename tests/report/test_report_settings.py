@@ -5,7 +5,7 @@ import pytest
 from settings_file import change_settings
 
 from stages import paths
-from vit_hk.params import load_params
+from vit_hk.params import load_config
 from vit_hk.report.settings import compare_with_defaults
 
 
@@ -21,11 +21,11 @@ def test_default_recipe_equals_the_committed_params(project, defaults_file, tmp_
     ).stdout
     path = tmp_path / "params.yaml"
     path.write_bytes(committed)
-    assert load_params(defaults_file) == load_params(path)
+    assert load_config(defaults_file) == load_config(path)
 
 
 def test_default_settings_differ_in_nothing(defaults_file):
-    defaults = load_params(defaults_file)
+    defaults = load_config(defaults_file)
     assert [s for s in compare_with_defaults(defaults, defaults) if s.changed] == []
 
 
@@ -33,8 +33,8 @@ def test_changed_settings_are_written_as_in_yaml(defaults_file, tmp_path):
     path = tmp_path / "params.yaml"
     path.write_bytes(defaults_file.read_bytes())
     change_settings(path, {"train__epochs": 3, "model__qk_norm": True, "data__root": "elsewhere"})
-    defaults = load_params(defaults_file)
-    settings = compare_with_defaults(load_params(path), defaults)
+    defaults = load_config(defaults_file)
+    settings = compare_with_defaults(load_config(path), defaults)
     changed = [tuple(setting) for setting in settings if setting.changed]
     epochs = str(defaults.train.epochs)
     assert changed == [("model.qk_norm", "true", "false"), ("train.epochs", "3", epochs)]

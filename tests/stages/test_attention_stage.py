@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from stages import attention_figures
 from vit_hk.explain.attention_arrays import AttentionArrays
-from vit_hk.params import load_params
+from vit_hk.params import load_config
 from vit_hk.weights import load_weights
 from vit_hk.weights_metadata import WeightsInfo
 
@@ -107,8 +107,8 @@ def test_figure_is_drawn(finished, name):
 
 @pytest.fixture
 def info(finished, tiny_dataset) -> WeightsInfo:
-    params = load_params(finished[0] / "params.yaml")
-    return load_weights(finished[0] / "models" / "vit.safetensors", params.model, tiny_dataset).info
+    config = load_config(finished[0] / "params.yaml")
+    return load_weights(finished[0] / "models" / "vit.safetensors", config.model, tiny_dataset).info
 
 
 @pytest.fixture

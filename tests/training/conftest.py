@@ -6,7 +6,7 @@ import pytest
 from settings_file import AS_THEY_ARE, AUGMENTATION_OFF
 
 from vit_hk.data.normalization import Normalization
-from vit_hk.params import Params
+from vit_hk.params import Config
 from vit_hk.training.data import TrainingData
 
 MODEL = {
@@ -50,7 +50,7 @@ TRAIN = {
 
 
 @pytest.fixture(scope="session")
-def make_params() -> Callable[..., Params]:
+def make_config() -> Callable[..., Config]:
     """Return a function that makes the settings of a small training, with changes."""
 
     def make(
@@ -58,8 +58,8 @@ def make_params() -> Callable[..., Params]:
         seed: int = 0,
         augment: dict[str, Any] | None = None,
         **train: Any,
-    ) -> Params:
-        return Params.model_validate(
+    ) -> Config:
+        return Config.model_validate(
             {
                 "seed": seed,
                 "platform": "cpu",

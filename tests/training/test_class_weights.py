@@ -25,13 +25,13 @@ def test_balanced_weights_equal_those_of_scikit_learn():
     assert weights[labels].mean() == pytest.approx(1, rel=1e-6)
 
 
-def test_training_minimizes_the_weighted_loss(make_params, quadrants):
+def test_training_minimizes_the_weighted_loss(make_config, quadrants):
     kept = np.flatnonzero((quadrants.y_train != 3) | (np.arange(len(quadrants.y_train)) % 16 == 3))
     data = dataclasses.replace(
         quadrants, x_train=quadrants.x_train[kept], y_train=quadrants.y_train[kept]
     )
     plain, balanced = (
-        build_train_step(make_params(class_weights=choice, batch_size=8), data, 4)
+        build_train_step(make_config(class_weights=choice, batch_size=8), data, 4)
         for choice in ("none", "balanced")
     )
     assert plain.class_weights is None

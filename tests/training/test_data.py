@@ -27,8 +27,8 @@ def dataset():
     )
 
 
-def test_split_is_stratified_and_keeps_images_and_labels_together(dataset, make_params):
-    data = prepare_data(dataset, make_params(validation_fraction=0.25))
+def test_split_is_stratified_and_keeps_images_and_labels_together(dataset, make_config):
+    data = prepare_data(dataset, make_config(validation_fraction=0.25))
     for split, share in [("train", 0.75), ("validation", 0.25)]:
         images, labels = getattr(data, f"x_{split}")[:], getattr(data, f"y_{split}")
         assert images.dtype == np.uint8
@@ -39,16 +39,16 @@ def test_split_is_stratified_and_keeps_images_and_labels_together(dataset, make_
     assert sorted(numbers) == list(range(68))
 
 
-def test_split_depends_on_the_seed(dataset, make_params):
+def test_split_depends_on_the_seed(dataset, make_config):
     first, second, other = (
-        prepare_data(dataset, make_params(seed=seed)).x_validation[:] for seed in (0, 0, 1)
+        prepare_data(dataset, make_config(seed=seed)).x_validation[:] for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, second)
     assert (first[:, 0, 0, 0] != other[:, 0, 0, 0]).any()
 
 
-def test_normalization_is_that_of_the_training_images(dataset, make_params):
-    data = prepare_data(dataset, make_params(validation_fraction=0.5))
+def test_normalization_is_that_of_the_training_images(dataset, make_config):
+    data = prepare_data(dataset, make_config(validation_fraction=0.5))
     mean, std = data.normalization.mean, data.normalization.std
     scaled = data.x_train[:] / 255
     assert mean == pytest.approx(tuple(scaled.mean(axis=(0, 1, 2))))
@@ -61,30 +61,30 @@ def test_normalization_is_that_of_the_training_images(dataset, make_params):
 @pytest.mark.parametrize(
     ("patch", "fits"), [(1, True), (2, True), (4, True), (3, False), (8, False)]
 )
-def test_patch_size_must_divide_height_and_width(dataset, make_params, patch, fits):
-    params = make_params(model={"patch_size": patch})
+def test_patch_size_must_divide_height_and_width(dataset, make_config, patch, fits):
+    config = make_config(model={"patch_size": patch})
     if fits:
-        prepare_data(dataset, params)
+        prepare_data(dataset, config)
     else:
         with pytest.raises(UserError, match=rf"model\.patch_size is {patch}.*8 x 12.*: 1, 2, 4$"):
-            prepare_data(dataset, params)
+            prepare_data(dataset, config)
 
 
-def test_shift_must_be_smaller_than_the_images(dataset, make_params):
-    prepare_data(dataset, make_params(augment={"shift": 7}))
+def test_shift_must_be_smaller_than_the_images(dataset, make_config):
+    prepare_data(dataset, make_config(augment={"shift": 7}))
     with pytest.raises(UserError, match=r"train\.augment\.shift is 8.*allowed: 0 to 7$"):
-        prepare_data(dataset, make_params(augment={"shift": 8}))
+        prepare_data(dataset, make_config(augment={"shift": 8}))
 
 
-def test_batch_must_not_be_larger_than_the_training_split(dataset, make_params):
+def test_batch_must_not_be_larger_than_the_training_split(dataset, make_config):
     # 17 of the 68 images are held out.
-    prepare_data(dataset, make_params(batch_size=51))
+    prepare_data(dataset, make_config(batch_size=51))
     with pytest.raises(UserError, match=r"train\.batch_size is 52.*51 images; allowed: 1 to 51$"):
-        prepare_data(dataset, make_params(batch_size=52))
+        prepare_data(dataset, make_config(batch_size=52))
 
 
-def test_an_image_of_each_class_is_left_for_training(dataset, make_params):
-    data = prepare_data(dataset, make_params(validation_fraction=0.999, batch_size=3))
+def test_an_image_of_each_class_is_left_for_training(dataset, make_config):
+    data = prepare_data(dataset, make_config(validation_fraction=0.999, batch_size=3))
     assert sorted(data.y_train) == list(COUNTS)
 
 

@@ -164,10 +164,10 @@ def test_images_are_held_in_memory_only_where_they_take_a_quarter_of_it(
 
 
 def test_training_with_images_read_ahead_ends_with_the_same_bytes(
-    make_params, quadrants, monkeypatch, tmp_path
+    make_config, quadrants, monkeypatch, tmp_path
 ):
-    params = make_params(ema_decay=0.8, epochs=2, checkpoint_steps=3, augment={"mixup": 0.5})
-    expected = train(params, quadrants, 4)
+    config = make_config(ema_decay=0.8, epochs=2, checkpoint_steps=3, augment={"mixup": 0.5})
+    expected = train(config, quadrants, 4)
     monkeypatch.setattr(feed, "MEMORY_SHARE", 0.0)
     monkeypatch.setattr(feed, "MIN_CALLS_PER_EPOCH", 2)
     monkeypatch.setattr(feed, "CHUNK_BYTES", 4 * 16 * 64)  # of four steps
@@ -176,9 +176,9 @@ def test_training_with_images_read_ahead_ends_with_the_same_bytes(
     streamed = dataclasses.replace(quadrants, x_train=rows)
     stops = iter([False, True])
     with pytest.raises(StoppedError) as stopped:
-        train(params, streamed, 4, Checkpoints(tmp_path), lambda: next(stops))
+        train(config, streamed, 4, Checkpoints(tmp_path), lambda: next(stops))
     assert stopped.value.step == 6  # in the middle of the first epoch
-    resumed = train(params, streamed, 4, Checkpoints(tmp_path))
+    resumed = train(config, streamed, 4, Checkpoints(tmp_path))
     assert resumed.history == expected.history
     for array, expected_array in zip(
         jax.tree.leaves((resumed.params, resumed.snapshots)),

@@ -26,16 +26,16 @@ def assert_same(actual, expected):
         np.testing.assert_array_equal(array, expected_array)
 
 
-def test_random_weights_are_left_to_the_training(make_params):
-    assert load_initial_weights(make_params(), dataset_of(SHAPE)) is None
+def test_random_weights_are_left_to_the_training(make_config):
+    assert load_initial_weights(make_config(), dataset_of(SHAPE)) is None
 
 
-def test_weights_for_the_same_data_are_those_of_the_file(make_params, tmp_path, capsys):
+def test_weights_for_the_same_data_are_those_of_the_file(make_config, tmp_path, capsys):
     path = tmp_path / "weights.safetensors"
-    params = make_params(model=FULL, init_from=str(path), batch_size=4)
+    config = make_config(model=FULL, init_from=str(path), batch_size=4)
     dataset = dataset_of(SHAPE)
-    weights = write_weights(path, params, dataset)
-    assert_same(load_initial_weights(params, dataset), weights)
+    weights = write_weights(path, config, dataset)
+    assert_same(load_initial_weights(config, dataset), weights)
     assert capsys.readouterr().out == f"starting from {path}, trained on shapes: head kept\n"
 
 
@@ -48,16 +48,16 @@ def test_weights_for_the_same_data_are_those_of_the_file(make_params, tmp_path, 
     ],
     ids=["full, another shape", "plain, the same shape", "max pooling"],
 )
-def test_adapted_weights_fit_the_new_model_and_keep_all_else(make_params, model, shape):
-    params = make_params(model=model, batch_size=4)
+def test_adapted_weights_fit_the_new_model_and_keep_all_else(make_config, model, shape):
+    config = make_config(model=model, batch_size=4)
     old, new = dataset_of(SHAPE), dataset_of(shape, ("x", "y"))
-    weights = random_weights(params, old)
-    adapted = adapt_weights(weights, info_of(params, old), new)
-    shapes = parameter_shapes(make_model(params.model, 2), shape)
+    weights = random_weights(config, old)
+    adapted = adapt_weights(weights, info_of(config, old), new)
+    shapes = parameter_shapes(make_model(config.model, 2), shape)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), adapted) == jax.tree.map(
         lambda x: (x.shape, x.dtype), shapes
     )
-    fresh = init_params(params.model, shape, 2, seed=0)
+    fresh = init_params(config.model, shape, 2, seed=0)
     assert_same(adapted["vit/head"], jax.tree.map(np.asarray, fresh["vit/head"]))
     changed = {"vit/head", "vit/patches/linear", "vit/patches/conv_0", "vit"}
     kept = weights.keys() - changed
@@ -71,13 +71,13 @@ def test_adapted_weights_fit_the_new_model_and_keep_all_else(make_params, model,
 @pytest.mark.parametrize(
     ("stem", "channels"), [("linear", (1, 3)), ("conv", (3, 1)), ("cct", (1, 3))], ids=str
 )
-def test_grey_images_have_the_same_logits_with_other_channels(make_params, stem, channels):
-    params = make_params(model={"stem": stem}, batch_size=4)
+def test_grey_images_have_the_same_logits_with_other_channels(make_config, stem, channels):
+    config = make_config(model={"stem": stem}, batch_size=4)
     old, new = (dataset_of((8, 8, count)) for count in channels)
-    weights = random_weights(params, old)
-    adapted = adapt_weights(weights, info_of(params, old), new)
+    weights = random_weights(config, old)
+    adapted = adapt_weights(weights, info_of(config, old), new)
     grey = np.random.default_rng(3).normal(size=(5, 8, 8, 1)).astype(np.float32)
-    run = jax.jit(lambda weights, images: reference.vit(weights, images, params.model).logits)
+    run = jax.jit(lambda weights, images: reference.vit(weights, images, config.model).logits)
     before, after = (
         run(w, grey.repeat(count, axis=-1))
         for w, count in zip((weights, adapted), channels, strict=True)
@@ -105,28 +105,28 @@ def test_positions_of_a_row_are_interpolated():
 
 
 def test_weights_with_another_shape_than_their_settings_are_refused(
-    make_params, tmp_path, one_line
+    make_config, tmp_path, one_line
 ):
     path = tmp_path / "weights.safetensors"
-    params = make_params(init_from=str(path), batch_size=4)
+    config = make_config(init_from=str(path), batch_size=4)
     dataset = dataset_of(SHAPE)
-    info = info_of(params, dataset_of((8, 12, 3)))
+    info = info_of(config, dataset_of((8, 12, 3)))
     wider = dataclasses.replace(dataset, class_names=("a", "b", "c", "d"))
-    save_weights(path, random_weights(params, wider), info)
+    save_weights(path, random_weights(config, wider), info)
     with pytest.raises(UserError) as caught:
-        load_initial_weights(params, dataset)
+        load_initial_weights(config, dataset)
     message = one_line(caught.value)
     assert f"{path}: tensor 'vit/head/b' is float32 [4], its own settings require" in message
     assert message.endswith("name another file in params.yaml: train.init_from")
 
 
-def test_numbers_that_are_not_finite_are_refused(make_params, tmp_path, one_line):
+def test_numbers_that_are_not_finite_are_refused(make_config, tmp_path, one_line):
     path = tmp_path / "weights.safetensors"
-    params = make_params(init_from=str(path), batch_size=4)
+    config = make_config(init_from=str(path), batch_size=4)
     dataset = dataset_of(SHAPE)
-    weights = random_weights(params, dataset)
+    weights = random_weights(config, dataset)
     weights["vit/norm"]["scale"][3] = np.nan
-    save_weights(path, weights, info_of(params, dataset))
+    save_weights(path, weights, info_of(config, dataset))
     with pytest.raises(UserError) as caught:
-        load_initial_weights(params, dataset)
+        load_initial_weights(config, dataset)
     assert "tensor 'vit/norm/scale' has numbers that are not finite" in one_line(caught.value)

@@ -57,8 +57,8 @@ def dataset(path) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def data(dataset, make_params) -> TrainingData:
-    return prepare_data(dataset, make_params(validation_fraction=0.5))
+def data(dataset, make_config) -> TrainingData:
+    return prepare_data(dataset, make_config(validation_fraction=0.5))
 
 
 def test_reading_and_writing(path, tmp_path):
@@ -69,14 +69,14 @@ def test_reading_and_writing(path, tmp_path):
     assert (tmp_path / "copy.npz").read_bytes() == path.read_bytes()
 
 
-def test_statistics_of_all_images(dataset, data, images, make_params):
-    params = make_params(validation_fraction=0.5)
+def test_statistics_of_all_images(dataset, data, images, make_config):
+    config = make_config(validation_fraction=0.5)
     found: dict[str, object] = {}
 
     def compute() -> None:
         found["mean"] = mean_image(dataset.x_train)
         found["border"] = border_range(data.x_train)
-        found["normalization"] = prepare_data(dataset, params).normalization
+        found["normalization"] = prepare_data(dataset, config).normalization
         found["warnings"] = duplicate_warnings(dataset)
 
     assert peak_memory(compute) < MAX_PEAK
@@ -114,8 +114,8 @@ def mean_pixels(images: ImageArray) -> np.ndarray:
     return np.concatenate([images[n : n + 100].mean(axis=(1, 2)) for n in starts])
 
 
-def test_predictions_and_images_with_changed_patches(data, make_params):
-    settings = make_params({"patch_size": 16}).model
+def test_predictions_and_images_with_changed_patches(data, make_config):
+    settings = make_config({"patch_size": 16}).model
     model = make_model(settings, 4)
     weights = init_params(settings, SHAPE, 4, 0)
     layout = layout_for_inference(100, 5)

@@ -18,10 +18,10 @@ from vit_hk.training.progress import Snapshot
 
 
 @pytest.fixture(scope="module")
-def learned(make_params, quadrants):
+def learned(make_config, quadrants):
     """Return the result of a training with 10 steps per epoch, and its settings."""
-    params = make_params(epochs=20, ema_decay=0.8)
-    return params, train(params, quadrants, num_classes=4)
+    config = make_config(epochs=20, ema_decay=0.8)
+    return config, train(config, quadrants, num_classes=4)
 
 
 def test_learns_an_easy_task(learned):
@@ -37,17 +37,17 @@ def test_history_has_a_row_for_each_epoch(learned):
 
 
 def test_history_has_the_learning_rate_of_the_last_step_of_each_epoch(learned):
-    params, trained = learned
+    config, trained = learned
     # 10 steps of warm-up and 190 of the cosine; the last step of epoch n is 10 n - 1.
     cosine = [(1 + math.cos(math.pi * (10 * n - 11) / 190)) / 2 for n in range(2, 21)]
-    rates = [epoch.learning_rate / params.train.learning_rate for epoch in trained.history]
+    rates = [epoch.learning_rate / config.train.learning_rate for epoch in trained.history]
     assert rates == pytest.approx([0.9, *cosine], abs=1e-6)
 
 
 def test_last_row_of_the_history_is_that_of_the_returned_weights(learned, quadrants):
-    params, trained = learned
+    config, trained = learned
     images = quadrants.normalization(quadrants.x_validation)
-    forward = jax.jit(lambda p, x: reference.vit(p, x, params.model).logits)
+    forward = jax.jit(lambda p, x: reference.vit(p, x, config.model).logits)
     logits = np.asarray(forward(trained.params, images))
     loss = torch.nn.functional.cross_entropy(
         torch.tensor(logits), torch.tensor(quadrants.y_validation, dtype=torch.long)
@@ -83,9 +83,9 @@ def quick_model(monkeypatch):
 
 
 @pytest.mark.usefixtures("quick_model")
-def test_weights_depend_on_the_seed(make_params, quadrants):
+def test_weights_depend_on_the_seed(make_config, quadrants):
     first, second, other = (
-        train(make_params(seed=seed, epochs=2), quadrants, 4).params["linear"]["w"]
+        train(make_config(seed=seed, epochs=2), quadrants, 4).params["linear"]["w"]
         for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, second)
@@ -95,13 +95,13 @@ def test_weights_depend_on_the_seed(make_params, quadrants):
 @pytest.mark.usefixtures("quick_model")
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 def test_training_that_diverges_raises_with_step_and_finite_weights(
-    make_params, quadrants, ema_decay
+    make_config, quadrants, ema_decay
 ):
-    params = make_params(
+    config = make_config(
         learning_rate=1e30, weight_decay=0.0, warmup_epochs=0.0, epochs=1, ema_decay=ema_decay
     )
     with pytest.raises(NotFiniteError) as failure:
-        train(params, quadrants, num_classes=4)
+        train(config, quadrants, num_classes=4)
     # The first update gives weights of 1e30, whose squares are not finite.
     assert failure.value.step == 2
     rate = 1e30 * (1 + math.cos(math.pi / 10)) / 2  # the second of 10 steps
@@ -123,28 +123,28 @@ class StopAfter:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(make_params, quadrants):
+def uninterrupted(make_config, quadrants):
     """Return the result of 2 epochs of 10 steps with all that is random or has a state."""
-    params = make_params(
+    config = make_config(
         {"dropout": 0.1, "drop_path": 0.1}, ema_decay=0.8, epochs=2, checkpoint_steps=3,
         augment={"shift": 2}, snapshot_epochs=[1], optimizer="muon",
     )  # fmt: skip
-    return params, train(params, quadrants, 4)
+    return config, train(config, quadrants, 4)
 
 
 def test_interrupted_training_ends_with_the_same_bytes(uninterrupted, quadrants, tmp_path, capsys):
-    params, expected = uninterrupted
+    config, expected = uninterrupted
     stops = []
     for calls in (0, 8):
         checkpoints = Checkpoints(tmp_path)
         with pytest.raises(StoppedError) as stopped:
-            train(params, quadrants, 4, checkpoints, StopAfter(calls))
+            train(config, quadrants, 4, checkpoints, StopAfter(calls))
         stops.append(stopped.value.step)
         assert stopped.value.steps == 20
     # The second part resumed the first; it ended with an epoch, the first within one.
     assert stops == [1, 10]
     capsys.readouterr()
-    resumed = train(params, quadrants, 4, Checkpoints(tmp_path))
+    resumed = train(config, quadrants, 4, Checkpoints(tmp_path))
     assert capsys.readouterr().out.startswith(f"resumed after step {stops[-1]} of 20\n")
     assert resumed.history == expected.history
     for array, expected_array in zip(
@@ -157,18 +157,18 @@ def test_interrupted_training_ends_with_the_same_bytes(uninterrupted, quadrants,
 
 @pytest.mark.usefixtures("quick_model")
 def test_checkpoints_are_saved_after_each_epoch_and_every_checkpoint_steps(
-    make_params, quadrants, monkeypatch, tmp_path
+    make_config, quadrants, monkeypatch, tmp_path
 ):
     saved = []
     monkeypatch.setattr(Checkpoints, "save", lambda _, progress: saved.append(int(progress[0][0])))
-    train(make_params(epochs=2, checkpoint_steps=4), quadrants, 4, Checkpoints(tmp_path))
+    train(make_config(epochs=2, checkpoint_steps=4), quadrants, 4, Checkpoints(tmp_path))
     assert saved == [4, 8, 10, 12, 16, 20]
     saved.clear()
 
 
 @pytest.mark.usefixtures("quick_model")
-def test_finished_training_only_returns_its_results(make_params, quadrants, monkeypatch, tmp_path):
-    params = make_params(epochs=2)
+def test_finished_training_only_returns_its_results(make_config, quadrants, monkeypatch, tmp_path):
+    config = make_config(epochs=2)
     saved, save = [], Checkpoints.save
 
     def record(checkpoints, progress):
@@ -176,20 +176,20 @@ def test_finished_training_only_returns_its_results(make_params, quadrants, monk
         save(checkpoints, progress)
 
     monkeypatch.setattr(Checkpoints, "save", record)
-    first = train(params, quadrants, 4, Checkpoints(tmp_path))
+    first = train(config, quadrants, 4, Checkpoints(tmp_path))
     assert saved == [10, 20]  # without checkpoint_steps, after each epoch alone
-    second = train(params, quadrants, 4, Checkpoints(tmp_path))
+    second = train(config, quadrants, 4, Checkpoints(tmp_path))
     assert saved == [10, 20]
     assert second.history == first.history
     np.testing.assert_array_equal(second.params["linear"]["w"], first.params["linear"]["w"])
 
 
 @pytest.mark.usefixtures("quick_model")
-def test_training_that_diverges_keeps_the_last_finite_checkpoint(make_params, quadrants, tmp_path):
+def test_training_that_diverges_keeps_the_last_finite_checkpoint(make_config, quadrants, tmp_path):
     # The weights grow by a factor in each step, and overflow in the second epoch.
-    params = make_params(learning_rate=3e17, weight_decay=0.0, warmup_epochs=0.0, epochs=3,
+    config = make_config(learning_rate=3e17, weight_decay=0.0, warmup_epochs=0.0, epochs=3,
                          checkpoint_steps=1)  # fmt: skip
     with pytest.raises(NotFiniteError) as failure:
-        train(params, quadrants, 4, Checkpoints(tmp_path))
+        train(config, quadrants, 4, Checkpoints(tmp_path))
     steps = [int(path.name) for path in tmp_path.iterdir() if path.is_dir()]
     assert max(steps) == failure.value.step - 1

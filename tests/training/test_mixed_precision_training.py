@@ -22,13 +22,13 @@ def digits():
     )  # fmt: skip
 
 
-def test_bfloat16_with_scan_and_remat_learns_as_well_as_float32(make_params, digits):
+def test_bfloat16_with_scan_and_remat_learns_as_well_as_float32(make_config, digits):
     model = {
         "patch_size": 2, "hidden_size": 32, "mlp_dim": 64, "num_layers": 2, "position": "learned",
     }  # fmt: skip
     memory_saving = {"precision": "bfloat16", "scan_layers": True, "remat": True}
     full, mixed = (
-        train(make_params(model, epochs=8, batch_size=32, **execution), digits, 10).history
+        train(make_config(model, epochs=8, batch_size=32, **execution), digits, 10).history
         for execution in ({}, memory_saving)
     )
     assert mixed[0].train_loss != full[0].train_loss

@@ -14,8 +14,8 @@ def learning_rates(settings, steps_per_epoch, *steps):
     return [float(schedule(step)) for step in steps]
 
 
-def test_schedule_is_a_linear_warm_up_and_a_cosine(make_params):
-    settings = make_params(epochs=5, learning_rate=0.004, warmup_epochs=1.0).train
+def test_schedule_is_a_linear_warm_up_and_a_cosine(make_config):
+    settings = make_config(epochs=5, learning_rate=0.004, warmup_epochs=1.0).train
     # 4 steps of warm-up, then 16 of cosine: 0.002 (1 + cos(180° (step - 4) / 16)).
     expected = {
         0: 0.0,
@@ -32,13 +32,13 @@ def test_schedule_is_a_linear_warm_up_and_a_cosine(make_params):
     )
 
 
-def test_schedule_without_warm_up_starts_at_the_peak(make_params):
-    settings = make_params(epochs=2, learning_rate=0.004, warmup_epochs=0.0).train
+def test_schedule_without_warm_up_starts_at_the_peak(make_config):
+    settings = make_config(epochs=2, learning_rate=0.004, warmup_epochs=0.0).train
     assert learning_rates(settings, 5, 0, 5, 10) == pytest.approx([0.004, 0.002, 0.0], abs=1e-9)
 
 
-def test_warm_up_may_end_within_an_epoch(make_params):
-    settings = make_params(epochs=2, learning_rate=0.004, warmup_epochs=0.5).train
+def test_warm_up_may_end_within_an_epoch(make_config):
+    settings = make_config(epochs=2, learning_rate=0.004, warmup_epochs=0.5).train
     assert learning_rates(settings, 8, 0, 2, 4, 10, 16) == pytest.approx(
         [0.0, 0.002, 0.004, 0.002, 0.0], abs=1e-9
     )
@@ -46,9 +46,9 @@ def test_warm_up_may_end_within_an_epoch(make_params):
 
 @pytest.mark.parametrize(("warmup_epochs", "steps"), [(0.995, 56), (0.9, 3), (0.5, 1)])
 def test_warm_up_that_rounds_to_the_whole_training_leaves_one_step(
-    make_params, warmup_epochs, steps
+    make_config, warmup_epochs, steps
 ):
-    settings = make_params(epochs=1, learning_rate=0.004, warmup_epochs=warmup_epochs).train
+    settings = make_config(epochs=1, learning_rate=0.004, warmup_epochs=warmup_epochs).train
     assert learning_rates(settings, steps, steps - 1, steps) == pytest.approx(
         [0.004, 0.0], abs=1e-9
     )
@@ -77,8 +77,8 @@ def flatten(tree):
 
 
 @pytest.mark.parametrize(("weight_decay", "grad_clip"), [(0.3, 1.0), (0.3, 0.0), (0.0, 1.0)])
-def test_steps_equal_torch_adamw_on_two_groups_after_clipping(make_params, weight_decay, grad_clip):
-    settings = make_params(weight_decay=weight_decay, grad_clip=grad_clip).train
+def test_steps_equal_torch_adamw_on_two_groups_after_clipping(make_config, weight_decay, grad_clip):
+    settings = make_config(weight_decay=weight_decay, grad_clip=grad_clip).train
     start = random_tree(0)
     # Norms below and above the maximum, since Adam cancels a factor that is constant.
     gradients = [random_tree(seed, scale) for seed, scale in enumerate([0.02, 5, 0.1, 40, 0.3], 1)]
@@ -111,8 +111,8 @@ def test_steps_equal_torch_adamw_on_two_groups_after_clipping(make_params, weigh
         np.testing.assert_allclose(x, reference[key].detach(), rtol=1e-5, atol=2e-6)
 
 
-def test_optimizer_follows_the_schedule(make_params):
-    settings = make_params(weight_decay=0.0, grad_clip=0.0).train
+def test_optimizer_follows_the_schedule(make_config):
+    settings = make_config(weight_decay=0.0, grad_clip=0.0).train
     optimizer = make_optimizer(
         settings, lambda step: 0.1 * (step + 1), np.zeros(2, np.float32), None
     )
@@ -125,8 +125,8 @@ def test_optimizer_follows_the_schedule(make_params):
         np.testing.assert_allclose(updates, [-rate, rate], rtol=1e-4)
 
 
-def test_decay_mask_selects_weight_matrices_only(make_params):
-    settings = make_params(model={"registers": 2, "qk_norm": True}).model
+def test_decay_mask_selects_weight_matrices_only(make_config):
+    settings = make_config(model={"registers": 2, "qk_norm": True}).model
     shapes = parameter_shapes(make_model(settings, 5), (8, 8, 1))
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
     flat, unravel = ravel_pytree(params)
@@ -139,8 +139,8 @@ def test_decay_mask_selects_weight_matrices_only(make_params):
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
-def test_muon_orthogonalizes_the_update_of_a_matrix_of_a_block(make_params, shape):
-    settings = make_params(optimizer="muon", weight_decay=0.5, grad_clip=0.0).train
+def test_muon_orthogonalizes_the_update_of_a_matrix_of_a_block(make_config, shape):
+    settings = make_config(optimizer="muon", weight_decay=0.5, grad_clip=0.0).train
     random = np.random.default_rng(0)
     start, gradient = (
         {

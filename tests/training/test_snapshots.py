@@ -9,12 +9,12 @@ from vit_hk.training.snapshots import MAX_IMAGES, SnapshotTaker, snapshot_indice
 
 
 def test_snapshots_are_taken_after_the_epochs_of_the_settings_and_the_last_one(
-    make_params, quadrants
+    make_config, quadrants
 ):
-    trained = train(make_params(epochs=4, snapshot_epochs=[1, 3, 9]), quadrants, 4)
+    trained = train(make_config(epochs=4, snapshot_epochs=[1, 3, 9]), quadrants, 4)
     assert [snapshot.epoch for snapshot in trained.snapshots] == [1, 3, 4]
     # The last snapshot is that of the final weights.
-    model = make_params().model
+    model = make_config().model
     taker = SnapshotTaker(make_model(model, 4), model, quadrants)
     last = taker.take(4, trained.params)
     np.testing.assert_allclose(last.attention, trained.snapshots[-1].attention, rtol=1e-5)
@@ -22,8 +22,8 @@ def test_snapshots_are_taken_after_the_epochs_of_the_settings_and_the_last_one(
 
 
 @pytest.fixture(scope="module")
-def taken(make_params, quadrants):
-    settings = make_params().model
+def taken(make_config, quadrants):
+    settings = make_config().model
     model, weights = make_model(settings, 4), init_params(settings, (8, 8, 1), 4, seed=0)
     return settings, weights, SnapshotTaker(model, settings, quadrants).take(2, weights)
 

@@ -10,13 +10,13 @@ SHAPE = (8, 8, 1)
 
 
 @pytest.fixture
-def start(make_params, tmp_path):
+def start(make_config, tmp_path):
     """Return a function that makes settings which start from a file, and the path of that file."""
     path = tmp_path / "digits.safetensors"
     path.write_text("")
 
     def make(**changes):
-        return make_params(**{"init_from": str(path), "batch_size": 4, **changes})
+        return make_config(**{"init_from": str(path), "batch_size": 4, **changes})
 
     return make, path
 
@@ -34,8 +34,8 @@ def refuse(start, one_line):
     return check
 
 
-def test_without_a_file_there_is_nothing_to_check(make_params):
-    check_starting_point(make_params(), dataset_of(SHAPE))
+def test_without_a_file_there_is_nothing_to_check(make_config):
+    check_starting_point(make_config(), dataset_of(SHAPE))
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def test_missing_file_and_folder_are_named(start, refuse):
     assert f"train.init_from is {path}, which is a folder;" in refuse(dataset_of(SHAPE))
 
 
-def test_description_says_what_is_kept_and_what_is_adapted(make_params):
-    params = make_params(model={"position": "learned"}, batch_size=4)
-    info = info_of(params, dataset_of((8, 8, 3), name="digits"))
+def test_description_says_what_is_kept_and_what_is_adapted(make_config):
+    config = make_config(model={"position": "learned"}, batch_size=4)
+    info = info_of(config, dataset_of((8, 8, 3), name="digits"))
     path = Path("models/digits.safetensors")
     start = "starting from models/digits.safetensors, trained on digits: "
     assert describe_start(path, info, dataset_of((8, 8, 3))) == f"{start}head kept"

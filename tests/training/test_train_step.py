@@ -150,9 +150,9 @@ def score_of_own_parameter(u, images):
     return own - jax.lax.stop_gradient(own)
 
 
-def test_each_image_is_used_at_most_once_per_epoch(make_params):
+def test_each_image_is_used_at_most_once_per_epoch(make_config):
     # The loss of image n in a batch of size B has the gradient -1 / (2 B) with respect to u[n].
-    settings = make_params(batch_size=3).train
+    settings = make_config(batch_size=3).train
     training = Training(score_of_own_parameter, settings, optimizer=optax.scale(-2.0 * 3))
     unused = set()
     uses = np.zeros(10)
@@ -167,17 +167,17 @@ def test_each_image_is_used_at_most_once_per_epoch(make_params):
     assert len(unused) > 1  # the order changes, so no image is left out of all epochs
 
 
-def test_each_step_and_each_seed_draws_other_random_numbers(make_params):
+def test_each_step_and_each_seed_draws_other_random_numbers(make_config):
     def score(u, _, keys):
         return 0 * u[0] + jax.vmap(jax.random.uniform)(keys)
 
-    settings = make_params(batch_size=10).train
+    settings = make_config(batch_size=10).train
     first, other = losses_of(score, settings, 6), losses_of(score, settings, 6, seed=1)
     assert len(first) == 6
     assert not first & other
 
 
-def test_each_step_translates_images_differently(make_params):
+def test_each_step_translates_images_differently(make_config):
     images = np.arange(1, 10 * 9 + 1, dtype=np.uint8).reshape(10, 3, 3, 1)
 
     def score(u, images):
@@ -185,7 +185,7 @@ def test_each_step_translates_images_differently(make_params):
         middle = jnp.full(len(images), images[:, 1, 1, 0].mean())
         return 0 * u[0] + 0.1 * middle
 
-    settings = make_params(batch_size=10, augment={"shift": 1}).train
+    settings = make_config(batch_size=10, augment={"shift": 1}).train
     assert len(losses_of(score, settings, 6, images)) > 3
 
 
@@ -209,8 +209,8 @@ def losses_of(score, settings, num_steps, images=None, seed=0, layout=None):
         (0.2, [0.9, 1.8, 2.76, 3.752]),
     ],
 )
-def test_moving_average_equals_literal_values(make_params, decay, expected):
-    settings = make_params(batch_size=3, ema_decay=decay).train
+def test_moving_average_equals_literal_values(make_config, decay, expected):
+    settings = make_config(batch_size=3, ema_decay=decay).train
     training = Training(lambda u, images: 0 * u[0] + images[:, 0, 0, 0], settings)
     for last, value in enumerate(expected, 1):
         training.run_until(last)
@@ -220,8 +220,8 @@ def test_moving_average_equals_literal_values(make_params, decay, expected):
         np.testing.assert_array_equal(weights, training.state.ema)
 
 
-def test_without_a_moving_average_the_weights_are_those_of_the_last_step(make_params):
-    settings = make_params(batch_size=3).train
+def test_without_a_moving_average_the_weights_are_those_of_the_last_step(make_config):
+    settings = make_config(batch_size=3).train
     training = Training(lambda u, images: 0 * u[0] + images[:, 0, 0, 0], settings)
     training.run_until(2)
     assert training.state.ema is None
@@ -232,7 +232,7 @@ def test_without_a_moving_average_the_weights_are_those_of_the_last_step(make_pa
 @pytest.mark.parametrize(
     "layout", [BatchLayout(ONE_DEVICE, 1, 6), BatchLayout(TWO_DEVICES, 3, 1)], ids=layout_id
 )
-def test_sharpness_aware_steps_equal_torch(make_params, layout):
+def test_sharpness_aware_steps_equal_torch(make_config, layout):
     random = np.random.default_rng(0)
     linear, square = random.normal(size=(2, 10)).astype(np.float32)
 
@@ -243,7 +243,7 @@ def test_sharpness_aware_steps_equal_torch(make_params, layout):
         # Each image has its own loss, so the gradient of a microbatch is not that of the batch.
         return (1 + images[:, 0, 0, 0]) * value(u, linear, square)
 
-    settings = make_params(batch_size=6, sam_rho=0.5).train
+    settings = make_config(batch_size=6, sam_rho=0.5).train
     images = np.arange(6, dtype=np.uint8).reshape(-1, 1, 1, 1)
     training = Training(
         score, settings, optimizer=optax.scale(-0.1), images=images, steps_per_epoch=1,
@@ -267,10 +267,10 @@ def test_sharpness_aware_steps_equal_torch(make_params, layout):
         np.testing.assert_allclose(training.state.params, u.detach(), rtol=1e-4, atol=1e-5)
 
 
-def test_sharpness_aware_step_with_a_gradient_of_zero_is_finite(make_params):
+def test_sharpness_aware_step_with_a_gradient_of_zero_is_finite(make_config):
     training = Training(
         lambda u, images: 0 * u[0] + images[:, 0, 0, 0],
-        make_params(batch_size=3, sam_rho=0.5).train,
+        make_config(batch_size=3, sam_rho=0.5).train,
     )
     assert training.run_until(1)
     np.testing.assert_array_equal(training.state.params, ZEROS + 1)
@@ -285,10 +285,10 @@ def score_with_infinite_gradient_at_2(u, images):
 
 
 @pytest.mark.parametrize("score", [score_with_nan_at_2, score_with_infinite_gradient_at_2])
-def test_step_with_a_loss_or_gradient_that_is_not_finite_is_not_applied(make_params, score):
+def test_step_with_a_loss_or_gradient_that_is_not_finite_is_not_applied(make_config, score):
     # The optimizer counts its updates, so that a change of its state would be noticed.
     counter = optax.chain(optax.scale_by_schedule(lambda _: 1.0), ADD_ONE)
-    settings = make_params(batch_size=3, ema_decay=0.5).train
+    settings = make_config(batch_size=3, ema_decay=0.5).train
     training = Training(score, settings, optimizer=counter)
     assert not training.run_until(3)
     state, training.state = training.state, training.initial_state()
@@ -298,10 +298,10 @@ def test_step_with_a_loss_or_gradient_that_is_not_finite_is_not_applied(make_par
     assert_same_bits(state, training.state)
 
 
-def test_step_whose_weights_overflow_is_not_applied(make_params):
+def test_step_whose_weights_overflow_is_not_applied(make_config):
     # Loss and gradient are finite; the sum of two updates is not.
     huge = optax.stateless(lambda gradient, _: jnp.full_like(gradient, 2e38))
-    settings = make_params(batch_size=3).train
+    settings = make_config(batch_size=3).train
     training = Training(lambda u, images: 0 * u[0] + images[:, 0, 0, 0], settings, optimizer=huge)
     assert not training.run_until(3)
     assert int(training.state.step) == 1
@@ -313,9 +313,9 @@ def test_step_whose_weights_overflow_is_not_applied(make_params):
     [BatchLayout(ONE_DEVICE, 3, 2), BatchLayout(TWO_DEVICES, 3, 1)],
     ids=layout_id,
 )
-def test_loss_and_gradient_are_means_over_all_microbatches(make_params, layout):
+def test_loss_and_gradient_are_means_over_all_microbatches(make_config, layout):
     # The loss of each of 6 images is log 2, with the gradient -1/12 with respect to u[n].
-    settings = make_params(batch_size=6).train
+    settings = make_config(batch_size=6).train
     training = Training(
         score_of_own_parameter, settings, optimizer=optax.scale(-12.0), steps_per_epoch=1,
         layout=layout,
@@ -328,23 +328,23 @@ def test_loss_and_gradient_are_means_over_all_microbatches(make_params, layout):
 LAYOUTS = [BatchLayout(ONE_DEVICE, 1, 10), BatchLayout(TWO_DEVICES, 5, 1)]
 
 
-def test_each_image_draws_its_own_random_numbers_whatever_the_layout(make_params):
+def test_each_image_draws_its_own_random_numbers_whatever_the_layout(make_config):
     def score(u, _, keys):
         # An image has a loss of 100 or of log 2.
         drawn = jax.vmap(jax.random.uniform)(keys)
         return 0 * u[0] + jnp.where(drawn < 0.5, -100.0, 0.0)
 
-    settings = make_params(batch_size=10).train
+    settings = make_config(batch_size=10).train
     losses = [losses_of(score, settings, 6, layout=layout) for layout in LAYOUTS]
     assert losses[0] == losses[1]
     # If all images of a batch drew the same number, each loss would be 100 or log 2.
     assert losses[0] - {round(100.0, 5), round(math.log(2), 5)}
 
 
-def test_steps_equal_gradient_descent_on_the_reference(make_params, quadrants):
-    params = make_params(model={"num_layers": 2}, label_smoothing=0.1)
+def test_steps_equal_gradient_descent_on_the_reference(make_config, quadrants):
+    config = make_config(model={"num_layers": 2}, label_smoothing=0.1)
     step = dataclasses.replace(
-        build_train_step(params, quadrants, 4),
+        build_train_step(config, quadrants, 4),
         optimizer=optax.sgd(1.0),
         layout=BatchLayout(TWO_DEVICES, 2, 4),
     )
@@ -353,13 +353,13 @@ def test_steps_equal_gradient_descent_on_the_reference(make_params, quadrants):
         lambda leaf: random.normal(0.0, 0.3, leaf.shape).astype(np.float32), step.param_shapes
     )
     feed = WholeFeed(quadrants, step.layout, step.steps_per_epoch, calls_per_epoch=1)
-    order = epoch_order(params.seed, 0, len(quadrants.x_train))
+    order = epoch_order(config.seed, 0, len(quadrants.x_train))
     (call,) = feed.calls(order, [(0, 3)])
     state, is_finite = step.make_loop(feed)(step.init_state(weights), call)
     assert is_finite
 
     def loss(weights, images, labels):
-        logits = reference.vit(weights, quadrants.normalization(images), params.model).logits
+        logits = reference.vit(weights, quadrants.normalization(images), config.model).logits
         targets = 0.9 * jax.nn.one_hot(labels, 4) + 0.1 / 4
         return -(targets * jax.nn.log_softmax(logits)).sum(-1).mean()
 
@@ -379,20 +379,20 @@ def test_steps_equal_gradient_descent_on_the_reference(make_params, quadrants):
 
 
 @pytest.fixture(scope="module")
-def run_vit(make_params, quadrants):
+def run_vit(make_config, quadrants):
     """Return a function that trains a ViT, with random numbers in the model and in the images."""
-    params = make_params(
+    config = make_config(
         model={"dropout": 0.1},
         warmup_epochs=0.0,
         ema_decay=0.9,
         label_smoothing=0.1,
         augment={"shift": 1, "rotate": 9, "mixup": 1},
     )
-    weights = init_params(params.model, (8, 8, 1), 4, params.seed)
+    weights = init_params(config.model, (8, 8, 1), 4, config.seed)
 
     @functools.cache
     def compiled(layout):
-        step = dataclasses.replace(build_train_step(params, quadrants, 4), layout=layout)
+        step = dataclasses.replace(build_train_step(config, quadrants, 4), layout=layout)
         feed = WholeFeed(quadrants, layout, step.steps_per_epoch, calls_per_epoch=1)
         return step, feed, step.compile(feed)
 
@@ -401,7 +401,7 @@ def run_vit(make_params, quadrants):
         state = step.init_state(weights)
         for last in ends:
             epoch = int(state.step) // step.steps_per_epoch
-            order = epoch_order(params.seed, epoch, len(quadrants.x_train))
+            order = epoch_order(config.seed, epoch, len(quadrants.x_train))
             (call,) = feed.calls(order, [(int(state.step), last)])
             state, is_finite = run_steps(state, call)
             assert is_finite

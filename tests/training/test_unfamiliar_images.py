@@ -26,17 +26,17 @@ def digits() -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def model(digits, make_params) -> TrainedModel:
-    params = make_params(
+def model(digits, make_config) -> TrainedModel:
+    config = make_config(
         {"patch_size": 7, "hidden_size": 32, "mlp_dim": 64, "num_layers": 2, "num_heads": 4,
          "position": "learned"},
         augment={"shift": 1}, epochs=12, batch_size=24, learning_rate=0.005,
         validation_fraction=0.2,
     )  # fmt: skip
-    data = prepare_data(digits, params)
-    weights = train(params, data, 10).params
-    calibration = calibrate(params, weights, data, 10)
-    return TrainedModel(Weights(weights, describe_weights(params, digits, data), calibration))
+    data = prepare_data(digits, config)
+    weights = train(config, data, 10).params
+    calibration = calibrate(config, weights, data, 10)
+    return TrainedModel(Weights(weights, describe_weights(config, digits, data), calibration))
 
 
 def letters(alphabet: str) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from stages.train import describe_weights
 from vit_hk.data.dataset import Dataset
 from vit_hk.model.vit import make_model, parameter_shapes
-from vit_hk.params import Params
+from vit_hk.params import Config
 from vit_hk.training.data import prepare_data
 from vit_hk.weights import save_weights
 from vit_hk.weights_metadata import WeightsInfo
@@ -25,13 +25,13 @@ def dataset_of(
     return Dataset(images, labels, images, labels, name, "made for a test", class_names)
 
 
-def info_of(params: Params, dataset: Dataset) -> WeightsInfo:
-    return describe_weights(params, dataset, prepare_data(dataset, params))
+def info_of(config: Config, dataset: Dataset) -> WeightsInfo:
+    return describe_weights(config, dataset, prepare_data(dataset, config))
 
 
-def random_weights(params: Params, dataset: Dataset) -> dict[str, dict[str, np.ndarray]]:
+def random_weights(config: Config, dataset: Dataset) -> dict[str, dict[str, np.ndarray]]:
     """Return random parameters, none of them zero, of the model for a data set."""
-    model = make_model(params.model, dataset.num_classes)
+    model = make_model(config.model, dataset.num_classes)
     random = np.random.default_rng(2)
     return jax.tree.map(
         lambda leaf: random.normal(0.0, 0.3, leaf.shape).astype(np.float32),
@@ -39,8 +39,8 @@ def random_weights(params: Params, dataset: Dataset) -> dict[str, dict[str, np.n
     )
 
 
-def write_weights(path: Path, params: Params, dataset: Dataset) -> dict[str, dict[str, np.ndarray]]:
+def write_weights(path: Path, config: Config, dataset: Dataset) -> dict[str, dict[str, np.ndarray]]:
     """Write random weights and their metadata, and return the weights."""
-    weights = random_weights(params, dataset)
-    save_weights(path, weights, info_of(params, dataset))
+    weights = random_weights(config, dataset)
+    save_weights(path, weights, info_of(config, dataset))
     return weights

@@ -10,7 +10,7 @@ from vit_hk.compare.sources import ATTENTION, DATASET, PARAMS, PREDICTIONS, WEIG
 from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.errors import UserError
 from vit_hk.explain.attention_arrays import AttentionArrays
-from vit_hk.params import Params, load_params
+from vit_hk.params import Config, load_config
 from vit_hk.report.attention_arrays import read_attention_arrays
 from vit_hk.report.explorer import Explorer, ExplorerImage, make_explorer
 from vit_hk.report.explorer_images import encode_pixels
@@ -28,14 +28,14 @@ class Explorable:
     """A run whose attention can be explored.
 
     Attributes:
-      params: its settings.
+      config: its settings.
       dataset: its data set.
       predictions: its predictions for the test images.
       weights: its weights file.
       explorer: the explorer of its report.
     """
 
-    params: Params
+    config: Config
     dataset: Dataset
     predictions: Predictions
     weights: WeightsFile
@@ -50,7 +50,7 @@ class Explorable:
         """Return what the page needs: the explorer of these test images, and the trained model."""
         stored = self.stored
         images = [stored.get(index) or self._image(index) for index in indices]
-        model = make_page_model(self.weights, self.params.attention)
+        model = make_page_model(self.weights, self.config.attention)
         return {"explorer": self._with(images), "model": dataclasses.asdict(model)}
 
     def stored_page_data(self, indices: list[int]) -> dict[str, Any]:
@@ -81,12 +81,12 @@ def read_explorable(run: Run) -> Explorable:
     if lacking := [file for file in (DATASET, WEIGHTS, ATTENTION) if file in files.missing]:
         raise UserError(f"{files.name}: {lacking[0]} is {files.missing[lacking[0]]}")
     with named_errors(files):
-        params = load_params(files.folder / PARAMS)
+        config = load_config(files.folder / PARAMS)
         dataset = load_dataset(files.folder / DATASET)
-        weights = read_weights_file(files.folder / WEIGHTS, params.model, dataset)
+        weights = read_weights_file(files.folder / WEIGHTS, config.model, dataset)
         if dataset.image_shape[2] not in DRAWN_CHANNELS:
             raise UserError("the page computes attention for images of 1 or 3 channels only")
-        arrays = read_attention_arrays(files.folder / ATTENTION, params.model, dataset)
+        arrays = read_attention_arrays(files.folder / ATTENTION, config.model, dataset)
         predictions = read_predictions(files.folder / PREDICTIONS, dataset)
         _check_same_weights(arrays, predictions)
         scores = {
@@ -94,8 +94,8 @@ def read_explorable(run: Run) -> Explorable:
             for key, value in run.metrics.items()
             if key.startswith("faithfulness.")
         }
-        explorer = make_explorer(arrays, dataset, predictions, params.model, scores)
-        return Explorable(params, dataset, predictions, weights, explorer)
+        explorer = make_explorer(arrays, dataset, predictions, config.model, scores)
+        return Explorable(config, dataset, predictions, weights, explorer)
 
 
 def _check_same_weights(arrays: AttentionArrays, predictions: Predictions) -> None:

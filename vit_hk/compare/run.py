@@ -22,7 +22,7 @@ from vit_hk.compare.sources import (
     RunFiles,
 )
 from vit_hk.errors import UserError
-from vit_hk.params import Params, read_tree
+from vit_hk.params import Config, read_tree
 from vit_hk.report.history import read_history
 from vit_hk.report.reading import read_json, read_table
 from vit_hk.report.settings import flatten, format_value
@@ -101,7 +101,7 @@ def _read_settings(path: Path) -> dict[str, str]:
     if not isinstance(tree, dict):
         raise UserError(f"{path} holds no settings; a run's own params.yaml is needed")
     with contextlib.suppress(ValidationError):  # raised by settings of another version
-        tree = Params.model_validate(tree).model_dump()  # 1 and 1.0 are one learning rate
+        tree = Config.model_validate(tree).model_dump()  # 1 and 1.0 are one learning rate
     return {key: format_value(value) for key, value in flatten(tree).items()}
 
 

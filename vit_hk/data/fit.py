@@ -8,7 +8,7 @@ from vit_hk.data.dataset import Dataset
 from vit_hk.data.image_rows import chunks
 from vit_hk.data.splits import stratified_split
 from vit_hk.errors import UserError, shorten
-from vit_hk.params import Params
+from vit_hk.params import Config
 
 # A digit or a letter is another one in a mirror, or none.
 WITHOUT_MIRROR_IMAGES = ("mnist", "kmnist")
@@ -16,7 +16,7 @@ MAX_NAMED_CLASSES = 5  # in a warning
 HASH_BYTES = 16  # so many that no two images have the same hash by chance
 
 
-def check_fits(params: Params, dataset: Dataset) -> None:
+def check_fits(config: Config, dataset: Dataset) -> None:
     """Make sure that a model can be trained with these settings on this data set.
 
     Raises:
@@ -24,7 +24,7 @@ def check_fits(params: Params, dataset: Dataset) -> None:
         image can be held out for validation, or the batch is larger than the training split.
     """
     height, width, _ = dataset.image_shape
-    patch, shift = params.model.patch_size, params.train.augment.shift
+    patch, shift = config.model.patch_size, config.train.augment.shift
     if height % patch or width % patch:
         raise UserError(
             f"params.yaml: model.patch_size is {patch}, images of {dataset.name} are {height} x "
@@ -36,16 +36,16 @@ def check_fits(params: Params, dataset: Dataset) -> None:
             f"allowed: 0 to {min(height, width) - 1}"
         )
     kept, held_out = stratified_split(
-        dataset.y_train, params.train.validation_fraction, params.seed
+        dataset.y_train, config.train.validation_fraction, config.seed
     )
     if not len(held_out):
         raise UserError(
             f"{dataset.name} has one training image per class, so none can be held out for "
             "validation; at least one class needs two"
         )
-    if params.train.batch_size > len(kept):
+    if config.train.batch_size > len(kept):
         raise UserError(
-            f"params.yaml: train.batch_size is {params.train.batch_size}, the training split has "
+            f"params.yaml: train.batch_size is {config.train.batch_size}, the training split has "
             f"{len(kept):,} images; allowed: 1 to {len(kept)}"
         )
 
@@ -68,9 +68,9 @@ def class_warnings(dataset: Dataset) -> list[str]:
     ]
 
 
-def flip_warnings(params: Params, dataset: Dataset) -> list[str]:
+def flip_warnings(config: Config, dataset: Dataset) -> list[str]:
     """Return a line if images are flipped though their classes have no mirror images, else none."""
-    if not (params.train.augment.flip and dataset.name in WITHOUT_MIRROR_IMAGES):
+    if not (config.train.augment.flip and dataset.name in WITHOUT_MIRROR_IMAGES):
         return []
     return [
         f"warning: train.augment.flip is true, but the classes of {dataset.name} have no mirror "

@@ -19,7 +19,7 @@ from vit_hk.figures.per_class import draw_per_class
 from vit_hk.figures.saving import save_figure
 from vit_hk.figures.snapshots import draw_snapshots
 from vit_hk.metrics import confusion_matrix
-from vit_hk.params import ModelSettings, Params
+from vit_hk.params import Config, ModelSettings
 from vit_hk.report.predictions import Predictions
 from vit_hk.report.snapshots import Snapshots
 
@@ -28,7 +28,7 @@ MAX_MISTAKES = 24  # four rows of six images
 
 def draw_figures(
     folder: Path,
-    params: Params,
+    config: Config,
     dataset: Dataset,
     class_names: list[str],
     *,
@@ -43,7 +43,7 @@ def draw_figures(
 
     Args:
       folder: where to write.
-      params: the settings of the run.
+      config: the settings of the run.
       dataset: the images and their labels.
       class_names: names of the classes, as `prepare_names` returns them.
       history: rows of the epochs.
@@ -57,13 +57,13 @@ def draw_figures(
       UserError: the file system refuses.
     """
     save_figure(draw_curves(history), folder / "curves.png")
-    save_figure(snapshots_figure(snapshots, params.model, class_names), folder / "snapshots.png")
-    for epoch, figure in snapshot_figures(snapshots, params.model, class_names).items():
+    save_figure(snapshots_figure(snapshots, config.model, class_names), folder / "snapshots.png")
+    for epoch, figure in snapshot_figures(snapshots, config.model, class_names).items():
         save_figure(figure, folder / "snapshots" / f"{epoch}.png")
     save_figure(confusion_figure(dataset, predictions, class_names), folder / "confusion.png")
     save_figure(draw_per_class(per_class, class_names), folder / "per_class.png")
     save_figure(mistakes_figure(dataset, predictions, class_names), folder / "mistakes.png")
-    num_images = params.evaluate.num_faithfulness_images(len(dataset.x_test))
+    num_images = config.evaluate.num_faithfulness_images(len(dataset.x_test))
     save_figure(draw_faithfulness(faithfulness, num_images), folder / "faithfulness.png")
     save_figure(corruptions_figure(dataset, corruptions), folder / "corruptions.png")
 

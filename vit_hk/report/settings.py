@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from vit_hk.params import Params
+from vit_hk.params import Config
 
 # The location of raw files and the choice for a machine without a network do not change results;
 # the page names the source of the data instead.
@@ -22,12 +22,12 @@ class Setting(NamedTuple):
         return self.value != self.default
 
 
-def compare_with_defaults(params: Params, defaults: Params) -> list[Setting]:
+def compare_with_defaults(config: Config, defaults: Config) -> list[Setting]:
     """List all settings that affect results, in the order of params.yaml."""
     default_values = flatten(defaults.model_dump())
     return [
         Setting(key, format_value(value), format_value(default_values[key]))
-        for key, value in flatten(params.model_dump()).items()
+        for key, value in flatten(config.model_dump()).items()
         if key not in NOT_SHOWN
     ]
 

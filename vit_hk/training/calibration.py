@@ -9,7 +9,7 @@ from vit_hk.data.image_rows import ImageRows
 from vit_hk.inference import LOGITS_AND_FEATURES, make_predictor
 from vit_hk.metrics import softmax
 from vit_hk.model.vit import make_model
-from vit_hk.params import Params
+from vit_hk.params import Config
 from vit_hk.runtime.batch_layout import layout_for_inference
 from vit_hk.training.data import TrainingData
 
@@ -23,7 +23,7 @@ MIN_VARIANCE = 1e-6
 
 
 def calibrate(
-    params: Params, weights: hk.Params, data: TrainingData, num_classes: int
+    config: Config, weights: hk.Params, data: TrainingData, num_classes: int
 ) -> Calibration:
     """Measure the calibration of trained weights on training and validation images.
 
@@ -31,14 +31,14 @@ def calibrate(
     and the border from training images, about 10,000 of each at most.
 
     Args:
-      params: all settings.
+      config: all settings.
       weights: the final weights.
       data: the images and labels, and their normalization.
       num_classes: C.
     """
-    model = make_model(params.model, num_classes, scan_layers=params.train.scan_layers)
-    num_tokens = params.model.num_tokens(data.x_train.shape[1:])
-    layout = layout_for_inference(params.train.batch_size, num_tokens)
+    model = make_model(config.model, num_classes, scan_layers=config.train.scan_layers)
+    num_tokens = config.model.num_tokens(data.x_train.shape[1:])
+    layout = layout_for_inference(config.train.batch_size, num_tokens)
     predict = make_predictor(model, data.normalization, layout, LOGITS_AND_FEATURES)
     seen = evenly_from_classes(data.y_train, MAX_IMAGES)
     held_out = evenly_from_classes(data.y_validation, MAX_IMAGES)

@@ -9,7 +9,7 @@ from vit_hk.data.fit import check_fits
 from vit_hk.data.image_rows import ImageArray, ImageRows
 from vit_hk.data.normalization import Normalization
 from vit_hk.data.splits import stratified_split
-from vit_hk.params import Params
+from vit_hk.params import Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,15 +30,15 @@ class TrainingData:
     normalization: Normalization
 
 
-def prepare_data(dataset: Dataset, params: Params) -> TrainingData:
+def prepare_data(dataset: Dataset, config: Config) -> TrainingData:
     """Split the training images, after checking that the settings fit the data set.
 
     Raises:
       UserError: they do not; see `check_fits`.
     """
-    check_fits(params, dataset)
+    check_fits(config, dataset)
     kept, held_out = stratified_split(
-        dataset.y_train, params.train.validation_fraction, params.seed
+        dataset.y_train, config.train.validation_fraction, config.seed
     )
     x_train = ImageRows(dataset.x_train, kept)
     return TrainingData(

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 
 from vit_hk.data.dataset import Dataset
-from vit_hk.params import Params
+from vit_hk.params import Config
 from vit_hk.training.starting_point import (
     REMEDY,
     check_can_start,
@@ -19,7 +19,7 @@ from vit_hk.weights_metadata import WeightsInfo
 Grid = tuple[int, int]  # rows and columns of patches
 
 
-def load_initial_weights(params: Params, dataset: Dataset) -> hk.Params | None:
+def load_initial_weights(config: Config, dataset: Dataset) -> hk.Params | None:
     """Return the weights of the file `train.init_from` for this data set, or None without a file.
 
     It prints a line that says what is adapted.
@@ -27,11 +27,11 @@ def load_initial_weights(params: Params, dataset: Dataset) -> hk.Params | None:
     Raises:
       UserError: the file is missing or damaged, or holds another model; see `check_can_start`.
     """
-    if not params.train.starts_from_file:
+    if not config.train.starts_from_file:
         return None
-    path = find_file(params)
+    path = find_file(config)
     weights = read_weights(path, REMEDY)
-    check_can_start(path, weights.info, params, dataset)
+    check_can_start(path, weights.info, config, dataset)
     print(describe_start(path, weights.info, dataset), flush=True)
     return adapt_weights(weights.params, weights.info, dataset)
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from vit_hk.inference import make_predictor
 from vit_hk.metrics import summarize
 from vit_hk.model.vit import init_params, make_model
-from vit_hk.params import Params
+from vit_hk.params import Config
 from vit_hk.runtime.batch_layout import layout_for_inference
 from vit_hk.runtime.cluster import is_main_process, wait_for_all
 from vit_hk.training.checkpoint import Checkpoints
@@ -70,20 +70,20 @@ class StoppedError(Exception):
 
 
 def train(
-    params: Params,
+    config: Config,
     data: TrainingData,
     num_classes: int,
     checkpoints: Checkpoints | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
     initial_weights: hk.Params | None = None,
 ) -> Trained:
-    """Train for all epochs of `params.train`, from first weights or from the newest checkpoint.
+    """Train for all epochs of `config.train`, from first weights or from the newest checkpoint.
 
     It prints a line per epoch, and on a terminal a progress bar. A training that is interrupted and
     resumed ends with the same bytes of weights and history as one that is not.
 
     Args:
-      params: all settings.
+      config: all settings.
       data: images on the host.
       num_classes: C.
       checkpoints: the checkpoints to resume from, and to save to after each epoch; None saves none.
@@ -96,7 +96,7 @@ def train(
       StoppedError: `stop_requested` returned True.
       UserError: a checkpoint cannot be written, or all of them are damaged.
     """
-    trainer = _Trainer(params, data, num_classes, checkpoints, stop_requested, initial_weights)
+    trainer = _Trainer(config, data, num_classes, checkpoints, stop_requested, initial_weights)
     return trainer.run()
 
 
@@ -105,34 +105,34 @@ class _Trainer:
 
     def __init__(
         self,
-        params: Params,
+        config: Config,
         data: TrainingData,
         num_classes: int,
         checkpoints: Checkpoints | None,
         stop_requested: Callable[[], bool],
         initial_weights: hk.Params | None,
     ) -> None:
-        self.settings, self.seed, self.data = params.train, params.seed, data
+        self.settings, self.seed, self.data = config.train, config.seed, data
         self.checkpoints, self.stop_requested = checkpoints, stop_requested
-        self.epochs = params.train.epochs
+        self.epochs = config.train.epochs
         started = time.perf_counter()
-        self._build_inference(params, num_classes)
-        self.train_step = build_train_step(params, data, num_classes)
+        self._build_inference(config, num_classes)
+        self.train_step = build_train_step(config, data, num_classes)
         self.steps_per_epoch = self.train_step.steps_per_epoch
-        weights = self._prepare(params, num_classes, initial_weights)
+        weights = self._prepare(config, num_classes, initial_weights)
         self.start = Progress(self.train_step.init_state(weights), [], [], 0.0)
         self.compile_seconds = time.perf_counter() - started
 
-    def _build_inference(self, params: Params, num_classes: int) -> None:
+    def _build_inference(self, config: Config, num_classes: int) -> None:
         """Build the predictor and the snapshot taker, whose model computes in float32."""
-        model = make_model(params.model, num_classes, scan_layers=params.train.scan_layers)
-        num_tokens = params.model.num_tokens(self.data.x_train.shape[1:])
-        layout = layout_for_inference(params.train.batch_size, num_tokens)
+        model = make_model(config.model, num_classes, scan_layers=config.train.scan_layers)
+        num_tokens = config.model.num_tokens(self.data.x_train.shape[1:])
+        layout = layout_for_inference(config.train.batch_size, num_tokens)
         self.predict = make_predictor(model, self.data.normalization, layout)
-        self.snapshot_taker = SnapshotTaker(model, params.model, self.data)
+        self.snapshot_taker = SnapshotTaker(model, config.model, self.data)
 
     def _prepare(
-        self, params: Params, num_classes: int, initial_weights: hk.Params | None
+        self, config: Config, num_classes: int, initial_weights: hk.Params | None
     ) -> hk.Params:
         """Compile the loop; in another thread, draw the first weights and compile the predictor.
 
@@ -143,7 +143,7 @@ class _Trainer:
             weights = initial_weights
             if weights is None:
                 image_shape = self.data.x_train.shape[1:]
-                weights = init_params(params.model, image_shape, num_classes, params.seed)
+                weights = init_params(config.model, image_shape, num_classes, config.seed)
             self.predict(weights, self.data.x_validation[:1])  # compiles it
             return weights
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from vit_hk.model.cudnn_attention import has_cudnn_attention
 from vit_hk.model.size import FLOAT32_BYTES, activation_bytes, count_parameters
-from vit_hk.params import ModelSettings, Params
+from vit_hk.params import Config, ModelSettings
 from vit_hk.runtime.batch_layout import BatchLayout
 from vit_hk.runtime.memory import check_free_memory
 from vit_hk.training.data import TrainingData
@@ -15,7 +15,7 @@ ARRAYS_PER_PARAMETER = {"adamw": 4, "muon": 3}
 
 
 def check_training_fits(
-    params: Params, data: TrainingData, num_classes: int, layout: BatchLayout
+    config: Config, data: TrainingData, num_classes: int, layout: BatchLayout
 ) -> None:
     """Compare a lower bound of the memory that a training takes with what is free.
 
@@ -27,29 +27,29 @@ def check_training_fits(
       MemoryError: less is free.
     """
     image_shape = data.x_train.shape[1:]
-    num_params = count_parameters(params.model, image_shape, num_classes)
+    num_params = count_parameters(config.model, image_shape, num_classes)
     # Frozen parameters have neither gradient nor moments.
-    num_arrays = 1 if params.train.freeze else ARRAYS_PER_PARAMETER[params.train.optimizer]
-    head_size = params.model.hidden_size // params.model.num_heads
+    num_arrays = 1 if config.train.freeze else ARRAYS_PER_PARAMETER[config.train.optimizer]
+    head_size = config.model.hidden_size // config.model.num_heads
     activations = activation_bytes(
-        _part_with_gradient(params), image_shape, layout.images_per_memory, params.train.remat,
-        stores_attention=not has_cudnn_attention(jnp.dtype(params.train.precision), head_size),
+        _part_with_gradient(config), image_shape, layout.images_per_memory, config.train.remat,
+        stores_attention=not has_cudnn_attention(jnp.dtype(config.train.precision), head_size),
     )  # fmt: skip
     replicated = num_arrays * FLOAT32_BYTES * num_params
     check_free_memory(activations + layout.devices_per_memory * replicated)
 
 
-def _part_with_gradient(params: Params) -> ModelSettings:
+def _part_with_gradient(config: Config) -> ModelSettings:
     """Return the model without its first layers, if these and all that precedes them are frozen.
 
     No gradient reaches such layers, so that their activations are not kept.
     """
-    first = next(part for part in params.model.parts if part not in params.train.freeze)
+    first = next(part for part in config.model.parts if part not in config.train.freeze)
     if first.startswith("block_"):
         frozen_layers = int(first.removeprefix("block_"))
     else:
-        frozen_layers = params.model.num_layers if first in ("norm", "head") else 0
+        frozen_layers = config.model.num_layers if first in ("norm", "head") else 0
     if not frozen_layers:
-        return params.model
-    rest = params.model.num_layers - frozen_layers
-    return params.model.model_copy(update={"num_layers": rest, "stem": "linear"})
+        return config.model
+    rest = config.model.num_layers - frozen_layers
+    return config.model.model_copy(update={"num_layers": rest, "stem": "linear"})

@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 
 from vit_hk.kernels.compiler import are_switched_on
-from vit_hk.params import Params
+from vit_hk.params import Config
 from vit_hk.runtime.devices import usable_cores
 from vit_hk.training.code_identity import hash_code, package_versions, stage_code
 
@@ -20,7 +20,7 @@ STATE_ROOT = Path(".scratch/train")
 PROJECT = Path(__file__).parents[2]  # the folder with the code that runs, and its dvc.yaml
 
 
-def fingerprint(params: Params, dataset: Path, device: jax.Device, project: Path = PROJECT) -> str:
+def fingerprint(config: Config, dataset: Path, device: jax.Device, project: Path = PROJECT) -> str:
     """Return the identity of a training.
 
     On one machine, and on machines with the same processors, equal fingerprints mean results of the
@@ -31,7 +31,7 @@ def fingerprint(params: Params, dataset: Path, device: jax.Device, project: Path
     how the devices are spread over processes.
 
     Args:
-      params: all settings; the sections seed, model and train are part of the fingerprint, and so
+      config: all settings; the sections seed, model and train are part of the fingerprint, and so
         is the content of the weights file that the training starts from.
       dataset: the NPZ file, whose content is part of the fingerprint.
       device: one of the devices; its kind and their number are part of the fingerprint.
@@ -40,13 +40,13 @@ def fingerprint(params: Params, dataset: Path, device: jax.Device, project: Path
     Returns:
       16 hexadecimal digits.
     """
-    settings = params.train
+    settings = config.train
     code = stage_code(project, "train")
     # Several processes on a machine share its cores, so that each device has one of them.
     is_alone = jax.process_count() == 1
     threads_per_device = max(1, usable_cores() // jax.device_count()) if is_alone else 1
     identity = {
-        "settings": params.model_dump(include={"seed", "model", "train"}),
+        "settings": config.model_dump(include={"seed", "model", "train"}),
         "data": _hash_file(dataset),
         "init_from": _hash_file(Path(settings.init_from)) if settings.starts_from_file else None,
         "code": hash_code(code),

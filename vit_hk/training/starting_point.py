@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vit_hk.data.dataset import Dataset
 from vit_hk.errors import UserError, in_one_line, shorten
-from vit_hk.params import Params
+from vit_hk.params import Config
 from vit_hk.weights_metadata import WeightsInfo, read_metadata
 
 REMEDY = "name another file in params.yaml: train.init_from"
@@ -12,38 +12,38 @@ REMEDY = "name another file in params.yaml: train.init_from"
 FREE_SETTINGS = {"dropout", "drop_path"}
 
 
-def check_starting_point(params: Params, dataset: Dataset) -> None:
+def check_starting_point(config: Config, dataset: Dataset) -> None:
     """Check the file `train.init_from`, where it is one, by its metadata.
 
     Raises:
       UserError: the file is missing or damaged, or holds another model; see `check_can_start`.
     """
-    if not params.train.starts_from_file:
+    if not config.train.starts_from_file:
         return
-    path = find_file(params)
+    path = find_file(config)
     try:
         info = read_metadata(path)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} is not a weights file of this project ({in_one_line(error)}); {REMEDY}"
         ) from None
-    check_can_start(path, info, params, dataset)
+    check_can_start(path, info, config, dataset)
 
 
-def find_file(params: Params) -> Path:
+def find_file(config: Config) -> Path:
     """Return the path of the weights file to start from.
 
     Raises:
       UserError: there is no such file.
     """
-    path = Path(params.train.init_from)
+    path = Path(config.train.init_from)
     if not path.is_file():
         found = "a folder" if path.is_dir() else "not there"
         raise UserError(f"params.yaml: train.init_from is {path}, which is {found}; {REMEDY}")
     return path
 
 
-def check_can_start(path: Path, info: WeightsInfo, params: Params, dataset: Dataset) -> None:
+def check_can_start(path: Path, info: WeightsInfo, config: Config, dataset: Dataset) -> None:
     """Check that a training with these settings can start from these weights.
 
     Other images, another image size and other classes are adapted to; see `initial_weights`.
@@ -52,7 +52,7 @@ def check_can_start(path: Path, info: WeightsInfo, params: Params, dataset: Data
       UserError: the architecture differs, the number of channels cannot be adapted, or a head that
         is made anew is to be frozen.
     """
-    there, here = info.model.model_dump(), params.model.model_dump()
+    there, here = info.model.model_dump(), config.model.model_dump()
     differences = [
         f"model.{key} {shorten(there[key])} there, {shorten(here[key])} here"
         for key in here
@@ -69,7 +69,7 @@ def check_can_start(path: Path, info: WeightsInfo, params: Params, dataset: Data
             f"{path} was trained on images of {channels} channels, those of {dataset.name} have "
             f"{new_channels}; allowed: the same number, or 1 in one of both; {REMEDY}"
         )
-    if "head" in params.train.freeze and not has_same_classes(info, dataset):
+    if "head" in config.train.freeze and not has_same_classes(info, dataset):
         raise UserError(
             f"params.yaml: train.freeze holds 'head', but {path} was trained on other classes than "
             f"those of {dataset.name}, so its head is made anew; leave head out"

@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec
 
 from vit_hk.data.normalization import Normalization
 from vit_hk.model.vit import make_model, parameter_shapes
-from vit_hk.params import Params, TrainSettings
+from vit_hk.params import Config, TrainSettings
 from vit_hk.runtime.all_reduce import all_reduce
 from vit_hk.runtime.batch_layout import BatchLayout, layout_for_training
 from vit_hk.runtime.cluster import replicate
@@ -238,22 +238,22 @@ class TrainStep:
         return jax.device_put(jax.tree.map(np.asarray, weights))
 
 
-def build_train_step(params: Params, data: TrainingData, num_classes: int) -> TrainStep:
+def build_train_step(config: Config, data: TrainingData, num_classes: int) -> TrainStep:
     """Build the training step of these settings, after a check of the free memory.
 
     Args:
-      params: all settings.
+      config: all settings.
       data: the training images, whose number, shape and normalization are read.
       num_classes: C.
 
     Raises:
       MemoryError: a lower bound of the memory that the training takes is more than is free.
     """
-    settings, image_shape = params.train, data.x_train.shape[1:]
-    layout = layout_for_training(settings.batch_size, params.model.num_tokens(image_shape))
-    check_training_fits(params, data, num_classes, layout)
+    settings, image_shape = config.train, data.x_train.shape[1:]
+    layout = layout_for_training(settings.batch_size, config.model.num_tokens(image_shape))
+    check_training_fits(config, data, num_classes, layout)
     model = make_model(
-        params.model, num_classes, settings.precision, settings.scan_layers, settings.remat
+        config.model, num_classes, settings.precision, settings.scan_layers, settings.remat
     )
     shapes = parameter_shapes(model, image_shape)
     trained, _ = split_frozen(shapes, settings.freeze)
@@ -264,7 +264,7 @@ def build_train_step(params: Params, data: TrainingData, num_classes: int) -> Tr
     schedule = learning_rate_schedule(settings, steps_per_epoch)
     optimizer = make_optimizer(settings, schedule, decay_mask(zeros), unravel, layout.mesh.size)
     if settings.layer_decay < 1:
-        by_layer = scale_by_layer(zeros, settings.layer_decay, params.model.num_layers)
+        by_layer = scale_by_layer(zeros, settings.layer_decay, config.model.num_layers)
         optimizer = optax.chain(optimizer, by_layer)
     return TrainStep(
         model=model,
@@ -282,7 +282,7 @@ def build_train_step(params: Params, data: TrainingData, num_classes: int) -> Tr
             else None
         ),
         # Not the key of the seed itself, from which the initial weights are drawn.
-        key=jax.random.fold_in(jax.random.key(params.seed), 1),
+        key=jax.random.fold_in(jax.random.key(config.seed), 1),
     )
 
 
