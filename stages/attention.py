@@ -44,7 +44,7 @@ def main() -> None:
     configure_jax(config.platform)
     weights, info, _ = load_weights(paths.WEIGHTS, config.model, dataset)
     model = make_model(info.model, dataset.num_classes)
-    probabilities = predict_test_images(model, weights, info, dataset, config)  # [images, C]
+    probabilities = predict_probabilities(model, weights, info, dataset, config)  # [images, C]
     chosen = np.array(config.attention.images, dtype=int)
     if not chosen.size:
         chosen = choose_indices(config.attention, probabilities, dataset.y_test)
@@ -67,7 +67,7 @@ def main() -> None:
     print(f"{paths.ATTENTION}: attention of {len(chosen)} test images")
 
 
-def predict_test_images(
+def predict_probabilities(
     model: hk.Transformed, weights: hk.Params, info: WeightsInfo, dataset: Dataset, config: Config
 ) -> np.ndarray:
     """Return the probabilities of all test images, float64 [images, C]."""

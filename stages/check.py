@@ -6,8 +6,9 @@ which runs before `train` and owns no results.
 
 from stages import paths, run_stage
 from vit_hk.atomic import check_writable, replacing
+from vit_hk.data.compatibility import check_compatible
 from vit_hk.data.dataset import load_dataset
-from vit_hk.data.fit import check_fits, class_warnings, duplicate_warnings, flip_warnings
+from vit_hk.data.warnings import class_warnings, duplicate_warnings, flip_warnings
 from vit_hk.explain.selection import check_indices
 from vit_hk.params import load_config
 from vit_hk.training.starting_point import check_starting_point
@@ -21,7 +22,7 @@ def main() -> None:
     config = load_config()
     check_writable(paths.CHECKED)
     dataset = load_dataset(paths.DATASET)
-    check_fits(config, dataset)
+    check_compatible(config, dataset)
     check_indices(config.attention.images, len(dataset.x_test))
     check_starting_point(config, dataset)
     warnings = class_warnings(dataset) + duplicate_warnings(dataset)

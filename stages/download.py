@@ -6,8 +6,8 @@ from pathlib import Path
 from stages import paths, run_stage
 from vit_hk.atomic import check_writable
 from vit_hk.data.dataset import save_dataset
+from vit_hk.data.sources.array_preparation import prepare_arrays
 from vit_hk.data.sources.load import check_replaceable, load_source
-from vit_hk.data.sources.resampling import prepare_arrays
 from vit_hk.params import load_config
 
 

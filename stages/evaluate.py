@@ -54,17 +54,17 @@ def main() -> None:
     model = make_model(info.model, dataset.num_classes)
     batch_size = min(config.evaluate.batch_size, len(dataset.x_test))
     predict = functools.partial(build_predictor(model, info, batch_size), weights)
-    logits, seconds = predict_test_images(predict, dataset)
+    logits, seconds = time_predictions(predict, dataset)
     explainer = Explainer(model, weights, info, config.attention)
     count = config.evaluate.num_faithfulness_images(len(logits))
     methods, curves = measure_faithfulness(predict, explainer, info, dataset, logits, count)
-    corruptions = corrupt_test_images(predict, dataset, config.evaluate)
+    corruptions = measure_corrupted_accuracy(predict, dataset, config.evaluate)
     write_metrics(
         {
             "data": dataset.name,
             "source": dataset.source,
             "test": summarize(logits, dataset.y_test),
-            "temperature_scaled": measure_scaled(logits, dataset.y_test, calibration),
+            "temperature_scaled": summarize_temperature_scaled(logits, dataset.y_test, calibration),
             "validation": validate(predict, info, dataset),
             "corruptions": mean_accuracies(corruptions),
             "faithfulness": mean_scores(methods, curves),
@@ -81,7 +81,7 @@ def main() -> None:
     record_timing(paths.TIMING, "evaluate", weights_digest(paths.WEIGHTS), rate)
 
 
-def predict_test_images(predict: Predict, dataset: Dataset) -> tuple[np.ndarray, float]:
+def time_predictions(predict: Predict, dataset: Dataset) -> tuple[np.ndarray, float]:
     """Return the logits of all test images, float32 [images, C], and the seconds they took."""
     predict(dataset.x_test[:1])  # compiles
     started = time.perf_counter()
@@ -126,7 +126,7 @@ def measure_faithfulness(
     return [*METHODS, *references], curves
 
 
-def corrupt_test_images(
+def measure_corrupted_accuracy(
     predict: Predict, dataset: Dataset, settings: EvaluateSettings
 ) -> pd.DataFrame:
     """Return the accuracy on corrupted test images; see `measure_corruptions`."""
@@ -136,7 +136,7 @@ def corrupt_test_images(
     return measure_corruptions(predict, images, labels, settings.corruptions)
 
 
-def measure_scaled(
+def summarize_temperature_scaled(
     logits: np.ndarray, labels: np.ndarray, calibration: Calibration | None
 ) -> dict[str, float | int] | None:
     """Return the metrics of the test images that change with the temperature of the weights.

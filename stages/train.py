@@ -26,12 +26,12 @@ from vit_hk.timing import record_timing
 from vit_hk.training.calibration import calibrate
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, prepare_data
+from vit_hk.training.fingerprint import STATE_ROOT, compute_fingerprint, state_folder
 from vit_hk.training.initial_weights import load_initial_weights
 from vit_hk.training.interruption import StopRequest
 from vit_hk.training.locking import exclusive_lock, is_awaited, read_holder, remove_folder
 from vit_hk.training.loop import NotFiniteError, StoppedError, Trained, train
 from vit_hk.training.progress import Epoch, Snapshot
-from vit_hk.training.resume import STATE_ROOT, fingerprint, state_folder
 from vit_hk.training.snapshots import snapshot_indices
 from vit_hk.weights import save_weights
 from vit_hk.weights_metadata import WeightsInfo, weights_digest
@@ -53,9 +53,9 @@ def run(config: Config, dataset: Dataset, data: TrainingData) -> None:
     device = configure_jax(config.platform)
     info = describe_weights(config, dataset, data)
     initial_weights = load_initial_weights(config, dataset)
-    identity = fingerprint(config, paths.DATASET, device)
-    check_same(identity, "use the same params.yaml, data, code, packages and kind of device")
-    folder = state_folder(identity)
+    fingerprint = compute_fingerprint(config, paths.DATASET, device)
+    check_same(fingerprint, "use the same params.yaml, data, code, packages and kind of device")
+    folder = state_folder(fingerprint)
     with lock_folders(folder):
         num_parameters = count_parameters(config.model, dataset.image_shape, dataset.num_classes)
         print(

@@ -12,8 +12,8 @@ from sklearn.metrics import (
 from sklearn.metrics import confusion_matrix as sklearn_confusion_matrix
 
 from vit_hk.metrics import (
+    balanced_accuracy_and_macro_f1,
     calibration_error,
-    class_means,
     confusion_matrix,
     faithfulness_score,
     most_confident_mistakes,
@@ -85,11 +85,11 @@ def test_summary_by_hand():
     }
 
 
-def test_class_means_by_hand():
+def test_balanced_accuracy_and_macro_f1_by_hand():
     # Class 0: 3 of 4 images found. Class 1: its image is missed. Class 2 has no image, is predicted
     # once. Class 3 is neither.
     labels, predictions = np.array([0, 0, 0, 0, 1]), np.array([0, 0, 0, 2, 0])
-    balanced_accuracy, macro_f1 = class_means(labels, predictions, 4)
+    balanced_accuracy, macro_f1 = balanced_accuracy_and_macro_f1(labels, predictions, 4)
     assert balanced_accuracy == pytest.approx((3 / 4 + 0) / 2)
     assert macro_f1 == pytest.approx((2 * 3 / (4 + 4) + 0 + 0) / 3)
 
@@ -98,13 +98,13 @@ def test_class_means_by_hand():
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(2, 8))
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 @pytest.mark.filterwarnings("ignore:A single label was found")
-def test_class_means_agree_with_scikit_learn(seed, count, classes):
+def test_balanced_accuracy_and_macro_f1_agree_with_scikit_learn(seed, count, classes):
     labels, predictions = np.random.default_rng(seed).integers(0, classes, (2, count))
     expected = (
         balanced_accuracy_score(labels, predictions),
         f1_score(labels, predictions, average="macro", zero_division=0),
     )
-    assert class_means(labels, predictions, classes) == pytest.approx(expected)
+    assert balanced_accuracy_and_macro_f1(labels, predictions, classes) == pytest.approx(expected)
 
 
 def test_loss_of_a_mistake_with_confidence_1_is_finite():

@@ -30,12 +30,14 @@ def summarize(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | int]:
       labels: int [images].
 
     Returns:
-      accuracy in [0, 1], balanced_accuracy and macro_f1 (see `class_means`), error_count, loss
-      (mean cross-entropy in nats), calibration_error (see `calibration_error`) and examples, the
-      number of images.
+      accuracy in [0, 1], balanced_accuracy and macro_f1 (see `balanced_accuracy_and_macro_f1`),
+      error_count, loss (mean cross-entropy in nats), calibration_error (see `calibration_error`)
+      and examples, the number of images.
     """
     probabilities = softmax(logits)
-    balanced_accuracy, macro_f1 = class_means(labels, logits.argmax(axis=-1), logits.shape[-1])
+    balanced_accuracy, macro_f1 = balanced_accuracy_and_macro_f1(
+        labels, logits.argmax(axis=-1), logits.shape[-1]
+    )
     correct = probabilities.argmax(axis=-1) == labels
     log_likelihood = _log_softmax(logits)[np.arange(len(labels)), labels]
     return {
@@ -67,7 +69,7 @@ def summarize_scaled(
     return {"temperature": round(temperature, 6)} | {name: scaled[name] for name in names}
 
 
-def class_means(
+def balanced_accuracy_and_macro_f1(
     labels: np.ndarray, predictions: np.ndarray, num_classes: int
 ) -> tuple[float, float]:
     """Return balanced accuracy and macro F1, in which each class has the same weight.

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from vit_hk.metrics import calibration_error, class_means
+from vit_hk.metrics import balanced_accuracy_and_macro_f1, calibration_error
 
 LEVEL = 0.05  # probability below which a difference is called more than noise
 Z = 1.96  # standard errors that a difference exceeds with this probability
@@ -106,7 +106,7 @@ def _summary(
     # The calibration error needs to know only whether the most probable class is the true one.
     wrong = (labels != classes).astype(int)
     error = calibration_error(confidence[:, None], wrong)
-    return np.array([*class_means(labels, classes, num_classes), error])
+    return np.array([*balanced_accuracy_and_macro_f1(labels, classes, num_classes), error])
 
 
 def unpaired_error(share_a: float, count_a: float, share_b: float, count_b: float) -> float:

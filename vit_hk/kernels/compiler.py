@@ -81,10 +81,10 @@ def _features() -> dict[str, bool]:
 def is_supported(x: jax.Array) -> bool:
     """Return whether kernels support x: float32 of any shape, on a CPU with FMA."""
     is_cpu = jax.default_backend() == "cpu" and has_fma()
-    return x.dtype == jnp.float32 and is_cpu and are_switched_on()
+    return x.dtype == jnp.float32 and is_cpu and kernels_enabled()
 
 
-def are_switched_on() -> bool:
+def kernels_enabled() -> bool:
     """Return False where the environment switches all kernels off, to compare: VIT_HK_KERNELS=0."""
     return os.environ.get("VIT_HK_KERNELS") != "0"
 

@@ -1,1 +1,1 @@
-"""Training: `train_step.py` is the update, `loop.py` the epochs, `resume.py` the saved state."""
+"""Training: `train_step.py` is the update, `loop.py` the epochs, `checkpoint.py` what is saved."""

@@ -90,8 +90,11 @@ class Checkpoints:
         Raises:
           UserError: all checkpoints are damaged; none of these is deleted.
         """
-        # One process looks, since it also deletes, and the others follow it.
-        found = self._find_intact() if is_main_process() else 0
+        found = 0
+        if is_main_process():  # it deletes; the others learn the step from it
+            self._delete_incomplete()
+            found = self._find_intact()
+            self._delete_newer(found)
         wait_for_all()
         step = max_over_processes(found)
         return self._read(step, start) if step else start
@@ -99,19 +102,15 @@ class Checkpoints:
     def _find_intact(self) -> int:
         """Return the step of the newest intact checkpoint, or 0 if there is no checkpoint.
 
-        Deletes incomplete checkpoints, and damaged ones that are newer than the intact one; a
-        warning names each damaged checkpoint.
+        A warning names each damaged checkpoint that is newer.
 
         Raises:
-          UserError: all checkpoints are damaged; none of these is deleted.
+          UserError: all checkpoints are damaged.
         """
-        self._delete_incomplete()
         checksum_files = sorted(self._folder.glob(f"*{CHECKSUMS}"), key=lambda path: -_step(path))
         for path in checksum_files:
             problem = _find_damage(path, self._checkpoint(path))
             if not problem:
-                for newer in checksum_files[: checksum_files.index(path)]:
-                    self._delete(newer)
                 return _step(path)
             print(
                 f"warning: checkpoint {self._checkpoint(path)} is damaged: {problem}",
@@ -168,9 +167,12 @@ class Checkpoints:
             if path.is_dir() and not is_complete:
                 shutil.rmtree(path)
 
-    def _delete(self, checksums: Path) -> None:
-        checksums.unlink()
-        shutil.rmtree(self._checkpoint(checksums), ignore_errors=True)
+    def _delete_newer(self, step: int) -> None:
+        """Delete all checkpoints that are newer than this step: they are damaged."""
+        for checksums in self._folder.glob(f"*{CHECKSUMS}"):
+            if _step(checksums) > step:
+                checksums.unlink()
+                shutil.rmtree(self._checkpoint(checksums), ignore_errors=True)
 
     def _checksums(self, step: int) -> Path:
         return self._folder / f"{step}{CHECKSUMS}"

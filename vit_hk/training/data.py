@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from vit_hk.data.compatibility import check_compatible
 from vit_hk.data.dataset import Dataset
-from vit_hk.data.fit import check_fits
 from vit_hk.data.image_rows import ImageArray, ImageRows
 from vit_hk.data.normalization import Normalization
 from vit_hk.data.splits import stratified_split
@@ -34,9 +34,9 @@ def prepare_data(dataset: Dataset, config: Config) -> TrainingData:
     """Split the training images, after checking that the settings fit the data set.
 
     Raises:
-      UserError: they do not; see `check_fits`.
+      UserError: they do not; see `check_compatible`.
     """
-    check_fits(config, dataset)
+    check_compatible(config, dataset)
     kept, held_out = stratified_split(
         dataset.y_train, config.train.validation_fraction, config.seed
     )

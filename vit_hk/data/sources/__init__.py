@@ -4,5 +4,5 @@
 fetch and verify files, `raw_files.py` reads them, and `offline_sample.py` stands in without a
 network. Images of one's own come from `own_npz.py`, or from `image_folder.py`, which reads the
 files that `members.py` finds in a folder or an archive and sorts them by `folder_layout.py`.
-`resampling.py` brings images to the size that params.yaml asks for.
+`array_preparation.py` brings images to the size that params.yaml asks for.
 """

@@ -1,4 +1,4 @@
-"""Checks whether the settings fit a data set, and tells what its classes and its splits lack."""
+"""Warnings of what the classes and the splits of a data set lack."""
 
 import hashlib
 
@@ -6,8 +6,7 @@ import numpy as np
 
 from vit_hk.data.dataset import Dataset
 from vit_hk.data.image_rows import chunks
-from vit_hk.data.splits import stratified_split
-from vit_hk.errors import UserError, shorten
+from vit_hk.errors import shorten
 from vit_hk.params import Config
 
 # A digit or a letter is another one in a mirror, or none.
@@ -16,53 +15,19 @@ MAX_NAMED_CLASSES = 5  # in a warning
 HASH_BYTES = 16  # so many that no two images have the same hash by chance
 
 
-def check_fits(config: Config, dataset: Dataset) -> None:
-    """Make sure that a model can be trained with these settings on this data set.
-
-    Raises:
-      UserError: the patch size does not divide the images, the shift is larger than they are, no
-        image can be held out for validation, or the batch is larger than the training split.
-    """
-    height, width, _ = dataset.image_shape
-    patch, shift = config.model.patch_size, config.train.augment.shift
-    if height % patch or width % patch:
-        raise UserError(
-            f"params.yaml: model.patch_size is {patch}, images of {dataset.name} are {height} x "
-            f"{width} pixels; allowed: {_common_divisors(height, width)}"
-        )
-    if shift >= min(height, width):
-        raise UserError(
-            f"params.yaml: train.augment.shift is {shift}, images are {height} x {width} pixels; "
-            f"allowed: 0 to {min(height, width) - 1}"
-        )
-    kept, held_out = stratified_split(
-        dataset.y_train, config.train.validation_fraction, config.seed
-    )
-    if not len(held_out):
-        raise UserError(
-            f"{dataset.name} has one training image per class, so none can be held out for "
-            "validation; at least one class needs two"
-        )
-    if config.train.batch_size > len(kept):
-        raise UserError(
-            f"params.yaml: train.batch_size is {config.train.batch_size}, the training split has "
-            f"{len(kept):,} images; allowed: 1 to {len(kept)}"
-        )
-
-
 def class_warnings(dataset: Dataset) -> list[str]:
     """Return a line for each way in which classes have too few images."""
     in_train = np.bincount(dataset.y_train, minlength=dataset.num_classes)
     in_test = np.bincount(dataset.y_test, minlength=dataset.num_classes)
     findings = {
-        "in the test set only, so the model cannot learn them": (in_train == 0) & (in_test > 0),
+        "in the test set only, which the model cannot learn": (in_train == 0) & (in_test > 0),
         "without any image": (in_train == 0) & (in_test == 0),
         "with one training image, which is not held out for validation": in_train == 1,
         "without a test image": (in_train > 0) & (in_test == 0),
     }
     return [
-        f"warning: {np.count_nonzero(found)} of {dataset.num_classes} classes are {text}: "
-        f"{_list_names(dataset, found)}"
+        f"warning: classes {text}: {np.count_nonzero(found)} of {dataset.num_classes} "
+        f"({_list_names(dataset, found)})"
         for text, found in findings.items()
         if found.any()
     ]
@@ -107,8 +72,3 @@ def _list_names(dataset: Dataset, found: np.ndarray) -> str:
     names = ", ".join(shorten(dataset.class_names[n]) for n in numbers[:MAX_NAMED_CLASSES])
     more = len(numbers) - MAX_NAMED_CLASSES
     return f"{names} and {more} more" if more > 0 else names
-
-
-def _common_divisors(height: int, width: int) -> str:
-    smaller = min(height, width)
-    return ", ".join(str(n) for n in range(1, smaller + 1) if not (height % n or width % n))

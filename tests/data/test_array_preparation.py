@@ -7,7 +7,7 @@ from PIL import Image
 from settings_file import AS_THEY_ARE
 
 from vit_hk.data.dataset import Dataset
-from vit_hk.data.sources.resampling import prepare_arrays
+from vit_hk.data.sources.array_preparation import prepare_arrays
 from vit_hk.errors import UserError
 from vit_hk.params import DataSettings, Preparation
 

@@ -1,4 +1,4 @@
-"""The saved state of an unfinished training: .scratch/train/<fingerprint>/.
+"""The fingerprint of a training, and the folder of its saved state: .scratch/train/<fingerprint>/.
 
 DVC deletes a stage's outputs before it runs the stage, and leaves ignored folders alone.
 So the state survives a killed `dvc repro`, and the next one finds it by its fingerprint.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from vit_hk.kernels.compiler import are_switched_on
+from vit_hk.kernels.compiler import kernels_enabled
 from vit_hk.params import Config
 from vit_hk.runtime.devices import usable_cores
 from vit_hk.training.code_identity import hash_code, package_versions, stage_code
@@ -20,11 +20,12 @@ STATE_ROOT = Path(".scratch/train")
 PROJECT = Path(__file__).parents[2]  # the folder with the code that runs, and its dvc.yaml
 
 
-def fingerprint(config: Config, dataset: Path, device: jax.Device, project: Path = PROJECT) -> str:
-    """Return the identity of a training.
+def compute_fingerprint(
+    config: Config, dataset: Path, device: jax.Device, project: Path = PROJECT
+) -> str:
+    """Return the fingerprint of a training: with equal ones, results have the same bytes.
 
-    On one machine, and on machines with the same processors, equal fingerprints mean results of the
-    same bytes.
+    That holds on one machine, and on machines with the same processors.
 
     It depends on all that determines those bytes: the settings, the data, the code that dvc.yaml
     lists for the stage, the packages that this code needs, and the devices and cores; but not on
@@ -53,7 +54,7 @@ def fingerprint(config: Config, dataset: Path, device: jax.Device, project: Path
         "packages": package_versions(code),
         "devices": f"{jax.device_count()} x {device.platform} {device.device_kind}",
         "threads_per_device": threads_per_device,
-        "kernels": are_switched_on(),
+        "kernels": kernels_enabled(),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 

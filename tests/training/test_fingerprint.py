@@ -9,9 +9,9 @@ import yaml
 from packaging.utils import canonicalize_name
 
 from vit_hk.errors import UserError
-from vit_hk.training import resume
+from vit_hk.training import fingerprint
 from vit_hk.training.code_identity import package_versions, stage_code
-from vit_hk.training.resume import fingerprint, state_folder
+from vit_hk.training.fingerprint import compute_fingerprint, state_folder
 
 CPU = SimpleNamespace(platform="cpu", device_kind="cpu")
 GPU = SimpleNamespace(platform="gpu", device_kind="H200")
@@ -27,7 +27,7 @@ def dataset(tmp_path) -> Path:
 @pytest.fixture
 def no_packages(monkeypatch):
     """Leave out the package versions, which take long to find."""
-    monkeypatch.setattr(resume, "package_versions", lambda _: {})
+    monkeypatch.setattr(fingerprint, "package_versions", lambda _: {})
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def project_copy(project, tmp_path) -> Path:
 def test_same_training_has_the_same_fingerprint(make_config, dataset, tmp_path):
     other_path = tmp_path / "other.npz"
     shutil.copy(dataset, other_path)
-    first = fingerprint(make_config(), dataset, CPU)
-    assert fingerprint(make_config(), other_path, CPU) == first
+    first = compute_fingerprint(make_config(), dataset, CPU)
+    assert compute_fingerprint(make_config(), other_path, CPU) == first
     assert len(first) == 16
     assert int(first, 16) >= 0
 
@@ -62,8 +62,8 @@ def test_same_training_has_the_same_fingerprint(make_config, dataset, tmp_path):
     ids=str,
 )
 def test_setting_of_the_training_changes_the_fingerprint(make_config, dataset, change):
-    before = fingerprint(make_config(), dataset, CPU)
-    assert fingerprint(make_config(**change), dataset, CPU) != before
+    before = compute_fingerprint(make_config(), dataset, CPU)
+    assert compute_fingerprint(make_config(**change), dataset, CPU) != before
 
 
 @pytest.mark.usefixtures("no_packages")
@@ -80,47 +80,47 @@ def test_setting_that_training_does_not_read_keeps_the_fingerprint(make_config, 
     }
     changed = config.model_copy(update=sections)
     assert changed != config
-    assert fingerprint(changed, dataset, CPU) == fingerprint(config, dataset, CPU)
+    assert compute_fingerprint(changed, dataset, CPU) == compute_fingerprint(config, dataset, CPU)
 
 
 @pytest.mark.usefixtures("no_packages")
 def test_data_change_the_fingerprint(make_config, dataset):
-    before = fingerprint(make_config(), dataset, CPU)
+    before = compute_fingerprint(make_config(), dataset, CPU)
     dataset.write_bytes(b"other digits")
-    assert fingerprint(make_config(), dataset, CPU) != before
+    assert compute_fingerprint(make_config(), dataset, CPU) != before
 
 
 @pytest.mark.usefixtures("no_packages")
 def test_weights_to_start_from_change_the_fingerprint(make_config, dataset, tmp_path):
     path = tmp_path / "digits.safetensors"
-    fingerprints = {fingerprint(make_config(), dataset, CPU)}
+    fingerprints = {compute_fingerprint(make_config(), dataset, CPU)}
     for content in (b"weights", b"other weights"):
         path.write_bytes(content)
-        fingerprints.add(fingerprint(make_config(init_from=str(path)), dataset, CPU))
+        fingerprints.add(compute_fingerprint(make_config(init_from=str(path)), dataset, CPU))
     assert len(fingerprints) == 3
 
 
 @pytest.mark.usefixtures("no_packages")
 def test_devices_and_cores_change_the_fingerprint(make_config, dataset, monkeypatch):
-    fingerprints = {fingerprint(make_config(), dataset, device) for device in (CPU, GPU)}
+    fingerprints = {compute_fingerprint(make_config(), dataset, device) for device in (CPU, GPU)}
     with monkeypatch.context() as patch:
         patch.setattr(jax, "device_count", lambda: 7)
-        fingerprints.add(fingerprint(make_config(), dataset, CPU))
+        fingerprints.add(compute_fingerprint(make_config(), dataset, CPU))
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "usable_cores", lambda: 77)
-        fingerprints.add(fingerprint(make_config(), dataset, CPU))
+        patch.setattr(fingerprint, "usable_cores", lambda: 77)
+        fingerprints.add(compute_fingerprint(make_config(), dataset, CPU))
     with monkeypatch.context() as patch:
         patch.setenv("VIT_HK_KERNELS", "0")
-        fingerprints.add(fingerprint(make_config(), dataset, CPU))
+        fingerprints.add(compute_fingerprint(make_config(), dataset, CPU))
     assert len(fingerprints) == 5
 
 
 @pytest.mark.usefixtures("no_packages")
 def test_devices_spread_over_processes_keep_the_fingerprint(make_config, dataset, monkeypatch):
-    monkeypatch.setattr(resume, "usable_cores", jax.device_count)
-    one_process = fingerprint(make_config(), dataset, CPU)
+    monkeypatch.setattr(fingerprint, "usable_cores", jax.device_count)
+    one_process = compute_fingerprint(make_config(), dataset, CPU)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    assert fingerprint(make_config(), dataset, CPU) == one_process
+    assert compute_fingerprint(make_config(), dataset, CPU) == one_process
 
 
 # --- fingerprint: code and packages ---
@@ -157,10 +157,10 @@ def test_each_file_of_the_training_code_changes_the_fingerprint(make_config, dat
         "vit_hk/runtime/batch_layout.py",
         "vit_hk/training/train_step.py",
     }
-    fingerprints = [fingerprint(make_config(), dataset, CPU, project_copy)]
+    fingerprints = [compute_fingerprint(make_config(), dataset, CPU, project_copy)]
     for file in files:
         append_comment(file)
-        fingerprints.append(fingerprint(make_config(), dataset, CPU, project_copy))
+        fingerprints.append(compute_fingerprint(make_config(), dataset, CPU, project_copy))
         assert fingerprints[-1] not in fingerprints[:-1], file
 
 
@@ -168,21 +168,21 @@ def test_each_file_of_the_training_code_changes_the_fingerprint(make_config, dat
 def test_new_file_in_a_folder_of_the_training_code_changes_the_fingerprint(
     make_config, dataset, project_copy
 ):
-    before = fingerprint(make_config(), dataset, CPU, project_copy)
+    before = compute_fingerprint(make_config(), dataset, CPU, project_copy)
     (project_copy / "vit_hk/kernels/softmax.py").write_text("import numpy\n")
-    assert fingerprint(make_config(), dataset, CPU, project_copy) != before
+    assert compute_fingerprint(make_config(), dataset, CPU, project_copy) != before
 
 
 @pytest.mark.usefixtures("no_packages")
 def test_other_code_keeps_the_fingerprint(make_config, dataset, project_copy):
-    before = fingerprint(make_config(), dataset, CPU, project_copy)
+    before = compute_fingerprint(make_config(), dataset, CPU, project_copy)
     for folder in ("vit_hk/figures", "vit_hk/report", "vit_hk/data/sources"):
         for file in (project_copy / folder).rglob("*.py"):
             append_comment(file)
     append_comment(project_copy / "stages/report.py")
     (project_copy / "vit_hk/kernels/notes.txt").write_text("no code")
     (project_copy / "vit_hk/kernels/.#gelu.py").symlink_to("as an editor locks a file")
-    assert fingerprint(make_config(), dataset, CPU, project_copy) == before
+    assert compute_fingerprint(make_config(), dataset, CPU, project_copy) == before
 
 
 def test_file_that_is_no_python_is_named(project_copy, one_line):
@@ -206,7 +206,7 @@ def test_versions_of_all_packages_of_the_training_code_are_found(project):
 
 
 def test_version_of_a_package_changes_the_fingerprint(make_config, dataset, monkeypatch):
-    before = fingerprint(make_config(), dataset, CPU)
+    before = compute_fingerprint(make_config(), dataset, CPU)
     installed = importlib.metadata.version
 
     def version(name: str) -> str:
@@ -214,7 +214,7 @@ def test_version_of_a_package_changes_the_fingerprint(make_config, dataset, monk
         return "999" if canonicalize_name(name) == "ml-dtypes" else installed(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    assert fingerprint(make_config(), dataset, CPU) != before
+    assert compute_fingerprint(make_config(), dataset, CPU) != before
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_dvc_yaml_without_the_dependencies_of_a_stage_ends_in_one_line(
     if content is not None:
         path.write_text(content, "latin-1")
     with pytest.raises(UserError) as caught:
-        fingerprint(make_config(), dataset, CPU, project_copy)
+        compute_fingerprint(make_config(), dataset, CPU, project_copy)
     message = one_line(caught.value)
     assert message.startswith(f"{path} does not list the dependencies of the stage train")
     assert message.endswith("restore it with: git checkout dvc.yaml")

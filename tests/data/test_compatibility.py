@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from settings_file import AUGMENTATION_OFF
 
+from vit_hk.data.compatibility import check_compatible
 from vit_hk.data.dataset import Dataset
-from vit_hk.data.fit import check_fits, class_warnings, duplicate_warnings, flip_warnings
+from vit_hk.data.warnings import class_warnings, duplicate_warnings, flip_warnings
 from vit_hk.errors import UserError
 from vit_hk.params import Config
 
@@ -19,7 +20,7 @@ def check(tree, tiny_dataset, one_line):
             section, _, name = key.partition("__")
             tree[section][name] = value
         try:
-            check_fits(Config.model_validate(tree), dataset)
+            check_compatible(Config.model_validate(tree), dataset)
         except UserError as error:
             return one_line(error)
         return ""
@@ -108,14 +109,13 @@ def test_nothing_is_said_of_classes_with_enough_images(tiny_dataset):
 
 def test_classes_with_too_few_images_are_named(tiny_dataset):
     assert class_warnings(with_counts(tiny_dataset, [1, 0, 5], [2, 3, 0])) == [
-        "warning: 1 of 3 classes are in the test set only, so the model cannot learn them: "
-        "'middle'",
-        "warning: 1 of 3 classes are with one training image, which is not held out for "
-        "validation: 'left'",
-        "warning: 1 of 3 classes are without a test image: 'right'",
+        "warning: classes in the test set only, which the model cannot learn: 1 of 3 ('middle')",
+        "warning: classes with one training image, which is not held out for validation: 1 of 3 "
+        "('left')",
+        "warning: classes without a test image: 1 of 3 ('right')",
     ]
     assert class_warnings(with_counts(tiny_dataset, [4, 0, 5], [2, 0, 2])) == [
-        "warning: 1 of 3 classes are without any image: 'middle'"
+        "warning: classes without any image: 1 of 3 ('middle')"
     ]
 
 
@@ -124,5 +124,6 @@ def test_of_many_classes_some_are_named():
     labels = np.arange(20, dtype=np.int32)
     names = tuple(f"class {number}" for number in range(20))
     (line,) = class_warnings(Dataset(images, labels, images, labels, "many", "test", names))
-    assert line.startswith("warning: 20 of 20 classes are with one training image")
-    assert line.endswith("'class 3', 'class 4' and 15 more")
+    assert line.startswith("warning: classes with one training image")
+    assert "validation: 20 of 20 ('class 0', " in line
+    assert line.endswith("'class 3', 'class 4' and 15 more)")
