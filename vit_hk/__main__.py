@@ -42,9 +42,15 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         parsed.run(parsed)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads the output has enough, for example `head`
+    except OSError as error:
+        if error.filename is not None:  # of a file, where a command has to say what it was for
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+        if isinstance(error, BrokenPipeError):  # its reader has enough, for example `head`
+            raise SystemExit(1) from None
+        raise UserError(
+            f"the output could not be written: {error.strerror}; make room there"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,9 +41,19 @@ def check_file_exists(path: Path, stage: str) -> None:
     Raises:
       UserError: it is not; the message names the stage to run.
     """
-    if not path.is_file():
-        found = "no file" if path.exists() else "not there"
-        raise UserError(f"{path} is {found}; make it with: dvc repro {stage}")
+    if problem := find_file_problem(path):
+        raise UserError(f"{path} is {problem}; make it with: dvc repro {stage}")
+
+
+def find_file_problem(path: Path) -> str:
+    """Return "not there" or "no file" where a path is no file, and otherwise an empty string.
+
+    Where the system refuses to look, as for a name that is too long, the file is not there.
+    """
+    # The methods of Path raise the errors that these functions leave out.
+    if os.path.isfile(path):  # noqa: PTH113
+        return ""
+    return "no file" if os.path.exists(path) else "not there"  # noqa: PTH110
 
 
 def shorten(value: object, max_length: int = 60) -> str:

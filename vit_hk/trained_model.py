@@ -13,7 +13,7 @@ from vit_hk.calibration import class_distances
 from vit_hk.data.borders import looks_inverted
 from vit_hk.data.pixels import Images, to_pixels
 from vit_hk.data.preparation import preparation_for
-from vit_hk.errors import UserError, shorten
+from vit_hk.errors import UserError, find_file_problem, shorten
 from vit_hk.inference import (
     LOGITS_AND_FEATURES,
     Predictor,
@@ -25,7 +25,7 @@ from vit_hk.metrics import softmax
 from vit_hk.model.vit import make_model
 from vit_hk.params import Preparation
 from vit_hk.runtime.devices import configure_cpu
-from vit_hk.weights import Weights, read_weights
+from vit_hk.weights import NAME_ANOTHER, Weights, read_weights
 
 MAX_BATCH = 512  # images; more are not faster
 
@@ -173,12 +173,11 @@ def load(path: str | Path = "models/vit.safetensors") -> TrainedModel:
       UserError: the file is missing, damaged, or not a weights file of this project.
     """
     path = Path(path)
-    if not path.is_file():
-        found = "no file" if path.exists() else "not there"
+    if problem := find_file_problem(path):
         raise UserError(
-            f"{path} is {found}; name a weights file, or make models/vit.safetensors with: dvc "
+            f"{path} is {problem}; name a weights file, or make models/vit.safetensors with: dvc "
             "repro train"
         )
     with contextlib.suppress(RuntimeError):  # JAX has started, as its user has configured it
         configure_cpu()
-    return TrainedModel(read_weights(path))
+    return TrainedModel(read_weights(path, NAME_ANOTHER))

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from vit_hk.__main__ import main
+from vit_hk.data.preparation import preparation_for
 from vit_hk.errors import UserError
-from vit_hk.formats.model_card import CARD
+from vit_hk.formats.model_card import CARD, model_card
 from vit_hk.model.vit import init_params
 from vit_hk.params import ModelSettings
 from vit_hk.weights import load_weights, read_weights, save_weights
@@ -57,7 +58,11 @@ def front_matter(card: str) -> dict:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_export_writes_a_folder_with_a_model_card(project_folder, name, capsys):
+def test_export_writes_a_folder_with_a_model_card(project_folder, info, name, capsys):
+    if name == "google":  # whose files are for square images
+        info = info.model_copy(update={"image_shape": [8, 8, info.image_shape[2]]})
+        params = init_params(info.model, info.image_shape, 3, seed=0)
+        save_weights(project_folder / "models/vit.safetensors", params, info)
     main(["export", name, "out/exported"])
     folder = project_folder / "out/exported"
     assert {path.name for path in folder.iterdir()} == FILES[name] | {CARD}
@@ -103,6 +108,29 @@ def test_options_state_normalization_and_class_names(project_folder):
     info = read_weights(project_folder / "new.safetensors").info
     assert (info.mean, info.std) == ([0.1, 0.1], [0.2, 0.3])
     assert info.class_names == ["un", "dos (1)", "dos (2)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "resize", "expected"),
+    [
+        ("timm", "crop", "cropped at the centre. Pixels"),
+        ("timm", "pad", "grey level 0. timm's transform pads with the mean colour instead. "),
+        ("transformers", "stretch", "are stretched. Pixels"),
+        (
+            "transformers",
+            "crop",
+            "cropped at the centre. ViTImageProcessor stretches them instead.",
+        ),
+    ],
+)
+def test_the_card_says_how_images_are_resized_and_what_makes_probabilities_calibrated(
+    info, name, resize, expected
+):
+    info = info.model_copy(update={"preparation": preparation_for((8, 12, 3), resize)})
+    card = model_card(name, info, None, temperature=1.25)
+    assert expected in card
+    assert "divide the logits by 1.25 before the softmax" in card
+    assert "divide the logits" not in model_card(name, info, None)
 
 
 def test_the_card_has_the_figures_that_dvc_recorded_for_these_weights(project_folder):
@@ -165,6 +193,12 @@ def test_a_folder_in_the_place_of_a_file_leaves_the_export_as_it_was(project_fol
         (["export", "caffe", "out"], "invalid choice: 'caffe'"),
         (["export", "timm", "models/vit.safetensors"], "is no folder"),
         (["import", "timm", "nowhere", "out"], "nowhere is not there"),
+        (["import", "timm", "x" * 300, "out"], "is not readable \\(File name too long\\)"),
+        (["import", "google", "x" * 300, "out"], "is not there"),
+        (["import", "timm", "good", "x" * 300], "could not be written: File name too long"),
+        (["export", "timm", "x" * 300], "could not be written: File name too long"),
+        (["export", "timm", "out", "--weights", "x" * 300], "is not there"),
+        (["import", "timm", "good", "out", "--class-names", "empty"], "has 0 names, the model has"),
         (["import", "timm", "pickled", "out"], "is a pickle"),
         (["import", "timm", "pickled/pytorch_model.bin", "out"], "is a pickle"),
         (["import", "google", "pickled/pytorch_model.bin", "out"], "is a pickle"),
@@ -179,6 +213,7 @@ def test_a_folder_in_the_place_of_a_file_leaves_the_export_as_it_was(project_fol
 def test_mistakes_are_one_line_and_write_nothing(project_folder, arguments, message, one_line):
     main(["export", "timm", "good"])
     (project_folder / "two").write_text("a\nb\n")
+    (project_folder / "empty").touch()
     (project_folder / "pickled").mkdir()
     (project_folder / "pickled/config.json").write_text("{}")
     (project_folder / "pickled/pytorch_model.bin").write_bytes(b"\x80\x02.")

@@ -1,4 +1,6 @@
+import errno
 import io
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -44,6 +46,31 @@ def test_folder_stands_for_its_visible_files_in_natural_order(folder):
     assert names(".") == ["a.png", "b/2.png", "b/10.png", "b/[x].png", "note.txt"]
     assert names("b") == ["b/2.png", "b/10.png", "b/[x].png"]
     assert names(str(folder / "b"))[0] == str(folder / "b/2.png")
+
+
+def test_links_in_a_folder_are_listed_and_those_that_are_no_image_unreadable(folder):
+    (folder / "b/to_image.png").symlink_to(folder / "a.png")
+    (folder / "b/broken.png").symlink_to(folder / "nowhere.png")
+    (folder / "b/to_folder").symlink_to(folder)  # in a circle
+    found = {image.name: image for image in find_images(["b"])}
+    assert found["b/to_image.png"].open().size == (3, 2)
+    for name in ("b/broken.png", "b/to_folder"):
+        with pytest.raises(UnreadableImageError, match=r"not there|not a file"):
+            found[name].open()
+
+
+def test_folder_that_may_not_be_read_is_named(folder, monkeypatch, one_line):
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:  # root, as whom tests may run, reads everything
+        if str(path).endswith("b"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match="/b' cannot be read: Permission denied") as error:
+        names(str(folder))
+    one_line(error.value)
 
 
 @pytest.mark.usefixtures("folder")
@@ -126,6 +153,20 @@ def test_encrypted_member_is_unreadable(folder):
     (folder / "c.zip").write_bytes(raw)
     (image,) = find_images(["c.zip"])
     with pytest.raises(UnreadableImageError, match="encrypted"):
+        image.open()
+
+
+def test_member_without_a_name_is_no_error(folder):
+    path = folder / "some.zip"
+    make_zip(path, ["?x.png", "a.png"])
+    path.write_bytes(path.read_bytes().replace(b"?x.png", b"\0x.png"))  # zipfile cuts it at NUL
+    assert "some.zip/a.png" in names("some.zip")
+
+
+def test_closed_stdin_is_unreadable(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)  # as Python does
+    (image,) = find_images(["-"])
+    with pytest.raises(UnreadableImageError, match="closed"):
         image.open()
 
 

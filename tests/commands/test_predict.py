@@ -156,7 +156,13 @@ def test_sheets_are_drawn_and_not_replaced(run, folder):
             "error: images/0.png/images_0.png could not be",
         ),
         (["images", "--weights", "none"], "error: none is not there; name a weights file"),
-        (["images", "--weights", "images/0.png"], "is not a weights file of this project"),
+        (
+            ["images", "--weights", "images/0.png"],
+            "name a weights file of this project; those of other libraries are read with: python "
+            "-m vit_hk import",
+        ),
+        (["images", "--weights", "x" * 300], "is not there; name a weights file"),
+        (["images", "--attention", "x" * 300], "could not be written: File name too long"),
         ([], "error: the following arguments are required: PATH; see "),
     ],
 )
@@ -222,6 +228,20 @@ def test_too_little_memory_is_one_line(run, monkeypatch, error):
     ended = run("images")
     assert (ended.code, ended.out) == (1, "")
     assert ended.err == f"error: not enough memory ({error}); close other programs\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_output_to_a_full_disk_is_one_line(folder, project, weights):
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "vit_hk", "predict", "images", "--weights", str(weights)],
+            cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            env={"PYTHONPATH": str(project), "PATH": "", "JAX_NUM_CPU_DEVICES": "2"},
+        )  # fmt: skip
+    message = "error: the output could not be written: No space left on device; make room there\n"
+    assert run.returncode == 1
+    assert run.stderr.endswith(message)
+    assert "Traceback" not in run.stderr
 
 
 def test_number_of_devices_that_is_none_is_one_line(folder, project):

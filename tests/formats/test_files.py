@@ -26,7 +26,7 @@ class Config(BaseModel):
         (b"\xff\xfe", "not a configuration"),
         (b"[" * 100_000, "not a configuration"),
         (b"[]", "valid dictionary"),
-        (b"{}", "name is"),
+        (b"{}", "has no key name; name a folder that"),
         (b'{"name": "a", "count": "many"}', "count is 'many'"),
         (b" " * 10_000_001, "more than 10,000,000 bytes"),
     ],

@@ -98,6 +98,14 @@ def arrays():
         return dict(file)
 
 
+def test_images_that_are_not_square_are_refused(one_line):
+    # They have 9 patches, as square ones can have.
+    info = make_info(image_shape=(7, 63, 1), gelu="tanh", num_layers=1)
+    with pytest.raises(UserError, match=r"7 x 63 pixels.*for square ones") as error:
+        export_google(draw_params(info), info)
+    one_line(error.value)
+
+
 def dense(inputs, outputs):
     return {"kernel": np.zeros((inputs, outputs)), "bias": np.zeros(outputs)}
 
@@ -107,8 +115,8 @@ def dense(inputs, outputs):
     [
         ({"pre_logits/kernel": np.zeros((8, 8), np.float32)}, "pre_logits/kernel"),
         ({"extra": np.zeros(3, np.float32)}, "'extra' has no place"),
-        ({"head/bias": None}, "class"),
-        ({"head/bias": np.float32(1)}, "class_names"),
+        ({"head/bias": None}, "take weights of a classifier"),
+        ({"head/bias": np.float32(1)}, "head of 1 classes"),
         ({"head/kernel": None}, "'head/kernel' is missing"),
         ({"cls": np.zeros((1, 1, 8))}, "cls.* is float64"),
         ({"cls": np.full((1, 1, 8), np.nan, np.float32)}, "not finite"),

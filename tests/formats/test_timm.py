@@ -16,8 +16,10 @@ from format_cases import (
     normalized,
     run_ours,
 )
+from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 
+from vit_hk.data.preparation import preparation_for, prepare_image
 from vit_hk.errors import UserError
 from vit_hk.formats.imported import Overrides
 from vit_hk.formats.timm import export_timm, import_timm
@@ -99,13 +101,45 @@ def test_a_model_that_timm_made_gives_the_same_logits_here(changes, tmp_path):
     assert info.class_names == list("01234")
 
 
+@pytest.mark.parametrize("resize", ["crop", "pad", "stretch"])
+def test_timm_shapes_images_as_the_model_does(resize, write):
+    info = make_info(image_shape=(28, 28, 3), num_layers=1)
+    info = info.model_copy(update={"preparation": preparation_for((28, 28, 3), resize)})
+    folder = write(export_timm(draw_params(info), info))
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    transform = timm.data.create_transform(**timm.data.resolve_data_config(model.pretrained_cfg))
+    image = Image.new("RGB", (56, 28), (255, 0, 0))
+    image.paste((0, 0, 255), (28, 0, 56, 28))  # red on the left, blue on the right
+    theirs = transform(image).numpy().transpose(1, 2, 0) * info.std + info.mean
+    ours = prepare_image(image, info.preparation) / 255
+    if resize == "pad":  # timm fills with the mean
+        ours, theirs = ours[8:20], theirs[8:20]
+    np.testing.assert_allclose(theirs[:, [4, 22]], ours[:, [4, 22]], atol=0.01)
+    assert import_timm(folder, Overrides()).info.preparation == info.preparation
+
+
+def test_channels_are_those_of_the_tensors_and_harmless_arguments_are_read(write):
+    info = make_info(image_shape=(28, 28, 1), num_layers=1)
+    files = export_timm(draw_params(info), info)
+    config = json.loads(files["config.json"])
+    config["pretrained_cfg"] |= {"input_size": [3, 28, 28], "mean": [0.1, 0.2, 0.6]}
+    config["model_args"] |= {"dynamic_img_size": True, "drop_path_rate": 0.1, "weight_init": "skip"}
+    files["config.json"] = json.dumps(config).encode()
+    found = import_timm(write(files), Overrides()).info
+    assert found.image_shape == [28, 28, 1]
+    assert found.mean == pytest.approx([0.3])
+
+
 @pytest.mark.parametrize(
-    ("changes", "named"),
-    [({"stem": "conv"}, "model.stem"), ({"norm_eps": 1e-5}, "model.norm_eps")],
+    ("changes", "message"),
+    [
+        ({"stem": "conv"}, "model.stem .*; export to onnx instead"),
+        ({"norm_eps": 1e-5}, "model.norm_eps .*; export to transformers or onnx instead"),
+    ],
 )
-def test_settings_that_timm_cannot_hold_are_named(changes, named, one_line):
+def test_settings_that_timm_cannot_hold_are_named(changes, message, one_line):
     info = make_info(**changes)
-    with pytest.raises(UserError, match=named) as error:
+    with pytest.raises(UserError, match=message) as error:
         export_timm(draw_params(info), info)
     one_line(error.value)
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from vit_hk.commands.folder import check_new_folder, write_folder
-from vit_hk.errors import UserError
+from vit_hk.errors import UserError, find_file_problem
 from vit_hk.formats.google import export_google
 from vit_hk.formats.model_card import CARD, model_card
 from vit_hk.formats.onnx import export_onnx
@@ -12,7 +12,7 @@ from vit_hk.formats.run_metrics import find_metrics
 from vit_hk.formats.timm import export_timm
 from vit_hk.formats.transformers import export_transformers
 from vit_hk.runtime.devices import configure_jax
-from vit_hk.weights import read_weights
+from vit_hk.weights import NAME_ANOTHER, read_weights
 
 FORMATS = ("timm", "transformers", "google", "onnx")
 DESCRIPTION = """Write trained weights as a folder in the format of another library, with a model
@@ -47,14 +47,13 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--uint8 is an option of onnx, not of {arguments.format}; leave it out")
     check_new_folder(arguments.out, arguments.force)
     path: Path = arguments.weights
-    if not path.is_file():
-        found = "no file" if path.exists() else "not there"
+    if problem := find_file_problem(path):
         raise UserError(
-            f"{path} is {found}; name a weights file with --weights, or make it with: dvc repro "
+            f"{path} is {problem}; name a weights file with --weights, or make it with: dvc repro "
             "train"
         )
     configure_jax("cpu")
-    weights = read_weights(path)
+    weights = read_weights(path, NAME_ANOTHER)
     params, info = weights.params, weights.info
     match arguments.format:
         case "timm":
@@ -66,7 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
         case _:
             files = export_onnx(params, info, arguments.uint8)
     metrics = find_metrics(path)
-    card = model_card(arguments.format, info, metrics, arguments.uint8)
+    temperature = float(weights.calibration.temperature) if weights.calibration else None
+    card = model_card(arguments.format, info, metrics, temperature, arguments.uint8)
     write_folder(arguments.out, {**files, CARD: card.encode()})
     names = ", ".join(f"{name} ({len(content):,} bytes)" for name, content in files.items())
     print(f"{arguments.out}: {names}, {CARD}")

@@ -1,6 +1,7 @@
 """A folder of files that appears complete or not at all."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,9 +16,10 @@ def check_new_folder(folder: Path, force: bool) -> None:
     Raises:
       UserError: it is a file, or it exists and `force` is False, or it cannot be written.
     """
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+    exists = os.path.lexists(folder)  # Path.exists would raise an error for a name that is too long
+    if exists and (folder.is_symlink() or not folder.is_dir()):
         raise UserError(f"{folder} is no folder; choose another name")
-    if folder.exists() and not force:
+    if exists and not force:
         raise UserError(f"{folder} exists; choose another name, or replace its files with --force")
     check_writable(folder / "file")
 

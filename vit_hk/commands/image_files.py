@@ -2,12 +2,13 @@
 
 import functools
 import glob
+import os
 import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from PIL import Image
 
@@ -35,8 +36,9 @@ def find_images(arguments: list[str]) -> list[ImageFile]:
 
     A folder stands for all files in it and in its folders, and a ZIP file for all of its members,
     in natural order (2 before 10). Files that are hidden, or that systems leave behind, are left
-    out there. "-" is the standard input. An argument with *, ? or [ that is no path is a pattern,
-    in which ** stands for any folders.
+    out there; a link to another folder is not followed, and counts as a file that is no image.
+    "-" is the standard input. An argument with *, ? or [ that is no path is a pattern, in which **
+    stands for any folders.
 
     Raises:
       UserError: an argument names nothing, or a ZIP file cannot be read.
@@ -46,14 +48,17 @@ def find_images(arguments: list[str]) -> list[ImageFile]:
 
 def _expand(argument: str) -> Iterator[ImageFile]:
     if argument == STDIN:
-        yield ImageFile("stdin", lambda: open_image(sys.stdin.buffer))
+        yield ImageFile("stdin", _open_stdin)
         return
     name = shorten(argument, 200)
     try:
         images = (image for path in _find_paths(argument) for image in _expand_path(path))
         found = {image.name: image for image in images}  # a pattern matches a folder and its files
     except OSError as error:  # a name that is too long, or a folder that may not be read
-        raise UserError(f"{name} cannot be read: {error.strerror}; name images that can") from None
+        refused = shorten(str(error.filename or argument), 200)
+        raise UserError(
+            f"{refused} cannot be read: {error.strerror}; name images that can"
+        ) from None
     if not found:
         raise UserError(f"{name} holds no file; name images, or a folder or ZIP of them")
     yield from found.values()
@@ -73,7 +78,7 @@ def _find_paths(argument: str) -> list[Path]:
 
 def _expand_path(path: Path) -> Iterator[ImageFile]:
     if path.is_dir():
-        inside = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
+        inside = (file.relative_to(path) for file in _files_below(path))
         names = [str(name) for name in inside if not is_ignored(name.parts)]
         for name in sorted(names, key=natural_order):
             yield ImageFile(str(path / name), functools.partial(open_image, path / name))
@@ -83,12 +88,36 @@ def _expand_path(path: Path) -> Iterator[ImageFile]:
         yield ImageFile(str(path), functools.partial(open_image, path))
 
 
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Yield all that is no folder, links to folders among them, which could lead in a circle.
+
+    Raises:
+      OSError: a folder may not be read; Path.rglob would leave it out.
+    """
+
+    def refuse(error: OSError) -> NoReturn:
+        raise error
+
+    for root, folders, files in os.walk(folder, onerror=refuse):
+        paths = [Path(root, name) for name in folders]
+        yield from (path for path in paths if path.is_symlink())
+        yield from (Path(root, name) for name in files)
+
+
+def _open_stdin() -> Image.Image:
+    if sys.stdin is None:
+        raise UnreadableImageError("closed")
+    return open_image(sys.stdin.buffer)
+
+
 def _zip_members(path: Path) -> Iterator[ImageFile]:
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read as a ZIP file: {in_one_line(error)}") from None
-    members = {name_in_zip(member): member for member in archive.infolist() if not member.is_dir()}
+    # Not ZipInfo.is_dir(), which fails where the name is empty.
+    files = (member for member in archive.infolist() if not member.filename.endswith("/"))
+    members = {name_in_zip(member): member for member in files}
     names = [name for name in members if not is_ignored(PurePosixPath(name).parts)]
     for name in sorted(names, key=natural_order):
         yield ImageFile(f"{path}/{name}", functools.partial(_open_member, archive, members[name]))

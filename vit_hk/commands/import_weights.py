@@ -1,6 +1,7 @@
 """python -m vit_hk import: weights of other libraries as weights of this project."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
       UserError: an argument or a file is wrong; nothing has been written then.
     """
     out: Path = arguments.out
-    if out.exists() and not arguments.force:
+    if os.path.lexists(out) and not arguments.force:
         raise UserError(f"{out} exists; choose another name, or replace it with --force")
     check_writable(out)
     names = read_class_names(arguments.class_names) if arguments.class_names else None

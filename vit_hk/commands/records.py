@@ -79,7 +79,7 @@ class JsonLines:
             "unfamiliar": record.is_unfamiliar,
             "inverted": record.is_inverted,
         }
-        print(json.dumps(fields, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(fields, allow_nan=False))  # in ASCII, whatever the terminal's encoding is
 
 
 class Csv:

@@ -1,6 +1,7 @@
 """Sheets of attention for images of one's own, a PNG for each."""
 
 import itertools
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def sheet_paths(folder: Path, files: Sequence[str]) -> list[Path]:
         numbered = (f"{stem}-{number}" for number in itertools.count(2))
         free = (folder / f"{name}.png" for name in itertools.chain([stem], numbered))
         paths[next(path for path in free if path not in paths)] = None
-    if there := [path for path in paths if path.exists()]:
+    if there := [path for path in paths if os.path.lexists(path)]:
         raise UserError(
             f"{there[0]} is there already, and so are {len(there) - 1} of {len(paths) - 1} other "
             "sheets; choose another folder, or remove them"

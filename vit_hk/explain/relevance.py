@@ -32,7 +32,7 @@ def relevance(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:
       gradient: gradient of the logit of one class with respect to `attention`, the same shape.
 
     Returns:
-      [B, T, T], not negative, in units of the logit; the rows are not normalized.
+      [B, T, T], not negative; the rows are not normalized.
     """
     result = np.eye(attention.shape[-1], dtype=attention.dtype)
     for layer in gradient_weighted_attention(attention, gradient):

@@ -1,5 +1,6 @@
 """Files of other libraries, read without their code and without pickle, within limits."""
 
+import errno
 import json
 import math
 import zipfile
@@ -53,14 +54,20 @@ def find_in_folder(folder: Path, name: str) -> Path:
     Raises:
       UserError: it is not there.
     """
-    if not folder.is_dir():
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
         check_is_no_pickle(folder)
-        found = "a file" if folder.exists() else "not there"
-        raise UserError(f"{folder} is {found}; name the folder with {CONFIG} and {TENSORS}")
+        found = {errno.ENOENT: "not there", errno.ENOTDIR: "a file"}.get(
+            error.errno or 0, f"not readable ({error.strerror})"
+        )
+        raise UserError(
+            f"{folder} is {found}; name the folder with {CONFIG} and {TENSORS}"
+        ) from None
     path = folder / name
     if path.is_file():
         return path
-    for other in sorted(folder.iterdir()):
+    for other in files:
         check_is_no_pickle(other)
     raise UserError(f"{path} is not there; the folder must hold {CONFIG} and {TENSORS}")
 
@@ -80,6 +87,10 @@ def read_config(path: Path, kind: type[Config]) -> Config:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "missing":
+            raise UserError(
+                f"{path} has no key {key}; name a folder that the library of this format wrote"
+            ) from None
         raise UserError(
             f"{path}: {shorten(key).strip(chr(39))} is {shorten(problem['input'])}; "
             f"{in_one_line(problem['msg'])}"

@@ -10,7 +10,8 @@ from pathlib import Path
 import haiku as hk
 import numpy as np
 
-from vit_hk.errors import UserError
+from vit_hk.errors import UserError, find_file_problem
+from vit_hk.formats.alternatives import unsupported_setting
 from vit_hk.formats.fields import AS_IS, LEADING_AXIS, Field, Layout, read_params, write_tensors
 from vit_hk.formats.files import open_npz
 from vit_hk.formats.imported import (
@@ -74,6 +75,12 @@ def export_google(params: hk.Params, info: WeightsInfo) -> dict[str, bytes]:
       UserError: Google's model computes something else than a setting asks for.
     """
     _check_can_hold(info.model)
+    height, width, _ = info.image_shape
+    if height != width:
+        raise UserError(
+            f"images have {height} x {width} pixels, and Google's file, which holds no shape, is "
+            "for square ones; export to timm, transformers or onnx instead"
+        )
     params, info = with_learned_positions(params, info)
     params = {**params, "vit/patches/linear": _fold_normalization(params, info)}
     buffer = io.BytesIO()
@@ -87,9 +94,8 @@ def import_google(path: Path, overrides: Overrides) -> Imported:
     Raises:
       UserError: the file is missing or damaged, or holds another model.
     """
-    if not path.is_file():
-        found = "no file" if path.exists() else "not there"
-        raise UserError(f"{path} is {found}; name an .npz file of Google's Vision Transformers")
+    if problem := find_file_problem(path):
+        raise UserError(f"{path} is {problem}; name an .npz file of Google's Vision Transformers")
     file = open_npz(path)
     kernel = file.shapes.get("embedding/kernel", ())
     query = file.shapes.get(f"{BLOCK}0/{ATTENTION}/query/kernel", ())
@@ -133,10 +139,7 @@ def _check_can_hold(settings: ModelSettings) -> None:
     for key, value in allowed.items():
         found = getattr(settings, key)
         if found != value:
-            raise UserError(
-                f"model.{key} is {str(found).lower()}, and Google's model has "
-                f"{str(value).lower()}; export to timm, transformers or onnx instead"
-            )
+            raise unsupported_setting(key, found, f"and Google's model has {str(value).lower()}")
 
 
 def _fold_normalization(params: hk.Params, info: WeightsInfo) -> dict[str, np.ndarray]:

@@ -78,7 +78,12 @@ def describe(
     """
     height, width, channels = image_shape
     _check_image_shape(path, model.patch_size, image_shape)
-    names = overrides.class_names or class_names
+    if len(class_names) < 2:
+        raise UserError(
+            f"{path} has a head of {len(class_names)} classes; take weights of a classifier, which "
+            "has at least 2"
+        )
+    names = class_names if overrides.class_names is None else overrides.class_names
     if len(names) != len(class_names):
         raise UserError(
             f"--class-names has {len(names)} names, the model has {len(class_names)} classes"

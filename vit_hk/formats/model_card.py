@@ -31,7 +31,11 @@ logits, features, attention = session.run(None, {"images": images})
 
 
 def model_card(
-    library: str, info: WeightsInfo, metrics: dict[str, Any] | None, uint8: bool = False
+    library: str,
+    info: WeightsInfo,
+    metrics: dict[str, Any] | None,
+    temperature: float | None = None,
+    uint8: bool = False,
 ) -> str:
     """Return a model card.
 
@@ -39,6 +43,7 @@ def model_card(
       library: "timm", "transformers", "google" or "onnx".
       info: the model and its data.
       metrics: metrics.json of these weights; None leaves figures out.
+      temperature: by which logits are divided for calibrated probabilities; None if unknown.
       uint8: whether the normalization is part of an ONNX graph.
     """
     front: dict[str, Any] = {
@@ -57,7 +62,8 @@ def model_card(
         _model(info),
         "## Use",
         USAGE[library],
-        _images(info, uint8),
+        _images(library, info, uint8),
+        *([_probabilities(temperature)] if temperature else []),
         "## Data",
         _data(info),
         "## Results",
@@ -84,7 +90,7 @@ def _as_yaml(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _images(info: WeightsInfo, uint8: bool) -> str:
+def _images(library: str, info: WeightsInfo, uint8: bool) -> str:
     height, width, channels = info.image_shape
     what = {1: "grey images", 3: "RGB images"}.get(channels, f"images of {channels} channels")
     scale = (
@@ -93,7 +99,31 @@ def _images(info: WeightsInfo, uint8: bool) -> str:
         else f"Pixels are scaled to 0 … 1, then (x - mean) / std with mean {info.mean} and std "
         f"{info.std}."
     )
-    return f"It sees {what} of {height} x {width} pixels. {scale}"
+    return f"It sees {what} of {height} x {width} pixels. {_resizing(library, info)}{scale}"
+
+
+def _resizing(library: str, info: WeightsInfo) -> str:
+    """Say how images of another shape come to this one, if that is known."""
+    if info.preparation is None or info.is_imported:
+        return ""
+    how = {
+        "crop": "resized until they cover that one, and cropped at the centre",
+        "pad": f"resized until they fit, and padded with grey level {info.preparation.background}",
+        "stretch": "stretched",
+    }[info.preparation.resize]
+    other = {
+        ("transformers", "crop"): " ViTImageProcessor stretches them instead.",
+        ("transformers", "pad"): " ViTImageProcessor stretches them instead.",
+        ("timm", "pad"): " timm's transform pads with the mean colour instead.",
+    }.get((library, info.preparation.resize), "")
+    return f"Images of another shape are {how}.{other} "
+
+
+def _probabilities(temperature: float) -> str:
+    return (
+        f"For calibrated probabilities, divide the logits by {temperature:.4g} before the softmax "
+        "(temperature scaling, arXiv 1706.04599)."
+    )
 
 
 def _data(info: WeightsInfo) -> str:

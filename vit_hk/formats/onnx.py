@@ -36,6 +36,7 @@ def export_onnx(params: hk.Params, info: WeightsInfo, uint8: bool) -> dict[str, 
         "mean": json.dumps(info.mean),
         "model": info.model.model_dump_json(),
         "opset": str(OPSET),
+        "preparation": info.preparation.model_dump_json() if info.preparation else "null",
         "std": json.dumps(info.std),
     }
     s, num_tokens = info.model, info.num_tokens

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import save
 
 from vit_hk.errors import UserError, shorten
+from vit_hk.formats.alternatives import unsupported_setting
 from vit_hk.formats.fields import (
     LEADING_AXIS,
     TRANSPOSED,
@@ -33,7 +34,7 @@ from vit_hk.formats.files import (
 from vit_hk.formats.imported import Imported, Overrides, describe, model_settings
 from vit_hk.formats.positions import with_learned_positions
 from vit_hk.formats.torch_layouts import linear, norm, patch_kernel
-from vit_hk.params import ModelSettings
+from vit_hk.params import ModelSettings, Resize
 from vit_hk.weights_metadata import WeightsInfo
 
 NORM_EPS = 1e-6  # of timm's LayerNorm, the only one that its configuration can name
@@ -43,6 +44,8 @@ BASE_ARCHITECTURE = "vit_base_patch16_224"  # plain; model_args state all that d
 PLAIN_ARCHITECTURE = re.compile(
     r"(?:vit|deit)_(tiny|small|base|large|huge|giant|gigantic)_patch\d+_\d+"
 )
+# timm's crop_mode; "border" fills with the mean colour, not with the background.
+RESIZE: dict[str, Resize] = {"center": "crop", "squash": "stretch", "border": "pad"}
 HEADS = {"tiny": 3, "small": 6, "base": 12, "large": 16, "huge": 16, "giant": 16, "gigantic": 16}
 
 
@@ -70,6 +73,16 @@ class ModelArgs(BaseModel):
     fc_norm: bool | None = None
     act_layer: Literal["gelu", "gelu_tanh"] = "gelu"
     norm_layer: Literal["layernorm"] = "layernorm"
+    # These change nothing that a trained model computes of images of its own size.
+    dynamic_img_size: bool | None = None
+    strict_img_size: bool | None = None
+    weight_init: str | None = None
+    drop_rate: float | None = None
+    pos_drop_rate: float | None = None
+    patch_drop_rate: float | None = None
+    proj_drop_rate: float | None = None
+    attn_drop_rate: float | None = None
+    drop_path_rate: float | None = None
 
 
 class PretrainedConfig(BaseModel):
@@ -78,6 +91,7 @@ class PretrainedConfig(BaseModel):
     input_size: tuple[int, int, int]  # channels, height, width
     mean: list[float] | None = None
     std: list[float] | None = None
+    crop_mode: str = "center"
     label_names: list[str] | None = None
 
 
@@ -147,12 +161,13 @@ def import_timm(folder: Path, overrides: Overrides) -> Imported:
     path = find_in_folder(folder, CONFIG)
     config = read_config(path, TimmConfig)
     file = open_safetensors(tensors)
-    channels, height, width = config.pretrained_cfg.input_size
+    _, height, width = config.pretrained_cfg.input_size
     if isinstance(config.model_args.img_size, int):
         height = width = config.model_args.img_size
     elif config.model_args.img_size:
         height, width = config.model_args.img_size
     settings = _settings(path, config, file)
+    channels = file.shapes["patch_embed.proj.weight"][1]  # input_size may be that of older weights
     image_shape = height, width, channels
     num_classes = math.prod(file.shapes.get("head.bias", (0,)))
     file = _without_register_positions(file, settings, settings.num_patches(image_shape))
@@ -160,26 +175,27 @@ def import_timm(folder: Path, overrides: Overrides) -> Imported:
     names = cfg.label_names or config.label_names or [str(n) for n in range(num_classes)]
     if len(names) != num_classes:
         names = [str(n) for n in range(num_classes)]
-    info = describe(
-        path, "timm", settings, image_shape, names, cfg.mean, cfg.std, "crop", overrides
-    )
+    mean, std = (_of_grey(values) if channels == 1 else values for values in (cfg.mean, cfg.std))
+    resize = RESIZE.get(cfg.crop_mode, "crop")
+    info = describe(path, "timm", settings, image_shape, names, mean, std, resize, overrides)
     params = read_params(fields(settings), settings, image_shape, num_classes, file)
     return Imported(params, info)
 
 
 def _check_can_hold(settings: ModelSettings) -> None:
     if settings.stem != "linear":
-        raise UserError(
-            f"model.stem is {settings.stem}, for which timm's VisionTransformer has no place"
+        raise unsupported_setting(
+            "stem", settings.stem, "for which timm's VisionTransformer has no place"
         )
     if settings.norm_eps != NORM_EPS:
-        raise UserError(
-            f"model.norm_eps is {settings.norm_eps:g}, and timm's configuration can name no other "
-            f"than {NORM_EPS:g}; export to transformers or onnx instead"
+        raise unsupported_setting(
+            "norm_eps",
+            f"{settings.norm_eps:g}",
+            f"and timm's configuration can name no other than {NORM_EPS:g}",
         )
     if int(settings.hidden_size * _mlp_ratio(settings)) != settings.mlp_dim:
-        raise UserError(
-            f"model.mlp_dim is {settings.mlp_dim}, which no mlp_ratio of timm gives exactly"
+        raise unsupported_setting(
+            "mlp_dim", settings.mlp_dim, "which no mlp_ratio of timm gives exactly"
         )
 
 
@@ -223,6 +239,7 @@ def _config(info: WeightsInfo) -> dict[str, Any]:
             "fixed_input_size": True,
             "interpolation": "bicubic",
             "crop_pct": 1.0,
+            "crop_mode": _crop_mode(info),
             "mean": info.mean,
             "std": info.std,
             "num_classes": len(info.class_names),
@@ -232,6 +249,17 @@ def _config(info: WeightsInfo) -> dict[str, Any]:
             "label_names": info.class_names,
         },
     }
+
+
+def _crop_mode(info: WeightsInfo) -> str:
+    """Return how timm brings images of another aspect ratio to the shape of the model's."""
+    resize = info.preparation.resize if info.preparation else "crop"
+    return next(mode for mode, ours in RESIZE.items() if ours == resize)
+
+
+def _of_grey(values: list[float] | None) -> list[float] | None:
+    """Return the mean over the channels, as timm does where it makes a model for grey images."""
+    return [float(np.mean(values))] if values else values
 
 
 def _settings(path: Path, config: TimmConfig, file: TensorFile) -> ModelSettings:

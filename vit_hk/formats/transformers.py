@@ -9,7 +9,7 @@ import haiku as hk
 from pydantic import BaseModel, Field
 from safetensors.numpy import save
 
-from vit_hk.errors import UserError
+from vit_hk.formats.alternatives import unsupported_setting
 from vit_hk.formats.fields import (
     LEADING_AXIS,
     TRANSPOSED,
@@ -157,14 +157,8 @@ def _check_can_hold(settings: ModelSettings) -> None:
     for key, allowed in {"stem": "linear", "pool": "cls", "qk_norm": False, "registers": 0}.items():
         value = getattr(settings, key)
         if value != allowed:
-            raise UserError(
-                f"model.{key} is {_yaml(value)}, for which transformers' ViT has no place (it has "
-                f"{_yaml(allowed)}); export to timm or onnx instead"
-            )
-
-
-def _yaml(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+            reason = f"for which transformers' ViT has no place (it has {str(allowed).lower()})"
+            raise unsupported_setting(key, value, reason)
 
 
 def _to_json(tree: dict[str, Any]) -> bytes:

@@ -7,7 +7,7 @@ def sincos2d_positions(rows: int, columns: int, hidden_size: int) -> np.ndarray:
     """Return fixed positional embeddings: sines and cosines of a patch's row and column.
 
     The frequencies are 10000^(-i / (D/4)), i = 0 … D/4 - 1, as in MoCo v3 (arXiv 2104.02057,
-    appendix) and Beyer et al. (arXiv 2205.01580).
+    appendix); Beyer et al. (arXiv 2205.01580) divide i by D/4 - 1 instead.
 
     Args:
       rows: rows of patches.
