@@ -309,6 +309,14 @@ def test_value_at_the_edge_is_accepted(accept, tree, key, value):
     assert accept(tree).model_dump() == tree
 
 
+@pytest.mark.parametrize("path", ["新しい\u3000写真", "क्\u200dष", "a\u00a0b"], ids=ascii)
+def test_paths_in_any_script_are_accepted(accept, tree, path):
+    put(tree, "data.root", path)
+    put(tree, "train.init_from", path)
+    config = accept(tree)
+    assert (config.data.root, config.train.init_from) == (path, path)
+
+
 @pytest.mark.parametrize("root", ["", "  ", "a\0b", "a\nb", "\ud800"], ids=repr)
 def test_invalid_root_is_refused(refuse, tree, root):
     put(tree, "data.root", "PLACE")

@@ -4,6 +4,7 @@ import difflib
 import itertools
 import math
 import re
+import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -22,6 +23,9 @@ from pydantic_core import PydanticCustomError
 
 from vit_hk.errors import UserError, in_one_line, shorten
 
+# Control characters, surrogates, private and unassigned code points, line and paragraph separators.
+# Format characters (Cf), such as the zero-width joiner, are parts of words in some scripts.
+CONTROL_CATEGORIES = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
 MAX_BYTES = 100_000  # a settings file is small; more than this is a mistake or an attack
 
 
@@ -53,6 +57,11 @@ CorruptionName = Literal[
 ]
 ImageShape = Sequence[int]  # height, width and channels
 RANDOM_WEIGHTS = "models/random"  # a file of the project, since DVC wants each dependency to exist
+
+
+def is_plain_text(text: str) -> bool:
+    """Return whether a text is not blank and has no control characters, in any script."""
+    return bool(text.strip()) and not {unicodedata.category(c) for c in text} & CONTROL_CATEGORIES
 
 
 class Settings(BaseModel):
@@ -107,8 +116,11 @@ class DataSettings(Settings):
     @field_validator("root")
     @classmethod
     def _is_path(cls, root: str) -> str:
-        if not (root.strip() and root.isprintable()):
-            raise ValueError(f"data.root is {shorten(root)}; allowed: the path of a folder or file")
+        if not is_plain_text(root):
+            raise ValueError(
+                f"data.root is {shorten(root)}; allowed: the path of a folder or file, without "
+                "control characters"
+            )
         return root
 
     @model_validator(mode="after")
@@ -247,7 +259,7 @@ class TrainSettings(Settings):
     @classmethod
     def _is_plain_path(cls, init_from: str) -> str:
         # DVC watches the file, and would look for a folder "~".
-        if not (init_from.strip() and init_from.isprintable()) or init_from.startswith("~"):
+        if not is_plain_text(init_from) or init_from.startswith("~"):
             raise ValueError(
                 f"train.init_from is {shorten(init_from)}; allowed: {RANDOM_WEIGHTS}, or the path "
                 "of a weights file from / or from the project's folder"

@@ -255,6 +255,13 @@ def test_folder_needs_a_size(photos):
         data_settings(photos, image_size=None)
 
 
+def test_folder_whose_name_no_data_set_can_have_is_refused(photos, tmp_path):
+    odd = photos.rename(tmp_path / "photos\x07")
+    (tmp_path / "link").symlink_to(odd)
+    with pytest.raises(UserError, match=r"link has the name 'photos\\x07', which has the control"):
+        load(tmp_path / "link")
+
+
 def test_home_folder_is_not_expanded():  # DVC, which watches the path, does not
     with pytest.raises(ValueError, match=r"for DVC a folder of the name ~"):
         data_settings("~/photos")

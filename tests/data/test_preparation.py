@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from image_files import encoded, random_image
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 
 from vit_hk.data import preparation as module
 from vit_hk.data.preparation import UnreadableImageError, open_image, prepare_image
@@ -125,6 +126,34 @@ def with_alpha(mode: str) -> Image.Image:
     return image
 
 
+def grey_png(bits: int, levels: list[int], transparent: int) -> bytes:
+    """Return a PNG of a row of two pixels, which Pillow cannot write with so few bits."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    row = levels[0] << (8 - bits) | levels[1] << (8 - 2 * bits)
+    return b"".join(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", struct.pack(">2I5B", 2, 1, bits, 0, 0, 0, 0)),
+            chunk(b"tRNS", struct.pack(">H", transparent)),
+            chunk(b"IDAT", zlib.compress(bytes([0, row]))),
+            chunk(b"IEND", b""),
+        ]
+    )
+
+
+def test_lack_of_memory_is_no_damage(monkeypatch):
+    def fail(_: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(PngImageFile, "load", fail)
+    with pytest.raises(UnreadableImageError, match="needs more memory than is free"):
+        open_image(io.BytesIO(encoded(Image.new("L", (2, 1)))))
+
+
 TRANSPARENT = {
     "LA": encoded(with_alpha("LA")),
     "RGBA": encoded(with_alpha("RGBA")),
@@ -137,6 +166,8 @@ TRANSPARENT = {
     "one colour": encoded(
         Image.frombytes("RGB", (2, 1), bytes([50] * 3 + [100] * 3)), transparency=(50, 50, 50)
     ),
+    "one of 4-bit levels": grey_png(4, [3, 6], transparent=3),  # in steps of 17
+    "one of 2-bit levels": grey_png(2, [2, 1], transparent=2),  # in steps of 85
     "one of 16-bit levels": encoded(
         Image.frombytes("I;16", (2, 1), struct.pack("<2H", 50 * 257, 100 * 257)),
         transparency=50 * 257,
@@ -147,8 +178,9 @@ TRANSPARENT = {
 @pytest.mark.parametrize("kind", TRANSPARENT)
 def test_transparent_pixels_show_the_background(kind):
     image = open_image(io.BytesIO(TRANSPARENT[kind]))
-    assert keeping(image).ravel().tolist() == [200, 100]
-    assert keeping(image, channels=3).tolist() == [[[200] * 3, [100] * 3]]
+    level = {"one of 4-bit levels": 102, "one of 2-bit levels": 85}.get(kind, 100)
+    assert keeping(image).ravel().tolist() == [200, level]
+    assert keeping(image, channels=3).tolist() == [[[200] * 3, [level] * 3]]
 
 
 def test_black_and_white_pixels_may_be_transparent():

@@ -4,7 +4,14 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.covariance import EmpiricalCovariance
 
-from vit_hk.training.calibration import class_statistics, evenly_from_classes, fit_temperature
+from vit_hk.errors import UserError
+from vit_hk.model.vit import init_params
+from vit_hk.training.calibration import (
+    calibrate,
+    class_statistics,
+    evenly_from_classes,
+    fit_temperature,
+)
 
 
 def random_logits(scale: float) -> tuple[np.ndarray, np.ndarray]:
@@ -18,6 +25,15 @@ def random_logits(scale: float) -> tuple[np.ndarray, np.ndarray]:
 def cross_entropy(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
     scaled = log_softmax(logits.astype(np.float64) / temperature, axis=1)
     return -scaled[np.arange(len(labels)), labels].mean()
+
+
+def test_weights_whose_features_are_not_finite_are_named(make_config, quadrants, one_line):
+    config = make_config(learning_rate=0.5)
+    weights = init_params(config.model, (8, 8, 1), 4, seed=0)
+    huge = {module: {k: 1e30 * v for k, v in of.items()} for module, of in weights.items()}
+    with pytest.raises(UserError, match=r"not finite .*; lower train\.learning_rate") as error:
+        calibrate(config, huge, quadrants, 4)
+    one_line(error.value)
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])

@@ -156,6 +156,31 @@ def test_interrupted_training_ends_with_the_same_bytes(uninterrupted, quadrants,
 
 
 @pytest.mark.usefixtures("quick_model")
+def test_resumed_training_holds_one_state(make_config, quadrants, tmp_path):
+    config = make_config(epochs=3)
+    live: list[int] = []
+
+    def count(stop: bool = False) -> bool:
+        live.append(sum(array.nbytes for array in jax.live_arrays()))
+        return stop
+
+    train(config, quadrants, 4, stop_requested=count)
+    fresh, live[:] = live[-1], []
+    with pytest.raises(StoppedError):
+        train(config, quadrants, 4, Checkpoints(tmp_path), lambda: True)
+    train(config, quadrants, 4, Checkpoints(tmp_path), count)
+    assert live[-1] <= fresh
+
+
+@pytest.mark.usefixtures("quick_model")
+def test_stop_of_a_training_that_has_ended_is_not_ignored(make_config, quadrants, tmp_path):
+    config = make_config(epochs=2)
+    train(config, quadrants, 4, Checkpoints(tmp_path))
+    with pytest.raises(StoppedError, match="stopped after step 20 of 20"):
+        train(config, quadrants, 4, Checkpoints(tmp_path), lambda: True)
+
+
+@pytest.mark.usefixtures("quick_model")
 def test_checkpoints_are_saved_after_each_epoch_and_every_checkpoint_steps(
     make_config, quadrants, monkeypatch, tmp_path
 ):

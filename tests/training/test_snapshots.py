@@ -2,8 +2,11 @@ import jax
 import numpy as np
 import pytest
 
+from vit_hk import inference
+from vit_hk.explain.patch_attention import patch_attention
 from vit_hk.model import reference
 from vit_hk.model.vit import init_params, make_model
+from vit_hk.training import snapshots
 from vit_hk.training.loop import train
 from vit_hk.training.snapshots import MAX_IMAGES, SnapshotTaker, snapshot_indices
 
@@ -39,6 +42,24 @@ def test_attention_is_from_the_class_token_to_the_patches(taken, quadrants):
     np.testing.assert_allclose(snapshot.attention, expected, rtol=1e-4, atol=1e-6)
     assert snapshot.probabilities.shape == (4, 4)
     np.testing.assert_allclose(snapshot.probabilities.sum(axis=-1), 1, rtol=1e-5)
+
+
+def test_images_whose_attention_does_not_fit_are_taken_one_after_the_other(
+    taken, quadrants, monkeypatch
+):
+    settings, weights, snapshot = taken
+    monkeypatch.setattr(inference, "CHUNK_BYTES", 1)
+    at_a_time = []
+
+    def record(attention: np.ndarray, *rest: object) -> np.ndarray:
+        at_a_time.append(attention.shape[1])
+        return patch_attention(attention, *rest)
+
+    monkeypatch.setattr(snapshots, "patch_attention", record)
+    found = SnapshotTaker(make_model(settings, 4), settings, quadrants).take(2, weights)
+    assert at_a_time == [1, 1, 1, 1]
+    np.testing.assert_allclose(found.attention, snapshot.attention, rtol=1e-5)
+    np.testing.assert_allclose(found.probabilities, snapshot.probabilities, rtol=1e-5)
 
 
 def test_images_are_the_first_of_each_class(quadrants):

@@ -16,7 +16,7 @@ from vit_hk.atomic import replacing
 from vit_hk.data.npz import map_arrays
 from vit_hk.data.spool import NoRoomError
 from vit_hk.errors import UserError, check_file_exists, in_one_line, shorten
-from vit_hk.params import MAX_IMAGE_SIDE, Preparation
+from vit_hk.params import CONTROL_CATEGORIES, MAX_IMAGE_SIDE, Preparation
 
 PREPARATION = "preparation"  # an optional array: the fields of Preparation as JSON
 ARRAYS = ("x_train", "y_train", "x_test", "y_test", "name", "source", "class_names")
@@ -24,9 +24,6 @@ SAMPLE_SOURCE = "offline sample of 5,000 digits"  # Dataset.source of the offlin
 MAX_CLASSES = 10_000
 MAX_CHARACTERS = 200  # of a name
 MIN_IMAGE_SIDE = 5  # pixels; a smaller first axis of an image is taken for its channels
-# Control characters, surrogates, private and unassigned code points, line and paragraph separators.
-# Format characters (Cf), such as the zero-width joiner, are parts of words in some scripts.
-CONTROL_CATEGORIES = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 @dataclasses.dataclass(frozen=True)

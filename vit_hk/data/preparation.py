@@ -10,6 +10,7 @@ from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from vit_hk.errors import in_one_line
@@ -60,9 +61,12 @@ def open_image(source: str | Path | IO[bytes]) -> Image.Image:
             image = Image.open(io.BytesIO(raw), formats=FORMATS)
             _check_size(image)
             _check_scale(image)
+            _scale_transparent_level(image)
             image.load()
     except UnreadableImageError:
         raise
+    except MemoryError:
+        raise UnreadableImageError("needs more memory than is free") from None
     except UnidentifiedImageError:
         raise UnreadableImageError(
             f"no image, damaged at its start, or of a kind that is not read; allowed: {NAMES}"
@@ -136,6 +140,14 @@ def _check_scale(image: Image.Image) -> None:
             )
 
 
+def _scale_transparent_level(image: Image.Image) -> None:
+    """Scale the transparent level of a grey PNG of 2 or 4 bits, as Pillow scales its pixels."""
+    level = image.info.get("transparency")
+    if isinstance(image, PngImageFile) and image.mode == "L" and isinstance(level, int):
+        raw_mode = image.tile[0].args
+        image.info["transparency"] = level * {"L;2": 85, "L;4": 17}.get(str(raw_mode), 1)
+
+
 def _upright(image: Image.Image) -> Image.Image:
     """Turn an image as its EXIF data say; damaged EXIF data say nothing."""
     try:
@@ -169,7 +181,10 @@ def _to_8_bits(image: Image.Image, background: int) -> Image.Image:
             f"pixels from {pixels.min():g} to {pixels.max():g}; allowed: 0 to {scale:g} "
             f"in {'floats' if image.mode == 'F' else 'whole numbers'}"
         )
-    scaled = np.rint(pixels * (255 / scale)).astype(np.uint8)
+    if image.mode == "F":
+        scaled = np.rint(pixels * (255 / scale)).astype(np.uint8)
+    else:  # a table, since arrays of floats would take several times the memory of the image
+        scaled = np.rint(np.arange(scale + 1) * (255 / scale)).astype(np.uint8)[pixels]
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):  # the one value of a 16-bit PNG that is transparent
         scaled[pixels == transparent] = background

@@ -49,7 +49,7 @@ def joined_processes() -> Iterator[None]:
     service = _initialize(described)
     watch = Watch(_client(), described["process_id"], described["num_processes"])
     if described["process_id"]:
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115, process 0 prints
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115, process 0 prints
     try:
         yield
     except BaseException as error:

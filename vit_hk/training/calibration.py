@@ -6,6 +6,7 @@ import numpy as np
 from vit_hk.calibration import Calibration, class_distances
 from vit_hk.data.borders import border_range
 from vit_hk.data.image_rows import ImageRows
+from vit_hk.errors import UserError
 from vit_hk.inference import LOGITS_AND_FEATURES, make_predictor
 from vit_hk.metrics import softmax
 from vit_hk.model.vit import make_model
@@ -35,6 +36,9 @@ def calibrate(
       weights: the final weights.
       data: the images and labels, and their normalization.
       num_classes: C.
+
+    Raises:
+      UserError: the features of training images are not finite.
     """
     model = make_model(config.model, num_classes, scan_layers=config.train.scan_layers)
     num_tokens = config.model.num_tokens(data.x_train.shape[1:])
@@ -44,6 +48,11 @@ def calibrate(
     held_out = evenly_from_classes(data.y_validation, MAX_IMAGES)
     seen_images = ImageRows(data.x_train, seen)
     _, features = predict(weights, seen_images)
+    if not np.isfinite(features).all():
+        raise UserError(
+            "the features of training images are not finite with the final weights; lower "
+            "train.learning_rate, or set train.grad_clip or a longer train.warmup_epochs"
+        )
     class_means, whitening = class_statistics(features, data.y_train[seen], num_classes)
     logits, features = predict(weights, ImageRows(data.x_validation, held_out))
     distances = class_distances(features, class_means, whitening)

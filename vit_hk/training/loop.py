@@ -96,8 +96,8 @@ def train(
       StoppedError: `stop_requested` returned True.
       UserError: a checkpoint cannot be written, or all of them are damaged.
     """
-    trainer = _Trainer(config, data, num_classes, checkpoints, stop_requested, initial_weights)
-    return trainer.run()
+    trainer = _Trainer(config, data, num_classes, checkpoints, stop_requested)
+    return trainer.run(initial_weights)
 
 
 class _Trainer:
@@ -110,40 +110,39 @@ class _Trainer:
         num_classes: int,
         checkpoints: Checkpoints | None,
         stop_requested: Callable[[], bool],
-        initial_weights: hk.Params | None,
     ) -> None:
-        self.settings, self.seed, self.data = config.train, config.seed, data
+        self.config, self.settings = config, config.train
+        self.data, self.num_classes = data, num_classes
         self.checkpoints, self.stop_requested = checkpoints, stop_requested
         self.epochs = config.train.epochs
-        started = time.perf_counter()
-        self._build_inference(config, num_classes)
+        self.created = time.perf_counter()
+        self._build_inference()
         self.train_step = build_train_step(config, data, num_classes)
         self.steps_per_epoch = self.train_step.steps_per_epoch
-        weights = self._prepare(config, num_classes, initial_weights)
-        self.start = Progress(self.train_step.init_state(weights), [], [], 0.0)
-        self.compile_seconds = time.perf_counter() - started
 
-    def _build_inference(self, config: Config, num_classes: int) -> None:
+    def _build_inference(self) -> None:
         """Build the predictor and the snapshot taker, whose model computes in float32."""
-        model = make_model(config.model, num_classes, scan_layers=config.train.scan_layers)
+        config = self.config
+        model = make_model(config.model, self.num_classes, scan_layers=config.train.scan_layers)
         num_tokens = config.model.num_tokens(self.data.x_train.shape[1:])
         layout = layout_for_inference(config.train.batch_size, num_tokens)
         self.predict = make_predictor(model, self.data.normalization, layout)
         self.snapshot_taker = SnapshotTaker(model, config.model, self.data)
 
-    def _prepare(
-        self, config: Config, num_classes: int, initial_weights: hk.Params | None
-    ) -> hk.Params:
+    def _compile(self, initial_weights: hk.Params | None) -> Progress:
         """Compile the loop; in another thread, draw the first weights and compile the predictor.
 
         Each takes seconds; the loop is compiled from shapes, so it does not wait for the weights.
+
+        Returns:
+          The progress before the first step.
         """
 
         def first_weights() -> hk.Params:
             weights = initial_weights
             if weights is None:
-                image_shape = self.data.x_train.shape[1:]
-                weights = init_params(config.model, image_shape, num_classes, config.seed)
+                image_shape, seed = self.data.x_train.shape[1:], self.config.seed
+                weights = init_params(self.config.model, image_shape, self.num_classes, seed)
             self.predict(weights, self.data.x_validation[:1])  # compiles it
             return weights
 
@@ -151,14 +150,19 @@ class _Trainer:
             weights = executor.submit(first_weights)
             self.feed = make_feed(self.data, self.train_step.layout, self.steps_per_epoch)
             self.run_steps = self.train_step.compile(self.feed)
-        return weights.result()
+        start = Progress(self.train_step.init_state(weights.result()), [], [], 0.0)
+        self.compile_seconds = time.perf_counter() - self.created
+        return start
 
-    def run(self) -> Trained:
+    def run(self, initial_weights: hk.Params | None) -> Trained:
         """Run the remaining epochs."""
+        progress = self._compile(initial_weights)
         self.began = time.perf_counter()
         self.steps_done, self.step_seconds = 0, 0.0  # in this process
         wait_for_all()
-        progress = self.checkpoints.restore(self.start) if self.checkpoints else self.start
+        if self.checkpoints:
+            # The first state is freed where another one is restored.
+            progress = self.checkpoints.restore(progress)
         first = int(progress.state.step)
         if first:
             _print_line(f"resumed after step {first:,} of {self.steps_per_epoch * self.epochs:,}")
@@ -172,6 +176,8 @@ class _Trainer:
                 self.bar.set_description(f"epoch {epoch}/{self.epochs}")
                 state = self.run_epoch(progress)
                 progress = self.finish_epoch(progress._replace(state=state), epoch)
+        if not self.steps_done and self.stop_requested():  # else it is asked after each epoch
+            raise StoppedError(first, first)
         rate = self.images_per_second() if self.steps_done else 0.0
         timing = Timing(self.compile_seconds, self.seconds(progress), rate)
         weights = self.train_step.eval_params(progress.state)
@@ -181,7 +187,7 @@ class _Trainer:
         """Take the remaining steps of an epoch."""
         state, step = progress.state, int(progress.state.step)
         end_of_epoch = (len(progress.history) + 1) * self.steps_per_epoch
-        order = epoch_order(self.seed, len(progress.history), len(self.data.x_train))
+        order = epoch_order(self.config.seed, len(progress.history), len(self.data.x_train))
         checkpoint_steps = self.settings.checkpoint_steps
         ends = _call_ends(step, self.steps_per_epoch, self.feed.calls_per_epoch, checkpoint_steps)
         bounds = list(itertools.pairwise([step, *ends]))

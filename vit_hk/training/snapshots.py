@@ -5,7 +5,7 @@ import jax
 import numpy as np
 
 from vit_hk.explain.patch_attention import patch_attention
-from vit_hk.inference import run_model
+from vit_hk.inference import attention_chunks, run_model
 from vit_hk.metrics import softmax
 from vit_hk.params import ModelSettings
 from vit_hk.training.data import TrainingData
@@ -24,14 +24,26 @@ class SnapshotTaker:
 
     def __init__(self, model: hk.Transformed, settings: ModelSettings, data: TrainingData) -> None:
         """Prepare for a model with these settings; it is compiled at the first snapshot."""
-        images = data.x_validation[snapshot_indices(data)]
-        self._pool = settings.pool
-        self._num_patches = settings.num_patches(images.shape[1:])
-        self._run = jax.jit(lambda params: run_model(model, params, images, data.normalization))
+        self._images = data.x_validation[snapshot_indices(data)]
+        self._settings = settings
+        normalization = data.normalization
+        self._run = jax.jit(lambda params, images: run_model(model, params, images, normalization))
 
     def take(self, epoch: int, weights: hk.Params) -> Snapshot:
-        """Return the attention and the predictions of these weights, after this epoch."""
-        output = self._run(weights)
-        attention = patch_attention(np.asarray(output.attention), self._num_patches, self._pool)
-        probabilities = softmax(np.asarray(output.logits)).astype(np.float32)
-        return Snapshot(epoch, attention, probabilities)
+        """Return the attention and the predictions of these weights, after this epoch.
+
+        The attention of all tokens is in memory for a chunk of the images at a time.
+        """
+        settings, image_shape = self._settings, self._images.shape[1:]
+        num_patches, num_tokens = (
+            settings.num_patches(image_shape),
+            settings.num_tokens(image_shape),
+        )
+        attention, logits = [], []
+        for chunk in attention_chunks(len(self._images), num_tokens, settings):
+            output = self._run(weights, self._images[chunk])
+            of_all_tokens = np.asarray(output.attention)
+            attention.append(patch_attention(of_all_tokens, num_patches, settings.pool))
+            logits.append(np.asarray(output.logits))
+        probabilities = softmax(np.concatenate(logits)).astype(np.float32)
+        return Snapshot(epoch, np.concatenate(attention, axis=1), probabilities)

@@ -11,7 +11,7 @@ from typing import IO
 import numpy as np
 from tqdm import tqdm
 
-from vit_hk.data.dataset import MAX_CHARACTERS, Dataset
+from vit_hk.data.dataset import MAX_CHARACTERS, Dataset, name_problem
 from vit_hk.data.preparation import UnreadableImageError, open_image, prepare_image
 from vit_hk.data.sources.folder_layout import SPLITS, Parts, find_layout, is_ignored
 from vit_hk.data.sources.image_spool import ImageSpool
@@ -51,6 +51,9 @@ def load_image_folder(settings: DataSettings) -> Dataset:
         files that cannot be used. All of these are named, up to a limit.
     """
     root = Path(settings.root)
+    name = _name_of(root)
+    if problem := name_problem(name):  # of the folder that a link leads to
+        raise UserError(f"{root} has the name {shorten(name)}{problem}; give it another name")
     listing = _list_members(root)
     if listing.num_hidden:
         print(f"{root}: hidden files and files of the system, ignored: {listing.num_hidden:,}")
@@ -77,7 +80,7 @@ def load_image_folder(settings: DataSettings) -> Dataset:
         y_train=layout.labels[0],
         x_test=images[num_train:],
         y_test=layout.labels[1],
-        name=_name_of(root),
+        name=name,
         source=f"{SOURCE_PREFIX}{root.resolve().name}"[:MAX_CHARACTERS],
         class_names=layout.class_names,
         preparation=preparation,
@@ -173,6 +176,8 @@ def _prepare_into(
         spool.write(index, prepare_image(open_image(source), preparation))
     except UnreadableImageError as error:
         return str(error)
+    except MemoryError:
+        return "needs more memory than is free"
     return None
 
 
