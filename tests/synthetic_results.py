@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from stages import paths
+from vit_hk.calibration import Calibration
 from vit_hk.data.corruptions import MAX_SEVERITY
 from vit_hk.data.dataset import Dataset, save_dataset
 from vit_hk.explain.attention_moments import AttentionMoments
@@ -117,9 +118,16 @@ def write_weights(folder: Path, model: ModelSettings, dataset: Dataset) -> None:
         seed=0,
         validation_fraction=0.25,
     )
-    save_weights(
-        folder / paths.WEIGHTS, random_params(model, dataset.image_shape, dataset.num_classes), info
+    params = random_params(model, dataset.image_shape, dataset.num_classes)
+    width = model.hidden_size
+    calibration = Calibration(
+        temperature=np.float32(1.25),
+        class_means=np.zeros((dataset.num_classes, width), np.float32),
+        whitening=np.eye(width, dtype=np.float32),
+        threshold=np.float32(9.0),
+        border_range=np.float32([0.0, 0.1]),  # of digits in white on black
     )
+    save_weights(folder / paths.WEIGHTS, params, info, calibration)
 
 
 def random_params(

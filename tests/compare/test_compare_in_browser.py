@@ -110,6 +110,15 @@ def test_both_explorers_move_together(page):
     b.get_by_role("button", name="Unpin").click()
     page.mouse.move(0, 0)
     assert all("attention of the class token." in text for text in descriptions())
+    # Of the patch under the pointer nothing is announced at the other side.
+    status = part(b, "status")
+    page.wait_for_timeout(600)  # longer than the pause before an announcement
+    before = status.inner_text()
+    patches.nth(4).hover()
+    page.wait_for_timeout(600)
+    assert "row 2, column 2" in part(b, "description").inner_text()
+    assert status.inner_text() == before
+    page.mouse.move(0, 0)
     # Images: from the list of disagreements, and back.
     link = page.locator("#images a").last
     index = link.get_attribute("data-index")

@@ -1,9 +1,12 @@
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vit_hk.figures.per_class import draw_per_class
+from vit_hk.report.class_scores import add_intervals
+from vit_hk.tables import per_class_table
 
 
 def labels(ticks: list) -> list[str]:
@@ -40,6 +43,21 @@ def test_points_are_scores_with_their_intervals():
     assert labels(axes.get_legend().get_texts()) == ["precision", "recall", "F1"]
     assert labels(axes.get_xticklabels()) == ["a", "b"]
     assert axes.get_ylim() == (0, 102)  # a point at 100 % is whole
+
+
+@pytest.mark.filterwarnings("error")
+def test_share_of_no_image_has_no_point():
+    true, predicted = np.array([0, 0, 2]), np.array([0, 0, 0])  # no image of class 1
+    names = ["a", "b", "c"]
+    table = add_intervals(per_class_table(true, predicted, names), true, predicted)
+    assert table["precision"].tolist() == pytest.approx([2 / 3, 0, 0], abs=1e-6)
+    axes = draw_per_class(table, names).axes[0]
+    places = {
+        container.get_label(): container.lines[0].get_xdata().round().tolist()
+        for container in axes.containers
+    }
+    assert places == {"precision": [0], "recall": [0, 2], "F1": [0, 2]}
+    assert labels(axes.get_xticklabels()) == names
 
 
 def test_label_states_where_an_axis_starts_that_does_not_start_at_0():

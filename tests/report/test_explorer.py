@@ -304,8 +304,8 @@ def test_colours_are_those_of_the_bar(page, arrays):
 
 
 def test_the_outline_follows_the_edge_of_what_the_image_shows(page):
-    # A bright square from pixel 2 to 4 of 6, in grey and in blue.
-    inside = page.evaluate("""() => [1, 3].map((channels) => {
+    # A bright square from pixel 2 to 4 of 6, in grey, in the second of two channels, and in blue.
+    inside = page.evaluate("""() => [1, 2, 3].map((channels) => {
       const pixels = new Uint8Array(36 * channels);
       for (const pixel of [14, 15, 20, 21]) pixels[channels * (pixel + 1) - 1] = 200;
       const path = traceOutline(pixels, [6, 6, channels]);
@@ -314,7 +314,7 @@ def test_the_outline_follows_the_edge_of_what_the_image_shows(page):
       const places = [[2, 3], [4, 3], [3, 2], [3, 4], [3, 3], [1, 3], [5, 5], [0, 0]];
       return places.map(([x, y]) => context.isPointInStroke(path, x, y));
     })""")
-    assert inside == [[True] * 4 + [False] * 4] * 2
+    assert inside == [[True] * 4 + [False] * 4] * 3
 
 
 def test_map_as_a_table(page, arrays):

@@ -111,9 +111,14 @@ def test_files_are_padded_as_training_images_were(train, tree, padding):
     preparation = Preparation(height=8, width=8, channels=1, resize="pad", background=padding)
     info = trained.info.model_copy(update={"preparation": preparation})
     numbers = [np.ones(3, np.float32)]
-    weights = SimpleNamespace(info=info, read_tensors=lambda: numbers, shapes={"w": (3,)})
+    weights = SimpleNamespace(
+        info=info, read_tensors=lambda: numbers, shapes={"w": (3,)},
+        read_border_range=lambda: [0.1, 0.2],
+    )  # fmt: skip
     page_model = make_page_model(weights, AttentionSettings(**tree["attention"]))
     assert (page_model.resize, page_model.padding) == ("pad", padding)
+    assert page_model.border_range == [0.1, 0.2]
+    assert trained.page_model.border_range is None  # as of imported weights
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vit_hk.data.borders import looks_inverted
 from vit_hk.data.dataset import load_dataset
 from vit_hk.data.preparation import prepare_image
 from vit_hk.params import Preparation
@@ -256,6 +257,74 @@ def test_a_dropped_photo_on_bright_paper_is_inverted(page):
     invert.uncheck()
     settle(page)
     assert np.abs(seen_pixels(page)[..., 0].astype(int) - (255 - seen)).max() <= 1
+
+
+def test_borders_are_examined_as_predict_does(page):
+    random = np.random.default_rng(0)
+    usual = np.array([0.0, 0.3], np.float32)
+    images = []
+    for _ in range(300):  # a background, noise and ink of any strength, so that each rule decides
+        noise = random.integers(0, [1, 10, 60][random.integers(3)], (9, 9))
+        image = random.integers(120, 256) + noise
+        image[2:7, random.integers(1, 8)] = random.integers(256)
+        image[0, : random.integers(6)] = random.integers(256)
+        images.append(image.clip(0, 255).astype(np.uint8))
+    stacked = np.stack(images)[..., np.newaxis]
+    found = page.evaluate(
+        """([images, usual]) => images.map((pixels) =>
+          imageInput.examineBorder(Float32Array.from(pixels), [9, 9, 1], usual).looksInverted)""",
+        [stacked.reshape(300, -1).tolist(), usual.tolist()],
+    )
+    expected = looks_inverted(stacked, usual).tolist()
+    assert found == expected
+    assert 30 < sum(expected) < 270
+    nobody_knows = "imageInput.examineBorder(new Float32Array(81), [9, 9, 1], null).looksInverted"
+    assert page.evaluate(nobody_knows) is False
+
+
+def test_a_photo_of_many_greys_is_not_inverted(page):
+    photo = np.random.default_rng(0).integers(100, 256, (28, 28, 1), np.uint8).repeat(3, axis=2)
+    drop(page, "photo.png", png(photo))
+    assert "inverted" not in settle(page)
+    # A file of the size of the model's images keeps its pixels.
+    page.get_by_label("Centre and scale").uncheck()
+    settle(page)
+    assert (seen_pixels(page) == photo).all()
+
+
+def test_undo_returns_to_the_file_before_and_to_its_name(page):
+    for name, level in (("dark.png", 0), ("grey.png", 60)):
+        drop(page, name, png(np.full((28, 28, 3), level, np.uint8)))
+        settle(page)
+    start = page.locator("#try-start option:checked")
+    assert start.inner_text() == "grey.png"
+    page.get_by_role("button", name="Undo").click()
+    settle(page)
+    assert start.inner_text() == "dark.png"
+    assert seen_pixels(page).max() == 0
+    page.locator("#try-start").select_option("blank")
+    settle(page)
+    page.locator("#try-start").select_option("file")
+    settle(page)
+    assert start.inner_text() == "dark.png"
+
+
+def test_one_switch_of_a_group_is_reached_by_tab_after_a_click_and_an_arrow_key(page):
+    switches = page.locator("#try-patches button")
+    switches.nth(3).click()
+    page.keyboard.press("ArrowLeft")
+    settle(page)
+    assert switches.evaluate_all("all => all.map((button) => button.tabIndex)") == [-1, -1, 0, -1]
+    assert switches.nth(2).evaluate("button => button === document.activeElement")
+
+
+def test_without_the_attention_of_any_layer_no_patch_reaches_the_class_token(page):
+    for layer in (1, 2, 3):
+        page.get_by_role("button", name=f"Switch off the attention of layer {layer}").click()
+    settle(page)
+    assert (
+        page.locator("#try-rollout-text").inner_text().endswith("through all layers; nothing does.")
+    )
 
 
 def test_the_last_file_can_be_chosen_again(page):

@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from vit_hk.report.gallery import GALLERY
@@ -119,6 +120,17 @@ def test_classes_of_other_data_are_refused(here, refused, copy):
     path = copy / "results" / "per_class.csv"
     path.write_text(path.read_text("utf-8").replace("middle", "centre"), "utf-8")
     assert "results/per_class.csv is damaged (not the classes" in refused(here, STAGE, copy)
+
+
+def test_score_of_no_image_is_a_dash(here, copy):
+    predictions = copy / "results" / "predictions.csv"
+    table = pd.read_csv(predictions)
+    table["predicted"] = table["actual"].iloc[0]  # of the other classes, precision is unknown
+    table.to_csv(predictions, index=False)
+    assert here("report", copy).code == 0
+    page = (copy / "results" / "report.html").read_text("utf-8")
+    scores = page[page.index("Scores of each class") :]
+    assert scores[: scores.index("</table>")].count("</th><td>–</td>") == 2
 
 
 def test_gallery_has_each_figure_that_the_page_does_not_show_in_another_form(finished):

@@ -29,6 +29,7 @@ class Corruption(NamedTuple):
       unit: "%", or "px" for pixels; see the top of this file.
       strengths: the strength of each severity, from severity 1.
       corrupt: the function that corrupts images.
+      is_whole: whether the strength is rounded to whole pixels, at least one.
     """
 
     label: str
@@ -36,6 +37,7 @@ class Corruption(NamedTuple):
     unit: Literal["%", "px"]
     strengths: tuple[float, ...]
     corrupt: Corrupt
+    is_whole: bool = False
 
     def strength(self, severity: int, image_shape: tuple[int, ...]) -> float:
         """Return the strength of a severity for images of this height and width; 0 for none."""
@@ -43,7 +45,8 @@ class Corruption(NamedTuple):
             return 0.0
         height, width = image_shape[:2]
         scale = min(height, width) / REFERENCE_SIDE if self.unit == "px" else 1.0
-        return scale * self.strengths[severity - 1]
+        strength = scale * self.strengths[severity - 1]
+        return max(1, round(strength)) if self.is_whole else strength
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,11 +128,11 @@ def brightness(images: np.ndarray, _: np.ndarray, percent: float) -> np.ndarray:
 
 
 def translate(images: np.ndarray, keys: np.ndarray, distance: float) -> np.ndarray:
-    """Move each image up, down, left or right, at random, by whole pixels, at least one.
+    """Move each image up, down, left or right, at random, by `distance` whole pixels.
 
     What moves in is black, as where training images are translated.
     """
-    pixels = max(1, round(distance))
+    pixels = int(distance)
     height, width = images.shape[1:3]
     edge = (pixels, pixels)
     padded = np.pad(images, ((0, 0), edge, edge, (0, 0)))
@@ -190,7 +193,9 @@ CORRUPTIONS = {
         "Gaussian blur", "standard deviation", "px", (0.5, 1, 1.5, 2), gaussian_blur
     ),
     "brightness": Corruption("brightness", "added", "%", (5, 10, 20, 40), brightness),
-    "translate": Corruption("translation", "distance", "px", (2, 4, 6, 8), translate),
+    "translate": Corruption(
+        "translation", "distance", "px", (2, 4, 6, 8), translate, is_whole=True
+    ),
     "thicken": Corruption("thicker strokes", "growth", "px", (0.5, 1, 1.5, 2), thicken),
     "thin": Corruption("thinner strokes", "shrinkage", "px", (0.25, 0.5, 0.75, 1), thin),
 }

@@ -45,9 +45,11 @@ def draw_per_class(table: pd.DataFrame, class_names: list[str]) -> Figure:
     figure = Figure(figsize=(width, 4 + (widest if vertical else 0)), layout="constrained")
     axes = figure.subplots()
     for place, (score, style) in enumerate(STYLES.items()):
-        share, low, high = (100 * table[name] for name in (score, f"{score}_low", f"{score}_high"))
+        # A share of no image has the interval of 0 to 1, and no point.
+        known = table[table[f"{score}_high"] - table[f"{score}_low"] < 1]
+        share, low, high = (100 * known[name] for name in (score, f"{score}_low", f"{score}_high"))
         axes.errorbar(
-            np.arange(classes) + SPACING * (place - 1),
+            known.index.to_numpy() + SPACING * (place - 1),
             share,
             # The ends of an interval can lie inside of the score by a rounding.
             [(share - low).clip(lower=0), (high - share).clip(lower=0)],

@@ -120,6 +120,7 @@ const makeExplorer = (() => {
       const place = patchName(patch);
       const share = percent(weights[patch]);
       const whole = isOneLayer() ? "attention" : "map";
+      if (state.activePatch === null && !weights[patch]) return `This ${whole} is zero at all patches.`;
       if (state.activePatch === null) return `Most, ${share} of this ${whole}, goes to ${place}.`;
       const source = isOneLayer() ? `of the attention of ${tokenName(query())}` : "of the map";
       return `${place.replace("row", "Row")} gets ${share} ${source}.`;
@@ -208,11 +209,11 @@ const makeExplorer = (() => {
     function set(changes) {
       const isOther = Object.keys(changes).some((key) => changes[key] !== state[key]);
       if (!isOther) return;
-      const before = state.image;
+      const before = { ...state };
       Object.assign(state, changes);
-      if (state.image !== before) describeImage();
+      if (state.image !== before.image) describeImage();
       changed();
-      announce();
+      if (Object.keys(changes).some((key) => key !== "activePatch" && state[key] !== before[key])) announce();
     }
 
     function point(patch) {

@@ -52,7 +52,7 @@ function drawMap(canvas, { rows, columns, image_shape: [height, width] }, weight
  */
 function makePatchGrid(grid, { rows, columns, image_shape: [height, width] }, patchName, percent, { point, pin }) {
   const cells = Array.from({ length: rows * columns }, (_, patch) => {
-    const cell = Object.assign(document.createElement("button"), { type: "button", tabIndex: patch ? -1 : 0 });
+    const cell = Object.assign(document.createElement("button"), { type: "button" });
     cell.setAttribute("role", "gridcell");
     cell.addEventListener("pointerenter", () => point(patch));
     cell.addEventListener("focus", () => point(patch));
@@ -63,6 +63,7 @@ function makePatchGrid(grid, { rows, columns, image_shape: [height, width] }, pa
     });
     return cell;
   });
+  keepOneTabStop(cells);
   for (let row = 0; row < rows; row++) {
     const line = document.createElement("div");
     line.setAttribute("role", "row");

@@ -15,7 +15,7 @@ function makeSheet(grid, { layers, heads, rows, columns }, select) {
   const places = Array.from({ length: layers * (heads + 1) }, (_, n) =>
     ({ layer: Math.floor(n / (heads + 1)), head: (n % (heads + 1)) - 1 }));
   const buttons = places.map(({ layer, head }, n) => {
-    const button = Object.assign(document.createElement("button"), { type: "button", tabIndex: n ? -1 : 0 });
+    const button = Object.assign(document.createElement("button"), { type: "button" });
     button.setAttribute("aria-label", `layer ${layer + 1}, ${head === MEAN ? "mean of its heads" : `head ${head + 1}`}`);
     const canvas = Object.assign(document.createElement("canvas"), { width: columns, height: rows });
     button.append(canvas);
@@ -25,6 +25,7 @@ function makeSheet(grid, { layers, heads, rows, columns }, select) {
     });
     return button;
   });
+  keepOneTabStop(buttons);
   grid.style.gridTemplateColumns = `max-content repeat(${heads + 1}, minmax(1.5rem, 4rem))`;
   grid.append(text(""), text("mean"), ...Array.from({ length: heads }, (_, head) => text(head + 1)));
   for (let layer = 0; layer < layers; layer++) {

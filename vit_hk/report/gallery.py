@@ -73,7 +73,8 @@ GALLERY = (
     GalleryFigure(
         "attention", "any_patch.png", "Attention between patches",
         "Attention of each patch of the first image to all patches, in the last layer in which "
-        "patch queries affect the prediction.",
+        "patch queries affect the prediction. A model of one layer with a class token has none; "
+        "then it is that layer.",
         "Each tile has one query patch, in the orange frame. Tiles that look alike mean that "
         "patches attend to the same places whatever their own content; tiles that differ mean "
         "that the content of the query patch decides.",
@@ -112,9 +113,9 @@ GALLERY = (
         "attention", "filters.png", "Filters of the patch embedding",
         "Principal components of the filters; with a convolutional stem, the kernels of its first "
         "convolution.",
-        "The first components explain most of the differences between filters, and are smooth: "
-        "bars, edges, corners. The last ones resemble noise. The sign is arbitrary, so red and "
-        "blue may be exchanged; in colour images grey is 0.",
+        "Of components, the first ones explain most of the differences between filters, and are "
+        "smooth: bars, edges, corners; the last ones resemble noise. Their sign is arbitrary, so "
+        "red and blue may be exchanged. In colour images grey is 0.",
     ),
     GalleryFigure(
         "report", "snapshots.png", "Attention during training",

@@ -98,14 +98,15 @@ const imageInput = (() => {
   const grey = (level) => `rgb(${level} ${level} ${level})`;
 
   /** Return a base for a drawing: an image file, resized as the images of the data set were. */
-  function fileBase(name, image, { resize, padding }) {
+  function fileBase(name, image, { resize, padding, image_shape: [height, width] }) {
+    const hasShape = image.height === height && image.width === width; // such an image keeps its pixels
     return {
       kind: "file", name, isInverted: false,
       paint(context) {
         const { canvas } = context;
         context.fillStyle = grey(this.isInverted ? 255 - padding : padding);
         context.fillRect(0, 0, canvas.width, canvas.height);
-        Object.assign(context, { imageSmoothingEnabled: true, imageSmoothingQuality: "high" });
+        Object.assign(context, { imageSmoothingEnabled: !hasShape, imageSmoothingQuality: "high" });
         context.drawImage(image, ...place(image, canvas, resize));
         if (!this.isInverted) return;
         context.globalCompositeOperation = "difference";
@@ -125,14 +126,25 @@ const imageInput = (() => {
     return createImageBitmap(image, { ...size, resizeQuality: "high" });
   }
 
-  /** Return whether the border of a canvas is far from the background of the data set's images. */
-  function hasOtherBorder(imageData, background) {
-    const { values, width, height } = takePlane(imageData, 0, 1);
+  // As in vit_hk/data/borders.py, where they are explained.
+  const [TOLERANCE, EVEN_SHARE, NEARLY, MIN_CONTRAST] = [0.2, 0.9, 0.1, 0.4];
+
+  /**
+   * Return whether pixels of one channel look like an inverted training image, and the brightness of
+   * their border: `looks_inverted` of vit_hk/data/borders.py. `usual` is its range, or null.
+   */
+  function examineBorder(pixels, [height, width, channels], usual) {
+    if (channels !== 1 || !usual) return { looksInverted: false };
+    const values = Array.from(pixels, (value) => value / 255);
     const border = values.filter((_, n) =>
       n < width || n >= width * (height - 1) || n % width === 0 || n % width === width - 1);
-    const mean = border.reduce((a, b) => a + b, 0) / border.length;
-    return Math.abs(mean - background) > 127;
+    const brightness = border.reduce((a, b) => a + b, 0) / border.length;
+    const isUsual = (value) => usual[0] - TOLERANCE <= value && value <= usual[1] + TOLERANCE;
+    const distance = (value) => Math.abs(value - brightness);
+    const isEven = border.filter((value) => distance(value) <= NEARLY).length >= EVEN_SHARE * border.length;
+    const hasInk = values.some((value) => distance(value) >= MIN_CONTRAST);
+    return { looksInverted: !isUsual(brightness) && isUsual(1 - brightness) && isEven && hasInk, brightness };
   }
 
-  return { readPixels, readFile, fileBase, hasOtherBorder, grey };
+  return { readPixels, readFile, fileBase, examineBorder, grey };
 })();

@@ -9,8 +9,11 @@ const traceOutline = (() => {
   ];
 
   function brightness(pixels, [height, width, channels]) {
-    return Float32Array.from({ length: height * width }, (_, n) => (channels === 3
-      ? 0.299 * pixels[3 * n] + 0.587 * pixels[3 * n + 1] + 0.114 * pixels[3 * n + 2] : pixels[channels * n]));
+    return Float32Array.from({ length: height * width }, (_, n) => {
+      const values = pixels.subarray(n * channels, (n + 1) * channels);
+      if (channels === 3) return 0.299 * values[0] + 0.587 * values[1] + 0.114 * values[2];
+      return values.reduce((a, b) => a + b, 0) / channels; // as the picture of such an image is drawn
+    });
   }
 
   /**

@@ -27,6 +27,8 @@ class PageModel:
       weights: the elements of all tensors, little-endian float16 in base64.
       head_fusion, discard_ratio: of the rollout, as in `AttentionSettings`.
       background: grey level on which a person draws.
+      border_range: usual brightness of the border of training images, from 0 to 1, by which image
+        files are recognized as inverted; None if unknown.
       padding: grey level around and below image files, as in `Preparation`.
       resize: what happens to an image file of another shape, as in `Preparation`.
       is_centred: whether drawings are scaled and centred unless a person says otherwise.
@@ -41,6 +43,7 @@ class PageModel:
     head_fusion: str
     discard_ratio: float
     background: int
+    border_range: list[float] | None
     padding: int
     resize: str
     is_centred: bool
@@ -77,6 +80,7 @@ def make_page_model(weights: WeightsFile, attention: AttentionSettings) -> PageM
         head_fusion=attention.head_fusion,
         discard_ratio=attention.discard_ratio,
         background=background,
+        border_range=weights.read_border_range(),
         padding=info.preparation.background if info.preparation else background,
         resize=info.preparation.resize if info.preparation else "crop",
         is_centred=info.data in CENTRED_DATA and info.image_shape[2] == 1,

@@ -11,18 +11,23 @@ function moveInGrid(buttons, columns, index, key) {
     End: index - column + columns - 1,
   }[key];
   if (target === undefined) return false;
-  if (target >= 0 && target < buttons.length) {
-    buttons[index].tabIndex = -1;
-    buttons[target].tabIndex = 0;
-    buttons[target].focus();
-  }
+  if (target >= 0 && target < buttons.length) buttons[target].focus();
   return true;
+}
+
+// The Tab key reaches the button of a group that had the focus last, and at first the first one.
+function keepOneTabStop(buttons) {
+  const stopAt = (reached) => buttons.forEach((button) => {
+    button.tabIndex = button === reached ? 0 : -1;
+  });
+  for (const button of buttons) button.addEventListener("focus", () => stopAt(button));
+  stopAt(buttons[0]);
 }
 
 // Make a grid of buttons: `names` of what each switches off, and a function for clicks.
 function makeSwitches(names, columns, onClick) {
   const buttons = names.map((name, index) => {
-    const button = Object.assign(document.createElement("button"), { type: "button", tabIndex: index ? -1 : 0 });
+    const button = Object.assign(document.createElement("button"), { type: "button" });
     button.setAttribute("aria-label", `Switch off ${name}`);
     button.setAttribute("aria-pressed", "false");
     button.title = `Switch off ${name}`;
@@ -32,5 +37,6 @@ function makeSwitches(names, columns, onClick) {
     });
     return button;
   });
+  keepOneTabStop(buttons);
   return buttons;
 }

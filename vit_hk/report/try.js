@@ -123,6 +123,7 @@ const tryModel = (() => {
 
     function updateControls() {
       const base = drawing.base();
+      if (base.kind === "file") offerFile(base);
       element("try").classList.toggle("is-compared", isAnyOff());
       // Not `disabled`, with which a button that was just pressed would lose the focus.
       element("try-undo").setAttribute("aria-disabled", String(!drawing.canUndo()));
@@ -206,24 +207,31 @@ const tryModel = (() => {
       return buttons;
     }
 
-    let opened = null; // the base of the last file
+    let opened = null; // the base of the file in the menu
+
+    // The menu has one file: that of the drawing, also of one to which undo returned.
+    function offerFile(base) {
+      if (opened === base) return;
+      opened = base;
+      element("try-start").querySelector("[value=file]")?.remove();
+      element("try-start").append(new Option(base.name, "file"));
+    }
 
     async function openFile(file) {
       if (!file) return;
       try {
         const image = await imageInput.readFile(file);
         const base = imageInput.fileBase(file.name, image, settings);
-        opened = base;
         drawing.start(base);
-        if (shape[2] === 1 && imageInput.hasOtherBorder(drawing.read(), settings.background)) {
+        const pixels = imageInput.readPixels(drawing.read(), shape, false, settings.background);
+        const { looksInverted, brightness } = imageInput.examineBorder(pixels, shape, settings.border_range);
+        if (looksInverted) {
           base.isInverted = true;
-          const [is, are] = settings.background ? ["dark", "bright"] : ["bright", "dark"];
+          const [is, are] = brightness > 0.5 ? ["bright", "dark"] : ["dark", "bright"];
           base.reason = `The border of ${file.name} is ${is}, that of the training images ${are}, so it is inverted.`;
           note = base.reason;
           drawing.repaint();
         }
-        element("try-start").querySelector("[value=file]")?.remove();
-        element("try-start").append(new Option(file.name, "file"));
       } catch {
         note = `${file.name} is not an image that this browser can read.`;
         changed();

@@ -88,7 +88,7 @@ function makeTryViews({ class_names: classNames, palette }, model, shape) {
       drawMap(element("try-rollout"), { rows, columns, image_shape: shape }, weights,
         colorScale(palette, max), traceOutline(pixels, shape));
       element("try-rollout-text").textContent = "How much of each patch can reach the token that is classified, " +
-        `through all layers; most from ${patchName(weights.indexOf(max))}: ${percent(max)}.`;
+        `through all layers; ${max ? `most from ${patchName(weights.indexOf(max))}: ${percent(max)}` : "nothing does"}.`;
     },
 
     makeTile() {

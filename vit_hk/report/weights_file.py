@@ -18,6 +18,8 @@ from vit_hk.weights_metadata import (
     weights_digest,
 )
 
+BORDER_RANGE = f"{CALIBRATION_PREFIX}border_range"
+
 
 @dataclasses.dataclass(frozen=True)
 class WeightsFile:
@@ -53,6 +55,21 @@ class WeightsFile:
             try:
                 with safe_open(self.path, "np") as file:
                     return [file.get_tensor(name) for name in self.shapes]
+            except SafetensorError as error:
+                raise ValueError(str(error)) from None
+
+    def read_border_range(self) -> list[float] | None:
+        """Return the usual brightness of the border of training images; None of imported weights.
+
+        Raises:
+          UserError: the file is damaged.
+        """
+        with user_error_if_damaged(self.path, "train"):
+            try:
+                with safe_open(self.path, "np") as file:
+                    if BORDER_RANGE not in file.keys():  # noqa: SIM118
+                        return None
+                    return file.get_tensor(BORDER_RANGE).tolist()
             except SafetensorError as error:
                 raise ValueError(str(error)) from None
 

@@ -4,6 +4,7 @@ from typing import Any
 import jax
 import pytest
 
+from vit_hk.model.stem import stem_layers
 from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import ModelSettings
 from vit_hk.report.panels.architecture import Part, list_parts
@@ -45,6 +46,24 @@ def test_each_parameter_of_the_model_is_counted_once(tree, options):
     (block,) = (part for part in parts if part.parts)
     assert block.repeats == weights.info.model.num_layers
     assert block.repeats * sum(part.parameters for part in block.parts) == block.parameters
+
+
+@pytest.mark.parametrize(
+    ("stem", "patch_size", "expected"),
+    [
+        ("cct", 4, "2 3 × 3 convolutions with GELU and max pooling, then"),
+        ("cct", 2, "a 3 × 3 convolution with GELU and max pooling, then"),
+        ("cct", 1, "a 3 × 3 convolution with GELU, then"),  # without a factor 2, nothing is pooled
+        ("conv", 4, "2 3 × 3 convolutions with GELU, then"),
+    ],
+)
+def test_stem_is_described_as_it_is(tree, stem, patch_size, expected):
+    weights = weights_of(tree, stem=stem, patch_size=patch_size)
+    layers = stem_layers(stem, patch_size, weights.info.model.hidden_size)
+    (embedding,) = (part for part in list_parts(weights) if part.name == "Patch embedding")
+    assert embedding.detail.startswith(expected)
+    assert ("max pooling" in expected) == any(layer.pool_stride > 1 for layer in layers)
+    assert (expected[0] == "2") == (len(layers) == 2)
 
 
 def test_parts_come_in_the_order_of_the_model(tree):

@@ -18,8 +18,8 @@ function showFeatureMap(data, network) {
   const describe = (image) => `Test image ${image.index}: true ${classNames[image.label]}` +
     (isWrong(image) ? `, predicted ${classNames[image.predicted]}` : "") + `, probability ${percent(image.confidence)}`;
 
-  function makeButton(image, number) {
-    const button = Object.assign(document.createElement("button"), { type: "button", tabIndex: number ? -1 : 0 });
+  function makeButton(image) {
+    const button = Object.assign(document.createElement("button"), { type: "button" });
     const canvas = document.createElement("canvas");
     drawPixels(canvas, decodePixels(image.pixels), data.image_shape);
     button.append(canvas);
@@ -35,6 +35,7 @@ function showFeatureMap(data, network) {
   }
 
   const buttons = images.map(makeButton);
+  keepOneTabStop(buttons);
 
   // Features of one layer of all images, [images, D].
   function layerFeatures(layer) {
@@ -108,10 +109,7 @@ function showFeatureMap(data, network) {
     const from = buttons.indexOf(document.activeElement);
     if (from < 0 || !event.key.startsWith("Arrow")) return;
     event.preventDefault();
-    const target = neighbour(from, event.key);
-    buttons[from].tabIndex = -1;
-    buttons[target].tabIndex = 0;
-    buttons[target].focus();
+    buttons[neighbour(from, event.key)].focus();
   }
 
   function fillClasses() {
