@@ -68,18 +68,18 @@ def make_predictor(
     [images, D].
     """
 
-    def predict_share(params: hk.Params, share: jax.Array) -> Any:
-        """Return the output for one device's share of a batch, in microbatches."""
-        microbatches = share.reshape(-1, layout.microbatch_size, *share.shape[1:])
+    def predict_shard(params: hk.Params, shard: jax.Array) -> Any:
+        """Return the output for one device's shard of a batch, in microbatches."""
+        microbatches = shard.reshape(-1, layout.microbatch_size, *shard.shape[1:])
         output = jax.lax.map(
             lambda images: select(run_model(model, params, images, normalization)), microbatches
         )
-        return jax.tree.map(lambda x: x.reshape(len(share), *x.shape[2:]), output)
+        return jax.tree.map(lambda x: x.reshape(len(shard), *x.shape[2:]), output)
 
     sharded = PartitionSpec(AXIS)
     predict_batch = jax.jit(
         jax.shard_map(
-            predict_share,
+            predict_shard,
             mesh=layout.mesh,
             in_specs=(PartitionSpec(), sharded),
             out_specs=sharded,
@@ -88,20 +88,20 @@ def make_predictor(
 
     by_device = NamedSharding(layout.mesh, sharded)
 
-    def divide(batch: np.ndarray) -> jax.Array:
+    def make_sharded(batch: np.ndarray) -> jax.Array:
         return jax.make_array_from_callback(batch.shape, by_device, batch.__getitem__)
 
     def predict(params: hk.Params, images: ImageArray) -> Any:
         params = replicate(params, layout.replicated)
         outputs = (
-            (start, predict_batch(params, divide(batch)))
+            (start, predict_batch(params, make_sharded(batch)))
             for start, batch in _padded_batches(images, layout.batch_size)
         )
         if jax.process_count() > 1:  # one exchange, after the last batch
             parts = gather([output for _, output in outputs])
             return jax.tree.map(lambda *xs: np.concatenate(xs)[: len(images)], *parts)
         # A GPU computes a batch while the outputs for the one before it are copied.
-        return _copy_outputs(one_behind(outputs), len(images))
+        return _copy_outputs(prefetch_one(outputs), len(images))
 
     return predict
 
@@ -126,7 +126,7 @@ def _copy_outputs(outputs: Iterable[tuple[int, Any]], count: int) -> Any:
     return results
 
 
-def one_behind(items: Iterator[Item]) -> Iterator[Item]:
+def prefetch_one(items: Iterator[Item]) -> Iterator[Item]:
     """Yield each item after the next one is made, on which another thread or a GPU then works."""
     before: list[Item] = []
     for item in items:

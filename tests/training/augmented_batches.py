@@ -11,7 +11,7 @@ from settings_file import AUGMENTATION_OFF
 from vit_hk.data.normalization import Normalization
 from vit_hk.params import AugmentSettings
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout
-from vit_hk.training.microbatches import DeviceData, Microbatch, prepare_microbatches, take_share
+from vit_hk.training.microbatches import DeviceData, Microbatch, prepare_microbatches, take_images
 
 # All that is random but mixtures, whose beta distribution takes long to compile.
 UNMIXED = {
@@ -30,7 +30,7 @@ def prepare(layout: BatchLayout, data: DeviceData, indices: jax.Array, **augment
     def run(key):
         size = len(indices) // layout.mesh.size
         own = jax.lax.axis_index(AXIS) * size + jnp.arange(-1, size)  # after the one before them
-        share = take_share(data, indices[own], is_exchanged=False)
+        share = take_images(data, indices[own], is_sharded=False)
         return prepare_microbatches(key, share, settings, normalization, layout)
 
     on_each_device = jax.shard_map(

@@ -17,7 +17,7 @@ from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, epoch_order
 from vit_hk.training.feed import ChunkFeed, WholeFeed, copy_rows, make_feed
 from vit_hk.training.loop import StoppedError, train
-from vit_hk.training.microbatches import take_share
+from vit_hk.training.microbatches import take_images
 
 ONE_DEVICE, TWO_DEVICES = (Mesh(np.array(jax.devices()[:count]), (AXIS,)) for count in (1, 2))
 
@@ -39,12 +39,12 @@ def numbered() -> TrainingData:
     return TrainingData(images, numbers, images, numbers, Normalization((0.0,) * 2, (1.0,) * 2))
 
 
-def shares_of(source: feed.Feed, layout: BatchLayout, call: feed.Call) -> np.ndarray:
+def shares_of(source: feed.Feed, layout: BatchLayout, call: feed.CallInputs) -> np.ndarray:
     """Return the numbers of the images of all devices in each step, [steps, devices, 1 + share]."""
     rows = np.asarray(call.rows)
 
     def run(call):
-        return jax.lax.map(lambda r: take_share(call.data, r, source.is_exchanged), call.rows)
+        return jax.lax.map(lambda r: take_images(call.data, r, source.is_sharded), call.rows)
 
     data = jax.jit(
         jax.shard_map(

@@ -13,10 +13,10 @@ from vit_hk.training.warp import (
     PIXEL,
     AffineMaps,
     affine_grid,
-    divide,
     random_warp,
     resample,
     rotations,
+    rounded_shift,
     scalings,
     smooth_noise,
 )
@@ -37,7 +37,7 @@ def keys_of(count, seed=0):
 
 
 def grid(height, width, angles, scales=1.0, shift=((0,), (0,))):
-    linear = divide(rotations(np.asarray(angles)) * scalings(np.asarray(scales)), ONE)
+    linear = rounded_shift(rotations(np.asarray(angles)) * scalings(np.asarray(scales)), ONE)
     maps = AffineMaps(linear, np.zeros((2, 1), np.int32))
     return affine_grid(height, width, maps, np.array(shift))
 

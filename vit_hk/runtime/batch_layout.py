@@ -75,11 +75,11 @@ def layout_for_training(batch_size: int, num_tokens: int) -> BatchLayout:
     """
     max_devices = max(1, batch_size * num_tokens // MIN_TOKENS_PER_DEVICE)
     num_devices = max(_divisors(batch_size, min(jax.device_count(), max_devices)))
-    share = batch_size // num_devices
-    target = _microbatch_size(share, TRAINING_TOKENS / num_tokens)
+    per_device = batch_size // num_devices
+    target = _microbatch_size(per_device, TRAINING_TOKENS / num_tokens)
     # The divisor nearest in ratio: half of the target is as far from it as twice the target.
-    size = min(_divisors(share, share), key=lambda n: abs(math.log(n / target)))
-    return BatchLayout(_mesh(num_devices), share // size, size)
+    size = min(_divisors(per_device, per_device), key=lambda n: abs(math.log(n / target)))
+    return BatchLayout(_mesh(num_devices), per_device // size, size)
 
 
 def layout_for_inference(batch_size: int, num_tokens: int) -> BatchLayout:
@@ -90,15 +90,18 @@ def layout_for_inference(batch_size: int, num_tokens: int) -> BatchLayout:
       num_tokens: T.
     """
     num_devices = min(jax.device_count(), batch_size)
-    share = math.ceil(batch_size / num_devices)
-    max_size = math.floor(_microbatch_size(share, INFERENCE_TOKENS / num_tokens))
-    num_microbatches = math.ceil(share / max_size)
-    return BatchLayout(_mesh(num_devices), num_microbatches, math.ceil(share / num_microbatches))
+    per_device = math.ceil(batch_size / num_devices)
+    max_size = math.floor(_microbatch_size(per_device, INFERENCE_TOKENS / num_tokens))
+    num_microbatches = math.ceil(per_device / max_size)
+    microbatch_size = math.ceil(per_device / num_microbatches)
+    return BatchLayout(_mesh(num_devices), num_microbatches, microbatch_size)
 
 
-def _microbatch_size(share: int, images_in_cache: float) -> float:
-    """Return the number of images of a device's share to process at a time; a GPU takes all."""
-    return min(share, max(1.0, images_in_cache)) if jax.default_backend() == "cpu" else share
+def _microbatch_size(per_device: int, images_in_cache: float) -> float:
+    """Return how many of a device's images it processes at a time; a GPU takes all."""
+    if jax.default_backend() != "cpu":
+        return per_device
+    return min(per_device, max(1.0, images_in_cache))
 
 
 def _divisors(number: int, maximum: int) -> list[int]:

@@ -14,12 +14,12 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vit_hk.data.image_rows import ImageArray
-from vit_hk.inference import one_behind
+from vit_hk.inference import prefetch_one
 from vit_hk.runtime.aligned import aligned_empty
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout
 from vit_hk.runtime.memory import free_bytes
 from vit_hk.training.data import TrainingData
-from vit_hk.training.microbatches import Call, DeviceData
+from vit_hk.training.microbatches import CallInputs, DeviceData
 
 # The share of the free memory that all training images may take. Images that are read ahead come as
 # fast, so the rest is better kept for activations, and for other programs.
@@ -27,7 +27,7 @@ MEMORY_SHARE = 0.25
 # Between two calls the progress bar moves and a request to stop is handled. With 20 calls both
 # happen within a twentieth of an epoch; more would only add the cost of calls.
 MIN_CALLS_PER_EPOCH = 20
-CHUNK_BYTES = 2**27  # of the images of a call; those of two calls are in memory at a time
+CHUNK_BYTES = 2**27  # of the images of a call, about; those of two calls are in memory at a time
 BLOCK_BYTES = 2**20  # of images that are copied at a time
 
 Bounds = tuple[int, int]  # the first step of a call, and the step after its last
@@ -37,15 +37,15 @@ class Feed:
     """A source of the images of each call; see `make_feed`.
 
     Attributes:
-      specs: how a Call is divided over the devices, for jax.shard_map.
-      shapes: a Call of jax.ShapeDtypeStruct, from which the loop is compiled.
-      is_exchanged: whether a device needs images that other devices hold.
+      specs: how a CallInputs is sharded over the devices, for jax.shard_map.
+      shapes: CallInputs of jax.ShapeDtypeStruct, from which the loop is compiled.
+      is_sharded: whether each device holds a shard of the images, and needs those of others.
       calls_per_epoch: the number of calls of a whole epoch.
     """
 
     specs: Any
     shapes: Any
-    is_exchanged = False
+    is_sharded = False
 
     def __init__(
         self, data: TrainingData, layout: BatchLayout, steps_per_epoch: int, calls_per_epoch: int
@@ -56,9 +56,9 @@ class Feed:
         self.calls_per_epoch = calls_per_epoch
         self._max_steps = math.ceil(steps_per_epoch / calls_per_epoch)
         self._num_devices = layout.mesh.size
-        self._share = layout.batch_size // self._num_devices
+        self._per_device = layout.batch_size // self._num_devices
 
-    def calls(self, order: np.ndarray, bounds: Sequence[Bounds]) -> Generator[Call]:
+    def calls(self, order: np.ndarray, bounds: Sequence[Bounds]) -> Generator[CallInputs]:
         """Yield calls of one epoch.
 
         Args:
@@ -69,18 +69,18 @@ class Feed:
         raise NotImplementedError
 
     def _describe(self, num_images: int, spec: Any) -> None:
-        """Set `specs` and `shapes`; `spec` says how the devices divide a number of images."""
+        """Set `specs` and `shapes`; `spec` says how a number of images is sharded."""
         by_device: Any = PartitionSpec(AXIS)
         replicated: Any = PartitionSpec()
-        self.specs = Call(DeviceData(spec, spec), by_device, replicated, replicated)
+        self.specs = CallInputs(DeviceData(spec, spec), by_device, replicated, replicated)
 
         def shape_of(shape: Sequence[int], dtype: type, spec: PartitionSpec) -> Any:
             sharding = NamedSharding(self._layout.mesh, spec)
             return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
-        rows = self._num_devices * self._max_steps, 1 + self._share
+        rows = self._num_devices * self._max_steps, 1 + self._per_device
         images = num_images, *self._images.shape[1:]
-        self.shapes = Call(
+        self.shapes = CallInputs(
             DeviceData(shape_of(images, np.uint8, spec), shape_of(images[:1], np.int32, spec)),
             shape_of(rows, np.int32, by_device),
             shape_of((), np.int32, replicated),
@@ -88,27 +88,27 @@ class Feed:
         )
 
     def _rows(self, order: np.ndarray, bounds: Bounds) -> np.ndarray:
-        """Return the images of each device in each step, int32 [devices, steps, 1 + share].
+        """Return the indices of the images of each device in each step.
 
-        An image is mixed with the one before it in the batch, so each share is preceded by the one
-        that its first image is mixed with.
+        An image is mixed with the one before it in the batch, so those of a device are preceded by
+        the one that its first image is mixed with: int32 [devices, steps, 1 + images per device].
         """
         first, last = bounds
         start, size = first % self._steps_per_epoch, self._layout.batch_size
         batches = order[start * size : (start + last - first) * size].reshape(last - first, size)
-        shares, before = (
-            images.reshape(last - first, self._num_devices, self._share)
+        own, before = (
+            images.reshape(last - first, self._num_devices, self._per_device)
             for images in (batches, np.roll(batches, 1, axis=1))
         )
-        return np.concatenate([before[..., :1], shares], axis=2).swapaxes(0, 1)
+        return np.concatenate([before[..., :1], own], axis=2).swapaxes(0, 1)
 
-    def _call(self, data: DeviceData, rows: np.ndarray, bounds: Bounds) -> Call:
-        """Return a call; `rows` is int32 [devices, at most max_steps, 1 + share]."""
+    def _call(self, data: DeviceData, rows: np.ndarray, bounds: Bounds) -> CallInputs:
+        """Return the inputs of a call; `rows` are those of `_rows`, of at most max_steps steps."""
         missing = self._max_steps - rows.shape[1]
         padded = np.pad(rows, [(0, 0), (0, missing), (0, 0)]).reshape(self.shapes.rows.shape)
-        rows_of_devices = _divide(self.shapes.rows, padded.__getitem__)
+        rows_of_devices = _make_sharded(self.shapes.rows, padded.__getitem__)
         first, last = np.array(bounds, np.int32)  # the same in all processes
-        return Call(data, rows_of_devices, first, last)
+        return CallInputs(data, rows_of_devices, first, last)
 
 
 class WholeFeed(Feed):
@@ -127,20 +127,20 @@ class WholeFeed(Feed):
     ) -> None:
         """Copy all training images and labels to the devices."""
         super().__init__(data, layout, steps_per_epoch, calls_per_epoch)
-        self.is_exchanged = layout.devices_per_memory < layout.mesh.size
-        count, parts = len(self._images), layout.mesh.size if self.is_exchanged else 1
+        self.is_sharded = layout.devices_per_memory < layout.mesh.size
+        count, parts = len(self._images), layout.mesh.size if self.is_sharded else 1
         self._describe(
             math.ceil(count / parts) * parts,
-            PartitionSpec(AXIS) if self.is_exchanged else PartitionSpec(),
+            PartitionSpec(AXIS) if self.is_sharded else PartitionSpec(),
         )
         shapes = self.shapes.data
         every = np.arange(shapes.labels.shape[0]).clip(max=count - 1)  # the last one fills up
         self._data = DeviceData(
-            _divide(shapes.images, lambda part: copy_rows(self._images, every[part])),
-            _divide(shapes.labels, lambda part: self._labels[every[part]]),
+            _make_sharded(shapes.images, lambda part: copy_rows(self._images, every[part])),
+            _make_sharded(shapes.labels, lambda part: self._labels[every[part]]),
         )
 
-    def calls(self, order: np.ndarray, bounds: Sequence[Bounds]) -> Generator[Call]:
+    def calls(self, order: np.ndarray, bounds: Sequence[Bounds]) -> Generator[CallInputs]:
         """Yield calls; see `Feed.calls`."""
         for one in bounds:
             yield self._call(self._data, self._rows(order, one), one)
@@ -158,19 +158,19 @@ class ChunkFeed(Feed):
         epoch_bytes = steps_per_epoch * layout.batch_size * image_bytes
         num_calls = max(MIN_CALLS_PER_EPOCH, math.ceil(epoch_bytes / CHUNK_BYTES))
         super().__init__(data, layout, steps_per_epoch, num_calls)
-        per_device = self._max_steps * (1 + self._share)
+        per_device = self._max_steps * (1 + self._per_device)
         self._describe(self._num_devices * per_device, PartitionSpec(AXIS))
         # In a chunk, the images of a device lie in the order in which it processes them.
         own = np.arange(per_device, dtype=np.int32).reshape(1, self._max_steps, -1)
         self._chunk_rows = own.repeat(self._num_devices, axis=0)
 
-    def calls(self, order: np.ndarray, bounds: Sequence[Bounds]) -> Generator[Call]:
+    def calls(self, order: np.ndarray, bounds: Sequence[Bounds]) -> Generator[CallInputs]:
         """Yield calls; see `Feed.calls`."""
         with ThreadPoolExecutor(1) as reader:
-            for call in one_behind(reader.submit(self._read, order, one) for one in bounds):
+            for call in prefetch_one(reader.submit(self._read, order, one) for one in bounds):
                 yield call.result()
 
-    def _read(self, order: np.ndarray, bounds: Bounds) -> Call:
+    def _read(self, order: np.ndarray, bounds: Bounds) -> CallInputs:
         rows = self._rows(order, bounds).reshape(self._num_devices, -1)
         shapes = self.shapes.data
         per_device = shapes.labels.shape[0] // self._num_devices
@@ -183,8 +183,10 @@ class ChunkFeed(Feed):
             return np.pad(labels, (0, per_device - len(labels)))
 
         data = DeviceData(
-            _divide(shapes.images, lambda part: copy_rows(self._images, rows_of(part), per_device)),
-            _divide(shapes.labels, labels_of),
+            _make_sharded(
+                shapes.images, lambda part: copy_rows(self._images, rows_of(part), per_device)
+            ),
+            _make_sharded(shapes.labels, labels_of),
         )
         return self._call(data, self._chunk_rows, bounds)
 
@@ -222,8 +224,8 @@ def copy_rows(images: ImageArray, rows: np.ndarray, size: int | None = None) -> 
     return copied
 
 
-def _divide(shape: jax.ShapeDtypeStruct, read: Callable[[slice], np.ndarray]) -> jax.Array:
-    """Return an array of the devices, whose parts along the first axis `read` returns."""
+def _make_sharded(shape: jax.ShapeDtypeStruct, read: Callable[[slice], np.ndarray]) -> jax.Array:
+    """Make a sharded array; `read` returns the part of a device along the first axis."""
 
     def read_part(index: Any) -> np.ndarray:
         return read(index[0])

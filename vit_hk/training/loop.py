@@ -20,7 +20,7 @@ from vit_hk.runtime.cluster import is_main_process, wait_for_all
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, epoch_order
 from vit_hk.training.feed import make_feed
-from vit_hk.training.microbatches import Call
+from vit_hk.training.microbatches import CallInputs
 from vit_hk.training.progress import Epoch, Progress, Snapshot
 from vit_hk.training.snapshots import SnapshotTaker
 from vit_hk.training.train_step import TrainState, build_train_step
@@ -199,7 +199,9 @@ class _Trainer:
                     self.save_or_stop(progress._replace(state=state), is_due)
         return state
 
-    def run_call(self, state: TrainState, calls: Iterator[Call], num_steps: int) -> TrainState:
+    def run_call(
+        self, state: TrainState, calls: Iterator[CallInputs], num_steps: int
+    ) -> TrainState:
         """Take the steps of the next call; if its images are not there yet, wait for them."""
         began = time.perf_counter()
         state, is_finite = self.run_steps(state, next(calls))

@@ -25,30 +25,30 @@ class DeviceData(NamedTuple):
     labels: jax.Array  # int32 [images]
 
 
-class Call(NamedTuple):
+class CallInputs(NamedTuple):
     """What the compiled loop needs for consecutive steps of one epoch; see `vit_hk.training.feed`.
 
     The shapes are those that a device sees inside jax.shard_map.
     """
 
     data: DeviceData  # images and labels that the device holds
-    # int32 [steps, 1 + share], the images that the device processes in each step, as indices of its
-    # own data (or of that of all devices), after the image before them in the batch
+    # int32 [steps, 1 + images per device], the images that the device processes in each step, as
+    # indices of its own data (or of that of all devices), after the image before them in the batch
     rows: jax.Array
     first: jax.Array  # int32 [], the number of the first step
     last: jax.Array  # int32 [], the number of the step after the last
 
 
-def take_share(data: DeviceData, rows: jax.Array, is_exchanged: bool) -> DeviceData:
+def take_images(data: DeviceData, rows: jax.Array, is_sharded: bool) -> DeviceData:
     """Return the images of some rows on the device that runs this function, inside jax.shard_map.
 
     Args:
       data: the images and labels of the device.
       rows: int32 [images].
-      is_exchanged: False where `rows` are indices of the device's own data. True where each device
+      is_sharded: False where `rows` are indices of the device's own data. True where each device
         holds an equal part of all data, and `rows` are indices of the whole.
     """
-    if not is_exchanged:
+    if not is_sharded:
         return jax.tree.map(lambda held: held[rows], data)
     num_held = len(data.labels)
     wanted = jax.lax.all_gather(rows, AXIS)  # [devices, images]
@@ -87,7 +87,7 @@ class Microbatch(NamedTuple):
 
 def prepare_microbatches(
     key: jax.Array,
-    share: DeviceData,
+    own: DeviceData,
     settings: AugmentSettings,
     normalization: Normalization,
     layout: BatchLayout,
@@ -99,7 +99,7 @@ def prepare_microbatches(
 
     Args:
       key: JAX random key of the batch.
-      share: the device's images of the batch, after the one before them; see `take_share`.
+      own: the device's images of the batch, after the one before them; see `take_images`.
       settings: settings of the augmentation.
       normalization: normalization of the images.
       layout: layout of the batch.
@@ -110,7 +110,7 @@ def prepare_microbatches(
 
     def take(start: jax.Array) -> DeviceData:
         size = layout.microbatch_size
-        return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), share)
+        return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), own)
 
     # Images fold in their place in the batch, which is smaller than the batch size.
     mix_key = jax.random.fold_in(key, layout.batch_size)

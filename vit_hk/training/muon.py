@@ -110,21 +110,22 @@ def newton_schulz(matrix: jax.Array) -> jax.Array:
 
 
 def _map_stacks(stacks: list[jax.Array], num_devices: int) -> list[jax.Array]:
-    """Apply `newton_schulz` to the matrices of each stack [k, m, n], a share of them per device."""
+    """Apply `newton_schulz` to the matrices of each stack [k, m, n], a shard on each device."""
     if num_devices == 1 or not stacks:  # there are none where all blocks are frozen
         return [jax.lax.map(newton_schulz, stack) for stack in stacks]
-    shares = [jax.lax.map(newton_schulz, _take_share(stack, num_devices)) for stack in stacks]
-    # All shares as one vector, since each collective operation costs a rendezvous of the devices.
-    vector, unravel = ravel_pytree(shares)
-    gathered = jax.vmap(unravel)(jax.lax.all_gather(vector, AXIS))  # [num_devices, share, m, n]
+    shards = [jax.lax.map(newton_schulz, _own_shard(stack, num_devices)) for stack in stacks]
+    # All shards as one vector, since each collective operation costs a rendezvous of the devices.
+    vector, unravel = ravel_pytree(shards)
+    # Of each stack [num_devices, matrices of a shard, m, n].
+    gathered = jax.vmap(unravel)(jax.lax.all_gather(vector, AXIS))
     return [
         results.reshape(-1, *stack.shape[1:])[: len(stack)]
         for results, stack in zip(gathered, stacks, strict=True)
     ]
 
 
-def _take_share(stack: jax.Array, num_devices: int) -> jax.Array:
-    """Return this device's share of the matrices [k, m, n], the last of which may be zeros."""
+def _own_shard(stack: jax.Array, num_devices: int) -> jax.Array:
+    """Return this device's shard of the matrices [k, m, n], the last of which may be zeros."""
     padded = jnp.pad(stack, ((0, -len(stack) % num_devices), (0, 0), (0, 0)))
     size = len(padded) // num_devices
     return jax.lax.dynamic_slice_in_dim(padded, jax.lax.axis_index(AXIS) * size, size)

@@ -28,7 +28,7 @@ from vit_hk.training.feed import Feed
 from vit_hk.training.freezing import merge_frozen, split_frozen
 from vit_hk.training.layer_decay import scale_by_layer
 from vit_hk.training.memory import check_training_fits
-from vit_hk.training.microbatches import Call, Microbatch, prepare_microbatches, take_share
+from vit_hk.training.microbatches import CallInputs, Microbatch, prepare_microbatches, take_images
 from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
 
 Unravel = Callable[[jax.Array], hk.Params]  # float32 [num_params] to the trained parameters
@@ -50,7 +50,7 @@ class TrainState(NamedTuple):
     frozen: hk.Params  # the parameters of `train.freeze`, which no step changes; often empty
 
 
-RunSteps = Callable[[TrainState, Call], tuple[TrainState, jax.Array]]
+RunSteps = Callable[[TrainState, CallInputs], tuple[TrainState, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,23 +87,23 @@ class TrainStep:
     key: jax.Array
 
     def update(
-        self, state: TrainState, call: Call, is_exchanged: bool
+        self, state: TrainState, call: CallInputs, is_sharded: bool
     ) -> tuple[TrainState, jax.Array]:
-        """Take one step, on each device with its share of the batch, inside jax.shard_map.
+        """Take one step, on each device with its shard of the batch, inside jax.shard_map.
 
         Args:
           state: the state before the step.
           call: the images of this step and of others.
-          is_exchanged: whether devices exchange them; see `take_share`.
+          is_sharded: whether devices exchange them; see `take_images`.
 
         Returns:
           The state after the step, and whether loss, gradient and parameters are finite.
         """
         s = self.settings
         step_in_epoch = state.step % self.steps_per_epoch
-        share = take_share(call.data, call.rows[state.step - call.first], is_exchanged)
+        own = take_images(call.data, call.rows[state.step - call.first], is_sharded)
         key = jax.random.fold_in(self.key, state.step)
-        microbatches = prepare_microbatches(key, share, s.augment, self.normalization, self.layout)
+        microbatches = prepare_microbatches(key, own, s.augment, self.normalization, self.layout)
         loss, gradient = self.loss_and_gradient(state.params, state.frozen, microbatches)
         if s.sam_rho:
             # Sharpness-aware minimization (arXiv 2010.01412, equations 2 and 3): the gradient of
@@ -169,10 +169,10 @@ class TrainStep:
         finite, that update is not applied, the loop ends, and `is_finite` is False.
         """
 
-        def run(state: TrainState, call: Call) -> tuple[TrainState, jax.Array]:
+        def run(state: TrainState, call: CallInputs) -> tuple[TrainState, jax.Array]:
             def body(carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
                 before, _ = carry
-                after, is_finite = self.update(before, call, feed.is_exchanged)
+                after, is_finite = self.update(before, call, feed.is_sharded)
                 state = jax.tree.map(lambda a, b: jnp.where(is_finite, a, b), after, before)
                 return state, is_finite
 

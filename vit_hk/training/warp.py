@@ -71,11 +71,11 @@ def random_warp(
     draws = np.linspace(-1, 1, NUM_DRAWS)
     rotation = jnp.asarray(rotations(np.deg2rad(settings.rotate) * draws))[..., angle]
     scaling = jnp.asarray(scalings(1 + settings.scale * draws))[scale]
-    linear = divide(rotation * scaling, ONE)
+    linear = rounded_shift(rotation * scaling, ONE)
     maps = AffineMaps(linear, jnp.zeros_like(linear[0]))
     if first is not None:
         product = (first.linear[:, :, np.newaxis] * linear).sum(axis=1)
-        maps = AffineMaps(divide(product, ONE), first.offset)
+        maps = AffineMaps(rounded_shift(product, ONE), first.offset)
     rows, columns = affine_grid(height, width, maps, shift)
     if settings.elastic:
         field = smooth_noise(elastic_keys, 2, height, width, settings.elastic * PIXEL)
@@ -102,7 +102,7 @@ def scalings(scales: np.ndarray) -> np.ndarray:
     return np.rint(ONE / np.maximum(scales, MIN_SCALE)).astype(np.int32)
 
 
-def divide(numbers: jax.Array, power_of_two: int) -> jax.Array:
+def rounded_shift(numbers: jax.Array, power_of_two: int) -> jax.Array:
     """Divide int32 numbers by a power of two, and round to the nearest."""
     return (numbers + power_of_two // 2) >> (power_of_two.bit_length() - 1)
 
@@ -131,7 +131,7 @@ def affine_grid(
     # In 1 / (2 ONE) pixel.
     rows = linear[0, 0] * row + linear[0, 1] * column + offset[0] + ONE * (height - 1)
     columns = linear[1, 0] * row + linear[1, 1] * column + offset[1] + ONE * (width - 1)
-    return divide(rows, 2 * ONE // PIXEL), divide(columns, 2 * ONE // PIXEL)
+    return rounded_shift(rows, 2 * ONE // PIXEL), rounded_shift(columns, 2 * ONE // PIXEL)
 
 
 def smooth_noise(keys: jax.Array, count: int, height: int, width: int, std: float) -> jax.Array:
