@@ -19,7 +19,7 @@ from vit_hk.explain.selection import (
     evenly_spaced_indices,
     mistakes_between_examples,
 )
-from vit_hk.figures.fonts import prepare_names
+from vit_hk.figures.fonts import choose_fonts
 from vit_hk.inference import build_predictor
 from vit_hk.metrics import softmax
 from vit_hk.model.vit import make_model
@@ -40,7 +40,7 @@ def main() -> None:
     check_writable(paths.ATTENTION_ARRAYS)
     dataset = load_dataset(paths.DATASET)
     check_indices(config.attention.images, len(dataset.x_test))
-    class_names = prepare_names(dataset.class_names)
+    class_names = choose_fonts(dataset.class_names)
     configure_jax(config.platform)
     weights, info, _ = load_weights(paths.WEIGHTS, config.model, dataset)
     model = make_model(info.model, dataset.num_classes)

@@ -4,7 +4,7 @@ from stages import paths, run_stage
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.dataset import SAMPLE_SOURCE, load_dataset
 from vit_hk.figures.confusion import shade_mistakes
-from vit_hk.figures.fonts import prepare_names
+from vit_hk.figures.fonts import choose_fonts
 from vit_hk.metrics import confusion_matrix
 from vit_hk.params import load_config
 from vit_hk.report.attention_arrays import read_attention_arrays
@@ -46,7 +46,7 @@ def main() -> None:
     corruptions = read_corruptions(paths.CORRUPTIONS)
     attention = read_attention_arrays(paths.ATTENTION_ARRAYS, config.model, dataset)
     moments = read_attention_moments(paths.MEAN_ATTENTION, config.model, dataset)
-    names_in_figures = prepare_names(dataset.class_names)
+    names_in_figures = choose_fonts(dataset.class_names)
     draw_figures(
         paths.FIGURES,
         config,

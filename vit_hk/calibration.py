@@ -1,6 +1,7 @@
-"""Statistics of a trained model on its own data, stored with the weights, and what they tell.
+"""Statistics of a trained model on its own data, which are stored with its weights.
 
-They make probabilities honest, and tell images that are unlike all that the model has seen.
+With them probabilities are calibrated, and images are found that are unlike the training images or
+have inverted brightness.
 """
 
 from typing import NamedTuple
@@ -11,9 +12,9 @@ import numpy as np
 class Calibration(NamedTuple):
     """Statistics of a trained model and its images; all are float32.
 
-    The temperature makes probabilities honest. The others say how far an image lies from the
-    training images: the Mahalanobis distance of its features to the nearest class mean, with one
-    covariance for all classes (arXiv 1807.03888, equation 2).
+    The temperature calibrates probabilities. Class means and whitening say how far an image lies
+    from the training images: the Mahalanobis distance of its features to the nearest class mean,
+    with one covariance for all classes (arXiv 1807.03888, equation 2).
     """
 
     temperature: np.ndarray  # [], divides the logits (arXiv 1706.04599, section 4.2)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from named_figures import NAMED_FIGURES
 
-from vit_hk.figures.fonts import prepare_names
+from vit_hk.figures.fonts import choose_fonts
 
 # Lengths, scripts and punctuation are mixed, since some figures show only the first names.
 NAMES = [
@@ -72,7 +72,7 @@ def squeeze(text: str) -> str:
 def test_names_are_whole_apart_and_literal_and_leave_the_pictures_their_size(
     name, boxes, assert_apart
 ):
-    names = prepare_names(HALVES[0])
+    names = choose_fonts(HALVES[0])
     figure = NAMED_FIGURES[name](names)
     check_texts(name, names, figure, boxes, assert_apart)
     with_numbers = NAMED_FIGURES[name]([str(n) for n in range(len(names))])
@@ -87,7 +87,7 @@ def test_names_are_whole_apart_and_literal_and_leave_the_pictures_their_size(
     [(name, (TALL,)) for name in WITH_SHAPE] + [(name, ()) for name in SQUARE_ONLY],
 )
 def test_other_names_are_so_too_beside_tall_images(name, options, boxes, assert_apart):
-    names = prepare_names(HALVES[1])
+    names = choose_fonts(HALVES[1])
     figure = NAMED_FIGURES[name](names, *options)
     check_texts(name, names, figure, boxes, assert_apart)
 
@@ -95,7 +95,7 @@ def test_other_names_are_so_too_beside_tall_images(name, options, boxes, assert_
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", WITH_SHAPE)
 def test_long_names_are_so_too_beside_wide_images(name, boxes, assert_apart):
-    names = prepare_names(NAMES[1:5])
+    names = choose_fonts(NAMES[1:5])
     figure = NAMED_FIGURES[name](names, WIDE)
     check_texts(name, names, figure, boxes, assert_apart)
 
@@ -103,7 +103,7 @@ def test_long_names_are_so_too_beside_wide_images(name, boxes, assert_apart):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", SQUARE_ONLY)
 def test_hostile_names_are_literal(name):
-    names = prepare_names(HOSTILE)
+    names = choose_fonts(HOSTILE)
     texts = texts_of(NAMED_FIGURES[name](names))
     assert not any(text.get_parse_math() for text in texts)
     shown = [squeeze(text.get_text()) for text in texts]

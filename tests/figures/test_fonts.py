@@ -4,7 +4,7 @@ from matplotlib import font_manager, rcParams
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from vit_hk.figures.fonts import prepare_names
+from vit_hk.figures.fonts import choose_fonts
 
 
 def draw(text: str) -> np.ndarray:
@@ -36,7 +36,7 @@ def _no_search(monkeypatch):
 )
 @pytest.mark.filterwarnings("error")
 def test_letters_of_the_default_font_need_no_other_font(names, capsys):
-    assert prepare_names(names) == names
+    assert choose_fonts(names) == names
     assert rcParams["font.family"] == ["sans-serif"]
     assert capsys.readouterr().err == ""
     for name in names:
@@ -52,7 +52,7 @@ def test_invisible_letters_have_no_box():
 def test_without_a_font_names_become_numbers(fonts, capsys):
     assert not fonts
     names = ["cat", "猫", "dog", "犬"]
-    assert prepare_names(names) == ["cat", "class 1", "dog", "class 3"]
+    assert choose_fonts(names) == ["cat", "class 1", "dog", "class 3"]
     assert rcParams["font.family"] == ["sans-serif"]
     out, err = capsys.readouterr()
     assert out == ""
@@ -75,7 +75,7 @@ def test_without_a_font_names_become_numbers(fonts, capsys):
 )  # fmt: skip
 @pytest.mark.usefixtures("fonts")
 def test_the_package_is_that_of_the_script(name, package, capsys):
-    assert prepare_names(["cat", name]) == ["cat", "class 1"]
+    assert choose_fonts(["cat", name]) == ["cat", "class 1"]
     assert f"apt-get install {package}," in capsys.readouterr().err
 
 
@@ -84,7 +84,7 @@ def test_a_font_that_was_installed_meanwhile_is_found(fonts, make_font, capsys):
     # matplotlib keeps its list of fonts in a file, which does not have the new font.
     fonts.append(make_font("猫犬"))
     names = ["cat", "猫", "犬", "猫\u00a0and\u200d 犬"]
-    assert prepare_names(names) == names
+    assert choose_fonts(names) == names
     assert rcParams["font.family"] == ["sans-serif", "Bars Sans"]
     assert capsys.readouterr().err == ""
     assert (draw("猫") != draw("犬")).any()
@@ -95,7 +95,7 @@ def test_a_font_that_was_installed_meanwhile_is_found(fonts, make_font, capsys):
 def test_latin_letters_stay_in_the_default_font(make_font):
     before = draw("cat")
     font_manager.fontManager.addfont(make_font("猫cat"))
-    prepare_names(["猫", "cat"])
+    choose_fonts(["猫", "cat"])
     np.testing.assert_array_equal(draw("cat"), before)
 
 
@@ -111,7 +111,7 @@ def test_the_choice_depends_on_the_fonts_and_not_on_their_order(fonts, make_font
     for path in reversed(fonts) if reverse else fonts:
         font_manager.fontManager.addfont(path)
     names = ["猫", "犬", "ไ"]
-    assert prepare_names(names) == names
+    assert choose_fonts(names) == names
     assert rcParams["font.family"] == ["sans-serif", "Bars Sans", "Thai Sans"]
 
 
@@ -120,7 +120,7 @@ def test_the_choice_depends_on_the_fonts_and_not_on_their_order(fonts, make_font
 )
 def test_fonts_that_only_pretend_to_have_a_letter_are_left_out(fonts, make_font, family, outlines):
     fonts.append(make_font("猫", family, outlines=outlines))
-    assert prepare_names(["cat", "猫"]) == ["cat", "class 1"]
+    assert choose_fonts(["cat", "猫"]) == ["cat", "class 1"]
 
 
 def test_files_that_are_no_fonts_are_left_out(fonts, make_font, tmp_path):
@@ -129,11 +129,11 @@ def test_files_that_are_no_fonts_are_left_out(fonts, make_font, tmp_path):
     font_manager.fontManager.addfont(removed)
     (tmp_path / "Removed-Regular.ttf").unlink()
     fonts += [str(tmp_path / "broken.ttf"), str(tmp_path / "missing.ttf")]
-    assert prepare_names(["cat", "猫"]) == ["cat", "class 1"]
+    assert choose_fonts(["cat", "猫"]) == ["cat", "class 1"]
 
 
 def test_a_second_data_set_starts_from_the_default_font(fonts, make_font):
     fonts.append(make_font("猫犬"))
-    prepare_names(["猫"])
-    prepare_names(["cat"])
+    choose_fonts(["猫"])
+    choose_fonts(["cat"])
     assert rcParams["font.family"] == ["sans-serif"]

@@ -17,9 +17,9 @@ from vit_hk.training.calibration import (
 def random_logits(scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Return logits whose softmax at temperature `scale` is the distribution of the labels."""
     random = np.random.default_rng(0)
-    honest = 2 * random.normal(size=(4000, 5))
-    labels = np.array([random.choice(5, p=p) for p in np.exp(log_softmax(honest, axis=1))])
-    return (scale * honest).astype(np.float32), labels
+    calibrated = 2 * random.normal(size=(4000, 5))
+    labels = np.array([random.choice(5, p=p) for p in np.exp(log_softmax(calibrated, axis=1))])
+    return (scale * calibrated).astype(np.float32), labels
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
@@ -44,7 +44,7 @@ def test_temperature_is_the_minimum_that_scipy_finds(scale):
     )
     fitted = fit_temperature(logits, labels)
     assert fitted == pytest.approx(found.x, abs=1e-6)
-    assert fitted == pytest.approx(scale, rel=0.1)  # and undoes what made the logits dishonest
+    assert fitted == pytest.approx(scale, rel=0.1)  # and undoes the scale
 
 
 def test_temperature_stays_in_its_interval():

@@ -9,7 +9,7 @@ from pathlib import Path
 from vit_hk.atomic import check_writable
 from vit_hk.errors import UserError
 from vit_hk.explain.patch_attention import patch_attention, query_name
-from vit_hk.figures.fonts import prepare_names
+from vit_hk.figures.fonts import choose_fonts
 from vit_hk.figures.saving import save_figure
 from vit_hk.figures.sheet import draw_sheet
 from vit_hk.trained_model import Predictions, TrainedModel
@@ -47,7 +47,7 @@ def sheet_paths(folder: Path, files: Sequence[str]) -> list[Path]:
 def draw_sheets(model: TrainedModel, predictions: Predictions, paths: Sequence[Path]) -> None:
     """Draw the attention of each layer and head for each image, and write it to its path."""
     info = model.info
-    names = prepare_names(model.class_names)
+    names = choose_fonts(model.class_names)
     for number, path in enumerate(paths):
         # One at a time: the weights of all queries of a large model take 200 MB an image.
         image = predictions.images[number]

@@ -17,7 +17,7 @@ DEFAULT_FAMILY = "sans-serif"  # DejaVu Sans, which comes with matplotlib
 CJK = ("BOPOMOFO", "CJK", "FULLWIDTH", "HALFWIDTH", "HANGUL", "HIRAGANA", "KATAKANA")
 
 
-def prepare_names(class_names: Sequence[str]) -> list[str]:
+def choose_fonts(class_names: Sequence[str]) -> list[str]:
     """Choose fonts that have the letters of class names; return the names as figures show them.
 
     The font that comes with matplotlib lacks many scripts. For the letters that it lacks, all later

@@ -45,7 +45,7 @@ def draw_figures(
       folder: where to write.
       config: the settings of the run.
       dataset: the images and their labels.
-      class_names: names of the classes, as `prepare_names` returns them.
+      class_names: names of the classes, as `choose_fonts` returns them.
       history: rows of the epochs.
       snapshots: attention during the training; a folder has a figure for each epoch too.
       predictions: predicted class of each test image.
