@@ -4,6 +4,8 @@ DVC removes the outputs of a stage before it runs it. So a mistake is to be foun
 which runs before `train` and owns no results.
 """
 
+import sys
+
 from stages import paths, run_stage
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.compatibility import check_compatible
@@ -27,7 +29,7 @@ def main() -> None:
     check_starting_point(config, dataset)
     warnings = class_warnings(dataset) + duplicate_warnings(dataset)
     for warning in warnings + flip_warnings(config, dataset):
-        print(warning)
+        print(warning, file=sys.stderr)
     with replacing(paths.CHECKED) as temporary:
         temporary.write_text(CONTENT, "utf-8")
 

@@ -58,4 +58,4 @@ def test_classes_with_too_few_images_are_named(here, copy, tiny_dataset):
     save_dataset(dataclasses.replace(tiny_dataset, y_test=y_test), copy / "data/dataset.npz")
     ended = here("check", copy)
     assert ended.code == 0
-    assert ended.out == "warning: classes without a test image: 1 of 3 ('middle')\n"
+    assert ended.err == "warning: classes without a test image: 1 of 3 ('middle')\n"

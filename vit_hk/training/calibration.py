@@ -1,4 +1,4 @@
-"""The calibration of trained weights: what it takes to read predictions on new images."""
+"""Fit the temperature and the other statistics that are stored with trained weights."""
 
 import haiku as hk
 import numpy as np
