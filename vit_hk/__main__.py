@@ -1,6 +1,7 @@
 """The program `python -m vit_hk COMMAND`; each command is a module of `vit_hk/commands`."""
 
 import argparse
+import errno
 import gc
 import importlib
 import os
@@ -18,6 +19,10 @@ COMMANDS = {
     "export": ("write weights in other libraries' formats", "export"),
     "import": ("read weights of other libraries", "import_weights"),
 }
+
+
+# What writing to stdout can raise; errors of files have a name.
+OUTPUT_ERRORS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
         parsed.run(parsed)
         sys.stdout.flush()
     except OSError as error:
-        if error.filename is not None:  # of a file, where a command has to say what it was for
+        if error.filename is not None or error.errno not in OUTPUT_ERRORS:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # its reader has enough, for example `head`

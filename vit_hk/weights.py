@@ -26,10 +26,10 @@ from vit_hk.weights_metadata import (
 )
 
 REMEDY = "make it again with: dvc repro --force --single-item train"
-# For a file that a person has named, which no stage makes.
+# For a file that a person has named, or the default one.
 NAME_ANOTHER = (
-    "name a weights file of this project; those of other libraries are read with: python -m vit_hk "
-    "import"
+    f"if dvc repro made it, {REMEDY}; otherwise name another weights file; those of other "
+    "libraries are read with: python -m vit_hk import"
 )
 DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64"}  # safetensors' names and NumPy's
 

@@ -34,16 +34,16 @@ def main() -> None:
 def run(seed: int, max_epochs: int) -> TrainingResult:
     """Train to the end of the recipe, or for fewer epochs, and measure the accuracy."""
     dataset = load_mnist(DATASET if DATASET.exists() else PACKED_DATASET)
-    params = load_recipe(seed)
-    data = prepare_data(dataset, params)
+    config = load_recipe(seed)
+    data = prepare_data(dataset, config)
     num_classes, image_shape = dataset.num_classes, dataset.image_shape
     started = time.perf_counter()
-    step = build_train_step(params, data, num_classes)
+    step = build_train_step(config, data, num_classes)
     feed = WholeFeed(data, step.layout, step.steps_per_epoch, calls_per_epoch=1)
     run_steps = step.compile(feed)
-    state = step.init_state(init_params(params.model, image_shape, num_classes, seed))
+    state = step.init_state(init_params(config.model, image_shape, num_classes, seed))
     compile_seconds = time.perf_counter() - started
-    epochs = min(max_epochs, params.train.epochs)
+    epochs = min(max_epochs, config.train.epochs)
     for epoch in range(epochs):
         order = epoch_order(seed, epoch, len(data.x_train))
         first = epoch * step.steps_per_epoch
@@ -53,16 +53,16 @@ def run(seed: int, max_epochs: int) -> TrainingResult:
             raise FloatingPointError("the training diverged")
     weights = step.eval_params(state)
     seconds = time.perf_counter() - started
-    layout = layout_for_inference(BATCH_SIZE, params.model.num_tokens(image_shape))
-    model = make_model(params.model, num_classes)
+    layout = layout_for_inference(BATCH_SIZE, config.model.num_tokens(image_shape))
+    model = make_model(config.model, num_classes)
     predicted = make_predictor(model, data.normalization, layout)(weights, dataset.x_test)
     return TrainingResult(
         seconds,
         compile_seconds,
         epochs,
-        count_parameters(params.model, image_shape, num_classes),
+        count_parameters(config.model, image_shape, num_classes),
         float((predicted.argmax(axis=1) == dataset.y_test).mean()),
-        "recipe" if epochs == params.train.epochs else "limit",
+        "recipe" if epochs == config.train.epochs else "limit",
     )
 
 

@@ -17,22 +17,22 @@ BATCH_SIZE = 500  # of the test
 
 def run(seed: int, limit: float) -> TrainingResult:  # noqa: ARG001 the limit is for the peers
     """Train to the end of the recipe."""
-    params, dataset = load_recipe(seed), load_mnist()
-    data = prepare_data(dataset, params)
+    config, dataset = load_recipe(seed), load_mnist()
+    data = prepare_data(dataset, config)
     configure_cpu()  # as stages/train.py does
     # No checkpoints, and no compilation cache, which JAX uses only when it is configured.
     started = time.perf_counter()
-    trained = train(params, data, dataset.num_classes)
+    trained = train(config, data, dataset.num_classes)
     seconds = time.perf_counter() - started
-    model = make_model(params.model, dataset.num_classes)
-    layout = layout_for_inference(BATCH_SIZE, params.model.num_tokens(dataset.image_shape))
+    model = make_model(config.model, dataset.num_classes)
+    layout = layout_for_inference(BATCH_SIZE, config.model.num_tokens(dataset.image_shape))
     predict = make_predictor(model, data.normalization, layout)
     predicted = predict(trained.params, dataset.x_test).argmax(axis=1)
     return TrainingResult(
         seconds,
         trained.timing.compile_seconds,
         len(trained.history),
-        count_parameters(params.model, dataset.image_shape, dataset.num_classes),
+        count_parameters(config.model, dataset.image_shape, dataset.num_classes),
         float((predicted == dataset.y_test).mean()),
         "recipe",
     )

@@ -68,6 +68,9 @@ def test_folder_that_may_not_be_read_is_named(folder, monkeypatch, one_line):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
+    (folder / "b").rename(folder / ".b")
+    assert names(str(folder)) == [str(folder / "a.png"), str(folder / "note.txt")]  # nor looked at
+    (folder / ".b").rename(folder / "b")
     with pytest.raises(UserError, match="/b' cannot be read: Permission denied") as error:
         names(str(folder))
     one_line(error.value)

@@ -17,6 +17,7 @@ from small_model import INFO, random_images, save_small_model
 import vit_hk
 from vit_hk.__main__ import main
 from vit_hk.commands import predict
+from vit_hk.data.preparation import prepare_image
 from vit_hk.errors import one_line_errors
 from vit_hk.trained_model import TrainedModel
 
@@ -158,7 +159,8 @@ def test_sheets_are_drawn_and_not_replaced(run, folder):
         (["images", "--weights", "none"], "error: none is not there; name a weights file"),
         (
             ["images", "--weights", "images/0.png"],
-            "name a weights file of this project; those of other libraries are read with: python "
+            "if dvc repro made it, make it again with: dvc repro --force --single-item train; "
+            "otherwise name another weights file; those of other libraries are read with: python "
             "-m vit_hk import",
         ),
         (["images", "--weights", "x" * 300], "is not there; name a weights file"),
@@ -214,6 +216,19 @@ def test_program_reads_stdin(run, folder, project, weights):
             if is_number
             else found == expected
         )
+
+
+@pytest.mark.usefixtures("folder")
+def test_image_for_which_memory_is_short_is_named_and_the_others_predicted(run, monkeypatch):
+    def fail_once(*_: object) -> np.ndarray:
+        monkeypatch.setattr("vit_hk.commands.predict.prepare_image", prepare_image)
+        raise MemoryError
+
+    monkeypatch.setattr("vit_hk.commands.predict.prepare_image", fail_once)
+    ended = run("images")
+    assert ended.code == 1
+    assert "error: images/0.png: needs more memory than is free\n" in ended.err
+    assert ended.out.startswith("images/1.png")
 
 
 @pytest.mark.usefixtures("folder")

@@ -112,10 +112,13 @@ def test_both_explorers_move_together(page):
     assert all("attention of the class token." in text for text in descriptions())
     # Of the patch under the pointer nothing is announced at the other side.
     status = part(b, "status")
-    page.wait_for_timeout(600)  # longer than the pause before an announcement
+    page.wait_for_function(  # the announcement of the last step
+        "([status, text]) => status.textContent.includes(text)",
+        arg=[status.element_handle(), part(b, "description").inner_text()],
+    )
     before = status.inner_text()
     patches.nth(4).hover()
-    page.wait_for_timeout(600)
+    page.wait_for_timeout(800)  # twice the pause before an announcement
     assert "row 2, column 2" in part(b, "description").inner_text()
     assert status.inner_text() == before
     page.mouse.move(0, 0)

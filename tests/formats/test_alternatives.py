@@ -31,11 +31,12 @@ REFUSED = {
 @pytest.mark.parametrize(
     ("name", "changes"), [(name, changes) for name in REFUSED for changes in REFUSED[name]], ids=str
 )
-def test_formats_that_an_error_names_hold_the_setting(name, changes, one_line):
-    info = make_info(num_layers=1, **{"gelu": "tanh"} | changes)
+@pytest.mark.parametrize("other", [{}, {"pool": "gap"}, {"norm_eps": 1e-5}], ids=str)
+def test_formats_that_an_error_names_hold_the_model(name, changes, other, one_line):
+    info = make_info(num_layers=1, **{"gelu": "tanh"} | other | changes)
     params = draw_params(info)
     with pytest.raises(UserError, match="export to") as error:
         EXPORTS[name](params, info)
-    named = re.search("export to (.*) instead", one_line(error.value))[1].split(" or ")
+    named = re.split(", | or ", re.search("export to (.*) instead", one_line(error.value))[1])
     for other in named:
         assert EXPORTS[other](params, info)

@@ -42,8 +42,9 @@ STATE = "print(gc.isenabled(), gc.get_freeze_count() > 10_000)"
     "start",
     [
         f"import stages.report; stages.run_stage(lambda: {STATE})",
-        f"import vit_hk.__main__ as program; gc.disable(); import vit_hk.commands.page as command; "
-        f"command.run = lambda _: {STATE}; program.main(['page', 'results'])",
+        f"import runpy, sys; import vit_hk.commands.page as command; "
+        f"command.run = lambda _: {STATE}; sys.argv = ['vit_hk', 'page', 'results']; "
+        "gc.unfreeze(); runpy.run_module('vit_hk', run_name='__main__')",
     ],
     ids=["stage", "command"],
 )

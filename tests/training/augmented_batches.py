@@ -29,9 +29,9 @@ def prepare(layout: BatchLayout, data: DeviceData, indices: jax.Array, **augment
 
     def run(key):
         size = len(indices) // layout.mesh.size
-        own = jax.lax.axis_index(AXIS) * size + jnp.arange(-1, size)  # after the one before them
-        share = take_images(data, indices[own], is_sharded=False)
-        return prepare_microbatches(key, share, settings, normalization, layout)
+        places = jax.lax.axis_index(AXIS) * size + jnp.arange(-1, size)  # after the one before them
+        own = take_images(data, indices[places], is_sharded=False)
+        return prepare_microbatches(key, own, settings, normalization, layout)
 
     on_each_device = jax.shard_map(
         run, mesh=layout.mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec(AXIS),

@@ -39,8 +39,8 @@ def numbered() -> TrainingData:
     return TrainingData(images, numbers, images, numbers, Normalization((0.0,) * 2, (1.0,) * 2))
 
 
-def shares_of(source: feed.Feed, layout: BatchLayout, call: feed.CallInputs) -> np.ndarray:
-    """Return the numbers of the images of all devices in each step, [steps, devices, 1 + share]."""
+def images_of_devices(source: feed.Feed, layout: BatchLayout, call: feed.CallInputs) -> np.ndarray:
+    """Return the numbers of the images of devices in each step, [steps, devices, 1 + images]."""
     rows = np.asarray(call.rows)
 
     def run(call):
@@ -55,10 +55,10 @@ def shares_of(source: feed.Feed, layout: BatchLayout, call: feed.CallInputs) -> 
     assert data.images.dtype == np.uint8
     images, labels = np.asarray(data.images), np.asarray(data.labels)
     steps = int(call.last) - int(call.first)
-    shares = labels.reshape(layout.mesh.size, -1, rows.shape[1]).swapaxes(0, 1)[:steps]
+    numbers = labels.reshape(layout.mesh.size, -1, rows.shape[1]).swapaxes(0, 1)[:steps]
     images = images.reshape(layout.mesh.size, -1, *images.shape[1:]).swapaxes(0, 1)[:steps]
-    np.testing.assert_array_equal(images, shares[..., None, None, None] + np.zeros((3, 5, 2)))
-    return shares
+    np.testing.assert_array_equal(images, numbers[..., None, None, None] + np.zeros((3, 5, 2)))
+    return numbers
 
 
 whole = functools.partial(WholeFeed, calls_per_epoch=3)
@@ -75,7 +75,7 @@ whole = functools.partial(WholeFeed, calls_per_epoch=3)
     ],
     ids=["whole, one device", "whole, cores", "whole, memories", "chunks, one", "chunks, cores"],
 )
-def test_each_device_gets_its_share_of_each_batch_after_the_image_before_it(
+def test_each_device_gets_its_shard_of_each_batch_after_the_image_before_it(
     numbered, monkeypatch, kind, layout
 ):
     monkeypatch.setattr(feed, "MIN_CALLS_PER_EPOCH", 3)
@@ -84,7 +84,7 @@ def test_each_device_gets_its_share_of_each_batch_after_the_image_before_it(
     order = epoch_order(0, 1, 67)
     bounds = [(8, 10), (10, 11), (11, 13), (13, 15), (15, 16)]  # of the second epoch
     calls = list(source.calls(order, bounds))
-    found = np.concatenate([shares_of(source, layout, call) for call in calls])
+    found = np.concatenate([images_of_devices(source, layout, call) for call in calls])
     batches = order[:64].reshape(8, 8)
     np.testing.assert_array_equal(found[:, :, 1:].reshape(8, 8), batches)
     before = np.roll(batches, 1, axis=1)[:, :: 8 // layout.mesh.size]

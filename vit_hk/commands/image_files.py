@@ -89,7 +89,9 @@ def _expand_path(path: Path) -> Iterator[ImageFile]:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Yield all that is no folder, links to folders among them, which could lead in a circle.
+    """Yield all that is no folder, with links to folders, which could lead in a circle.
+
+    Folders that are ignored are left out.
 
     Raises:
       OSError: a folder may not be read; Path.rglob would leave it out.
@@ -99,6 +101,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
         raise error
 
     for root, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not is_ignored((name,))]  # enters no others
         paths = [Path(root, name) for name in folders]
         yield from (path for path in paths if path.is_symlink())
         yield from (Path(root, name) for name in files)

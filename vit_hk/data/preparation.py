@@ -20,6 +20,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
 NAMES = ", ".join(FORMATS)
 MAX_FILE_BYTES = 2**28  # of an image file
 MAX_PIXELS = 80_000_000  # of an image as it is stored: 240 MB in colours
+NO_MEMORY = "needs more memory than is free"
 BLACK_IS_ZERO = 1  # PhotometricInterpretation of a grey TIFF
 BICUBIC = Image.Resampling.BICUBIC
 
@@ -66,7 +67,7 @@ def open_image(source: str | Path | IO[bytes]) -> Image.Image:
     except UnreadableImageError:
         raise
     except MemoryError:
-        raise UnreadableImageError("needs more memory than is free") from None
+        raise UnreadableImageError(NO_MEMORY) from None
     except UnidentifiedImageError:
         raise UnreadableImageError(
             f"no image, damaged at its start, or of a kind that is not read; allowed: {NAMES}"

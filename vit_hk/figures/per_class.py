@@ -44,9 +44,11 @@ def draw_per_class(table: pd.DataFrame, class_names: list[str]) -> Figure:
         width = max(width, classes * (widest + 0.1) + MARGIN_INCHES)
     figure = Figure(figsize=(width, 4 + (widest if vertical else 0)), layout="constrained")
     axes = figure.subplots()
+    drawn_lows: list[float] = []
     for place, (score, style) in enumerate(STYLES.items()):
         # A share of no image has the interval of 0 to 1, and no point.
         known = table[table[f"{score}_high"] - table[f"{score}_low"] < 1]
+        drawn_lows += known[f"{score}_low"].tolist()
         share, low, high = (100 * known[name] for name in (score, f"{score}_low", f"{score}_high"))
         axes.errorbar(
             known.index.to_numpy() + SPACING * (place - 1),
@@ -56,7 +58,7 @@ def draw_per_class(table: pd.DataFrame, class_names: list[str]) -> Figure:
             linestyle="none",
             **style,
         )
-    lowest = 100 * float(table[[f"{score}_low" for score in STYLES]].to_numpy().min())
+    lowest = 100 * min(drawn_lows, default=0.0)
     bottom = np.floor(min(lowest - 0.1 * (100 - lowest), 99)) if lowest > 50 else 0
     axes.set(
         title="Precision, recall and F1 of each class, with intervals of 95 %",

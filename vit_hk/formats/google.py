@@ -11,7 +11,7 @@ import haiku as hk
 import numpy as np
 
 from vit_hk.errors import UserError, find_file_problem
-from vit_hk.formats.alternatives import unsupported_setting
+from vit_hk.formats.alternatives import FIXED, alternatives, check_can_hold
 from vit_hk.formats.fields import AS_IS, LEADING_AXIS, Field, Layout, read_params, write_tensors
 from vit_hk.formats.files import open_npz
 from vit_hk.formats.imported import (
@@ -28,7 +28,7 @@ from vit_hk.params import ModelSettings
 from vit_hk.weights_metadata import WeightsInfo
 
 FILE = "model.npz"
-NORM_EPS = 1e-6
+NORM_EPS = FIXED["google"]["norm_eps"]
 MAX_CLASSES = 1_000_000  # ImageNet-21k has 21,843
 BLOCK = "Transformer/encoderblock_"
 ATTENTION = "MultiHeadDotProductAttention_1"
@@ -74,12 +74,12 @@ def export_google(params: hk.Params, info: WeightsInfo) -> dict[str, bytes]:
     Raises:
       UserError: Google's model computes something else than a setting asks for.
     """
-    _check_can_hold(info.model)
+    check_can_hold("google", info.model)
     height, width, _ = info.image_shape
     if height != width:
         raise UserError(
             f"images have {height} x {width} pixels, and Google's file, which holds no shape, is "
-            "for square ones; export to timm, transformers or onnx instead"
+            f"for square ones; {alternatives('google', info.model)}"
         )
     params, info = with_learned_positions(params, info)
     params = {**params, "vit/patches/linear": _fold_normalization(params, info)}
@@ -130,16 +130,6 @@ def import_google(path: Path, overrides: Overrides) -> Imported:
     info = describe(path, "google", settings, image_shape, names, None, None, "stretch", overrides)
     params = read_params(fields(settings), settings, image_shape, num_classes, file)
     return Imported(params, info)
-
-
-def _check_can_hold(settings: ModelSettings) -> None:
-    allowed = {
-        "stem": "linear", "qk_norm": False, "registers": 0, "gelu": "tanh", "norm_eps": NORM_EPS
-    }  # fmt: skip
-    for key, value in allowed.items():
-        found = getattr(settings, key)
-        if found != value:
-            raise unsupported_setting(key, found, f"and Google's model has {str(value).lower()}")
 
 
 def _fold_normalization(params: hk.Params, info: WeightsInfo) -> dict[str, np.ndarray]:

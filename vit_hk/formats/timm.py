@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import save
 
 from vit_hk.errors import UserError, shorten
-from vit_hk.formats.alternatives import unsupported_setting
+from vit_hk.formats.alternatives import FIXED, alternatives, check_can_hold
 from vit_hk.formats.fields import (
     LEADING_AXIS,
     TRANSPOSED,
@@ -37,7 +37,7 @@ from vit_hk.formats.torch_layouts import linear, norm, patch_kernel
 from vit_hk.params import ModelSettings, Resize
 from vit_hk.weights_metadata import WeightsInfo
 
-NORM_EPS = 1e-6  # of timm's LayerNorm, the only one that its configuration can name
+NORM_EPS = FIXED["timm"]["norm_eps"]  # the only one that timm's configuration can name
 ACTIVATIONS = {"erf": "gelu", "tanh": "gelu_tanh"}
 BASE_ARCHITECTURE = "vit_base_patch16_224"  # plain; model_args state all that differs from it
 # Architectures of timm that are plain; the number of heads is in no tensor.
@@ -137,7 +137,12 @@ def export_timm(params: hk.Params, info: WeightsInfo) -> dict[str, bytes]:
     Raises:
       UserError: timm's model or its configuration has no place for a setting.
     """
-    _check_can_hold(info.model)
+    check_can_hold("timm", info.model)
+    if int(info.model.hidden_size * _mlp_ratio(info.model)) != info.model.mlp_dim:
+        raise UserError(
+            f"model.mlp_dim is {info.model.mlp_dim}, which no mlp_ratio of timm gives exactly; "
+            f"{alternatives('timm', info.model)}"
+        )
     params, info = with_learned_positions(params, info)
     settings = info.model
     tensors = write_tensors(fields(settings), params)
@@ -180,23 +185,6 @@ def import_timm(folder: Path, overrides: Overrides) -> Imported:
     info = describe(path, "timm", settings, image_shape, names, mean, std, resize, overrides)
     params = read_params(fields(settings), settings, image_shape, num_classes, file)
     return Imported(params, info)
-
-
-def _check_can_hold(settings: ModelSettings) -> None:
-    if settings.stem != "linear":
-        raise unsupported_setting(
-            "stem", settings.stem, "for which timm's VisionTransformer has no place"
-        )
-    if settings.norm_eps != NORM_EPS:
-        raise unsupported_setting(
-            "norm_eps",
-            f"{settings.norm_eps:g}",
-            f"and timm's configuration can name no other than {NORM_EPS:g}",
-        )
-    if int(settings.hidden_size * _mlp_ratio(settings)) != settings.mlp_dim:
-        raise unsupported_setting(
-            "mlp_dim", settings.mlp_dim, "which no mlp_ratio of timm gives exactly"
-        )
 
 
 def _mlp_ratio(settings: ModelSettings) -> float:

@@ -9,7 +9,7 @@ import haiku as hk
 from pydantic import BaseModel, Field
 from safetensors.numpy import save
 
-from vit_hk.formats.alternatives import unsupported_setting
+from vit_hk.formats.alternatives import check_can_hold
 from vit_hk.formats.fields import (
     LEADING_AXIS,
     TRANSPOSED,
@@ -108,7 +108,7 @@ def export_transformers(params: hk.Params, info: WeightsInfo) -> dict[str, bytes
     Raises:
       UserError: transformers' ViT has no place for a setting.
     """
-    _check_can_hold(info.model)
+    check_can_hold("transformers", info.model)
     params, info = with_learned_positions(params, info)
     return {
         CONFIG: _to_json(_config(info)),
@@ -151,14 +151,6 @@ def import_transformers(folder: Path, overrides: Overrides) -> Imported:
     )  # fmt: skip
     params = read_params(fields(settings), settings, image_shape, num_classes, file)
     return Imported(params, info)
-
-
-def _check_can_hold(settings: ModelSettings) -> None:
-    for key, allowed in {"stem": "linear", "pool": "cls", "qk_norm": False, "registers": 0}.items():
-        value = getattr(settings, key)
-        if value != allowed:
-            reason = f"for which transformers' ViT has no place (it has {str(allowed).lower()})"
-            raise unsupported_setting(key, value, reason)
 
 
 def _to_json(tree: dict[str, Any]) -> bytes:

@@ -2,7 +2,7 @@
 
 Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon) replaces the momentum of a
 matrix by about the nearest one with orthogonal rows or columns. That takes more arithmetic than all
-else that an optimizer does, so each device does a share of it. One compiled loop handles all
+else that an optimizer does, so each device does a part of it. One compiled loop handles all
 matrices of a shape, since a loop for each matrix would take longer to compile.
 """
 

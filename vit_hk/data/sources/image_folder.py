@@ -12,7 +12,12 @@ import numpy as np
 from tqdm import tqdm
 
 from vit_hk.data.dataset import MAX_CHARACTERS, Dataset, name_problem
-from vit_hk.data.preparation import UnreadableImageError, open_image, prepare_image
+from vit_hk.data.preparation import (
+    NO_MEMORY,
+    UnreadableImageError,
+    open_image,
+    prepare_image,
+)
 from vit_hk.data.sources.folder_layout import SPLITS, Parts, find_layout, is_ignored
 from vit_hk.data.sources.image_spool import ImageSpool
 from vit_hk.data.sources.members import ARCHIVE_ERRORS, iterate_members
@@ -177,7 +182,7 @@ def _prepare_into(
     except UnreadableImageError as error:
         return str(error)
     except MemoryError:
-        return "needs more memory than is free"
+        return NO_MEMORY
     return None
 
 
@@ -200,6 +205,6 @@ def _is_grey(images: np.ndarray) -> bool:
 def _name_of(root: Path) -> str:
     """Return the name of a folder, or of an archive without its ending."""
     path = root.resolve()
-    while path.suffix.lower() in ENDINGS and root.is_file():
+    while path.suffix.lower() in ENDINGS and os.path.isfile(root):  # noqa: PTH113, long names
         path = path.with_suffix("")
     return path.name[:MAX_CHARACTERS] or "images"
