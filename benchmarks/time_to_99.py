@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe_machine
+from benchmarks.process import ENVIRONMENT
 from benchmarks.recipes.settings import RECIPE, TARGET, load_mnist
 from vit_hk.atomic import replacing
 from vit_hk.errors import one_line_errors
@@ -63,7 +64,7 @@ def train_once(name: str, seed: int, limit: float) -> Run:
     print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
     process = subprocess.run(
         [sys.executable, "-m", "benchmarks.train_once", name, str(seed), str(limit)],
-        stdout=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
     )  # fmt: skip
     if process.returncode:
         raise SystemExit(process.returncode)  # the process has printed its error

@@ -1,5 +1,7 @@
 """pyproject.toml beside the pinned requirements, and the content of the package."""
 
+import contextlib
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -31,6 +33,20 @@ def test_each_dependency_is_pinned_to_a_version_that_it_allows(project, dependen
     for dependency in dependencies:
         version = pinned[canonicalize_name(dependency.name)]
         assert dependency.specifier.contains(version), f"{dependency} does not allow {version}"
+
+
+def test_all_that_pinned_packages_need_is_pinned(project):
+    files = ["constraints.txt", *(f"requirements{kind}.txt" for kind in ("", "-dev", "-bench"))]
+    pinned = {name for file in files for name in pins(project / file)}
+    needed = set()
+    for name in pinned:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # of other environments
+            for requirement in map(Requirement, importlib.metadata.requires(name) or []):
+                if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                    needed.add(canonicalize_name(requirement.name))
+    unpinned = needed - pinned - {"pip", "setuptools"}
+    # PyTorch's build for CUDA needs packages of NVIDIA's that its build for CPUs does not.
+    assert not [name for name in unpinned if not name.startswith(("nvidia", "cuda", "triton"))]
 
 
 def test_no_package_is_pinned_twice(project):

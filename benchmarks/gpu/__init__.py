@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-# What a machine that can fetch nothing lacks; `pack.py` fills both. Packages that are installed
-# there come first.
+# What a machine that can fetch nothing lacks; `pack.py` fills both. The packed packages are for
+# Python 3.12, and come before installed ones, which may be too old for each other.
 PACKED = Path(__file__).parents[2] / ".scratch" / "gpu"
 PACKED_PACKAGES, PACKED_DATASET = PACKED / "packages", PACKED / "mnist.npz"
-sys.path.append(str(PACKED_PACKAGES))
+if sys.version_info[:2] == (3, 12):
+    sys.path.insert(0, str(PACKED_PACKAGES))

@@ -21,6 +21,7 @@ from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import Precision
 
 MAX_LOGIT_ERROR = 1e-4  # of any float32 logit; logits have a standard deviation of about 1
+MAX_GRADIENT_DISTANCE = 1e-3  # of the float32 gradient from the CPU's, as below
 # Of all bfloat16 logits, or gradients, together: the length of the difference from float32 divided
 # by the length. bfloat16 has 8 bits, a rounding error of 0.4 %, and a model rounds in each layer.
 MAX_BFLOAT16_DISTANCE = {"logits": 0.05, "gradient": 0.1}
@@ -48,6 +49,7 @@ def judge(
 ) -> dict[str, Any]:
     """Return the errors of results in both precisions, and whether they are small enough."""
     error = float(np.abs(float32[0] - expected[0]).max())
+    gradient_distance = _distance(float32[1], expected[1])
     distances = {
         "logits": _distance(bfloat16[0], expected[0]),
         "gradient": _distance(bfloat16[1], expected[1]),
@@ -55,10 +57,14 @@ def judge(
     is_close = all(distances[name] <= limit for name, limit in MAX_BFLOAT16_DISTANCE.items())
     return {
         "float32_logit_error": _finite_or_none(error),
+        "float32_gradient_distance": _finite_or_none(gradient_distance),
         "bfloat16_distances": {name: _finite_or_none(x) for name, x in distances.items()},
         # A NaN is not below any limit.
-        "passed": error <= MAX_LOGIT_ERROR and is_close,
+        "passed": error <= MAX_LOGIT_ERROR
+        and gradient_distance <= MAX_GRADIENT_DISTANCE
+        and is_close,
         "max_float32_logit_error": MAX_LOGIT_ERROR,
+        "max_float32_gradient_distance": MAX_GRADIENT_DISTANCE,
         "max_bfloat16_distances": MAX_BFLOAT16_DISTANCE,
     }
 

@@ -68,7 +68,10 @@ class Contender:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             is_ready = selector.select(max(0.0, deadline - time.monotonic()))
         line = self._process.stdout.readline() if is_ready else b""
-        answer = json.loads(line) if line else {"error": _describe(bool(is_ready))}
+        try:
+            answer = json.loads(line) if line else {"error": _describe(bool(is_ready))}
+        except ValueError:
+            answer = {"error": f"the process answered {line[:200]!r}"}
         if "error" in answer:
             self.stop()
             raise ContenderError(answer["error"])

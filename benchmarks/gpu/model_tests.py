@@ -27,7 +27,10 @@ class Outcomes:
         """Count a test after its call; a failure may be that of a fixture."""
         if time.monotonic() > self._deadline:
             self.is_complete = False
-            self._session.shouldstop = "the time is up"
+            # pytest-xdist has a session of its own, which looks at no other.
+            of_xdist = self._session.config.pluginmanager.getplugin("dsession")
+            for session in filter(None, (self._session, of_xdist)):
+                session.shouldstop = "the time is up"
         if report.failed:
             self.failed.append(report.nodeid)
         elif report.skipped:

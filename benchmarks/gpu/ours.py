@@ -1,7 +1,8 @@
 """This project's model on a GPU: the training step of stages/train.py, and its inference.
 
 Images lie in the GPU's memory, so that the model is timed and not the way to it. Factors of
-float32 products are rounded to TF32, JAX's default on a GPU, as for the peers.
+float32 products are rounded to TF32, JAX's default on a GPU, as for the peers. The project's own
+stages and commands predict in float32; bfloat16 is a setting of the training.
 """
 
 from collections.abc import Callable

@@ -161,7 +161,7 @@ class Run:
         try:
             process = subprocess.run(
                 [sys.executable, "-m", f"benchmarks.gpu.{module}", *arguments],
-                stdout=subprocess.PIPE, text=True, timeout=self.step_deadline() - time.monotonic(),
+                stdout=subprocess.PIPE, timeout=self.step_deadline() - time.monotonic(),
                 env=environment(self.plan.platform) | (variables or {}),
             )  # fmt: skip
             return json.loads(process.stdout.splitlines()[-1])
@@ -216,9 +216,10 @@ def summarize(
       chip: the limits.
     """
     median = statistics.median(seconds)
-    flops = flops_per_batch(work, whole_last_block=name != "ours")
+    is_whole = name != "ours"  # the last block
+    flops = flops_per_batch(work, whole_last_block=is_whole)
     tflops = flops / median / 1e12
-    gigabytes = bytes_per_batch(work, facts["parameters"]) / median / 1e9
+    gigabytes = bytes_per_batch(work, facts["parameters"], is_whole) / median / 1e9
     limit = chip.tflops(work.precision) if chip else None
     return {
         "images_per_second": work.batch_size / median,

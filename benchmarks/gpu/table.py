@@ -36,7 +36,8 @@ def _checks(checks: dict[str, Any]) -> Iterator[str]:
         else:
             verdict = "within the tolerances" if check["passed"] else "NOT within the tolerances"
             yield (
-                f"- {name}: float32 logits differ by {check['float32_logit_error']}, bfloat16 by "
+                f"- {name}: float32 logits differ by {check['float32_logit_error']}, the gradient "
+                f"by {check['float32_gradient_distance']}, bfloat16 by "
                 f"{check['bfloat16_distances']}: {verdict}"
             )
 

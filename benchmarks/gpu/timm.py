@@ -1,12 +1,14 @@
 """timm's VisionTransformer on a GPU, eager, compiled, and compiled with CUDA graphs.
 
-Training and inference are those of `contenders/torch_job.py` with all that is fast on a GPU: images
-in its memory, normalization inside of the compiled function, automatic mixed precision.
+Training and inference are those of `contenders/torch_job.py` with what is fast on a GPU: images in
+its memory, normalization inside of the compiled function, automatic mixed precision. The forward
+and the backward pass of the model are compiled; loss, clipping and AdamW run eagerly.
 """
 
 import functools
 import gc
 import itertools
+import os
 from collections.abc import Callable, Iterator
 
 import torch
@@ -24,6 +26,8 @@ from benchmarks.contenders.torch_job import (
 from benchmarks.workload import LEARNING_RATE, MAX_NORM, WEIGHT_DECAY, Workload
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+if DEVICE == "cpu" and os.environ.get("JAX_PLATFORMS", "").startswith("cuda"):
+    raise RuntimeError(f"torch {torch.__version__} sees no GPU, so it is no peer on one")
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 

@@ -6,6 +6,7 @@
 
 import importlib
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -58,8 +59,10 @@ class Worker:
 
 def main() -> None:
     """Answer the requests of standard input until it is closed."""
-    # Standard output is reserved for answers; what libraries print goes to standard error.
-    answers, sys.stdout = sys.stdout, sys.stderr
+    # Standard output is reserved for answers; what libraries print goes to standard error, also
+    # what those in C write to the file descriptor.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     worker = Worker(sys.argv[1])
     for line in sys.stdin:
         print(json.dumps(worker.answer(json.loads(line))), file=answers, flush=True)

@@ -32,7 +32,11 @@ def test_bytes_of_a_small_model_by_hand():
     low = dataclasses.replace(SMALL, precision="bfloat16")
     assert bytes_per_batch(low, 100) == 2 * (2 * (16 + 128) + 100)
     train = dataclasses.replace(SMALL, task="train")
-    assert bytes_per_batch(train, 100) == 3 * 4 * 388 + 7 * 4 * 100
+    # No gradient of the images: their patches are read twice, not three times.
+    expected = 4 * (2 * (2 * 16 + 3 * 128) + 3 * 100) + 7 * 4 * 100
+    assert bytes_per_batch(train, 100) == expected
+    # Ours reads of the last block the two tokens of 4 elements, and computes one.
+    assert bytes_per_batch(SMALL, 100, whole_last_block=False) == 4 * (2 * (16 + 2 * 4) + 100)
 
 
 def test_shares_of_the_limits():
@@ -43,6 +47,8 @@ def test_shares_of_the_limits():
     # 35.16 GFLOP in a millisecond, of 156 TFLOP/s.
     assert result["share_of_tflops"] == pytest.approx(35.16 / 156, rel=2e-3)
     gigabytes = bytes_per_batch(B_16, 86_567_656) / 1e9
+    ours = summarize(B_16, "ours", [0.001], facts, chip)
+    assert ours["gigabytes_per_second"] < 1000 * gigabytes
     assert result["share_of_bandwidth"] == pytest.approx(gigabytes * 1000 / 2039)
 
 
@@ -79,14 +85,16 @@ def test_float32_logits_may_differ_by_1e_4_and_bfloat16_by_its_rounding():
     logits, gradient = np.ones((2, 3), np.float32), np.ones(5, np.float32)
     expected = logits, gradient
 
-    def verdict(float32_error=0.0, bfloat16_error=0.0):
-        full = logits + np.float32(float32_error), gradient
+    def verdict(float32_error=0.0, bfloat16_error=0.0, gradient_error=0.0):
+        full = logits + np.float32(float32_error), gradient * np.float32(1 + gradient_error)
         low = logits * np.float32(1 + bfloat16_error), gradient
         return judge(expected, full, low)
 
     assert verdict()["passed"]
     assert verdict(float32_error=9e-5, bfloat16_error=0.04)["passed"]
     assert not verdict(float32_error=2e-4)["passed"]
+    assert verdict(gradient_error=9e-4)["passed"]
+    assert not verdict(gradient_error=2e-3)["passed"]
     assert not verdict(bfloat16_error=0.06)["passed"]
     not_finite = verdict(bfloat16_error=np.nan)
     assert not not_finite["passed"]

@@ -112,7 +112,7 @@ def expected(inputs):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_outputs_and_gradients_equal_the_reference(inputs, expected, name):
+def test_with_kernels_outputs_and_gradients_equal_the_reference(inputs, expected, name):
     compare_with_reference(inputs, expected, name, uses_kernels=True)
 
 

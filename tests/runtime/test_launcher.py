@@ -40,6 +40,14 @@ def test_open_mpi_5_says_all_but_the_address():
         describe_processes(OPEN_MPI)
 
 
+def test_a_process_has_the_gpu_of_its_number_on_its_machine_or_those_that_are_named():
+    named = OPEN_MPI | {"JAX_COORDINATOR_ADDRESS": "node1:1234"}
+    local = {"OMPI_COMM_WORLD_LOCAL_RANK": "1"}
+    assert describe_processes(named | local) == EXPECTED | {"local_device_ids": [1]}
+    assert describe_processes(named | local | {"JAX_LOCAL_DEVICE_IDS": "0"}) == EXPECTED
+    assert describe_processes(NAMED | local) == EXPECTED  # three variables count more
+
+
 SLURM_STEP = SLURM_JOB | {
     "SLURM_STEP_NUM_TASKS": "4",
     "SLURM_STEP_NODELIST": "node[07-09]",
@@ -60,6 +68,12 @@ def test_slurm_says_where_the_first_process_runs():
     assert host == "node07"
     assert 1024 < int(port) < 65536
     assert found == {"num_processes": 4, "process_id": 3, "local_device_ids": [0]}
+
+
+@pytest.mark.usefixtures("in_slurm_step")
+def test_gpus_that_are_named_count_in_slurm():
+    found = describe_processes(SLURM_STEP | {"JAX_LOCAL_DEVICE_IDS": "0"})
+    assert found["local_device_ids"] is None  # JAX reads the variable then
 
 
 @pytest.mark.usefixtures("in_slurm_step")

@@ -15,7 +15,9 @@ ADDRESS, COUNT, INDEX = VARIABLES = (
 )
 OPEN_MPI_COUNT, OPEN_MPI_INDEX = "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"
 OPEN_MPI_4 = "OMPI_MCA_orte_hnp_uri"  # an address, which version 5 does not state
+OPEN_MPI_LOCAL = "OMPI_COMM_WORLD_LOCAL_RANK"  # the number of a process on its machine
 SLURM_COUNT = "SLURM_STEP_NUM_TASKS"
+GPUS = "JAX_LOCAL_DEVICE_IDS"  # those of a process, as numbers on its machine; JAX reads it
 ARGUMENTS = ("coordinator_address", "num_processes", "process_id", "local_device_ids")
 JOIN_SECONDS = 120  # for the last process to start
 
@@ -33,11 +35,11 @@ def describe_processes(environment: Mapping[str, str]) -> dict[str, Any] | None:
         # Open MPI first, since its mpirun starts processes on other machines with Slurm's srun.
         if OPEN_MPI_COUNT in environment:
             if OPEN_MPI_4 in environment and environment[OPEN_MPI_COUNT] != "1":
-                return _ask_launcher(variables)
+                return _ask_launcher(variables, has_gpus=GPUS in environment)
             variables |= {COUNT: environment[OPEN_MPI_COUNT], INDEX: environment[OPEN_MPI_INDEX]}
         # That of a step, since a script of sbatch is one process, whatever the job's SLURM_NTASKS.
         elif environment.get(SLURM_COUNT, "1") != "1":
-            return _ask_launcher(variables)
+            return _ask_launcher(variables, has_gpus=GPUS in environment)
     if not variables.keys() & {COUNT, INDEX} or variables.get(COUNT) == "1":
         return None
     if missing := [name for name in VARIABLES if name not in variables]:
@@ -46,7 +48,11 @@ def describe_processes(environment: Mapping[str, str]) -> dict[str, Any] | None:
             f"HOST:PORT, the machine of process 0 and a free port, {COUNT} to the number of "
             f"processes, and {INDEX} to that of each process, from 0"
         )
-    return _parse(variables)
+    found = _parse(variables)
+    if {COUNT, INDEX}.isdisjoint(environment) and GPUS not in environment:
+        local = environment.get(OPEN_MPI_LOCAL, "")
+        found |= {"local_device_ids": [int(local)]} if local.isdecimal() else {}
+    return found
 
 
 def _check_address(address: str) -> None:
@@ -58,18 +64,20 @@ def _check_address(address: str) -> None:
         )
 
 
-def _ask_launcher(variables: Mapping[str, str]) -> dict[str, Any]:
+def _ask_launcher(variables: Mapping[str, str], has_gpus: bool) -> dict[str, Any]:
     """Return the arguments of jax.distributed.initialize, which JAX finds out from the launcher.
 
     Args:
       variables: may hold an address, which then counts instead of the one that JAX derives.
+      has_gpus: whether the GPUs of the process are named, and not to be found out.
     """
     unknown = dict.fromkeys((*ARGUMENTS, "cluster_detection_method"))
     found = ClusterEnv.auto_detect_unset_distributed_params(
         **unknown | {"coordinator_address": variables.get(ADDRESS)},
         initialization_timeout=JOIN_SECONDS,
     )
-    return dict(zip(ARGUMENTS, found, strict=True))
+    described = dict(zip(ARGUMENTS, found, strict=True))
+    return described | {"local_device_ids": None} if has_gpus else described
 
 
 def _parse(variables: Mapping[str, str]) -> dict[str, Any]:
