@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from vit_hk.runtime.launcher import ADDRESS, COUNT, INDEX
+from vit_hk.runtime.launcher_variables import ADDRESS, COUNT, INDEX
 
 BATCH_SIZES = (64, 512, 4096)
 ROUNDS = 3

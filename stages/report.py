@@ -9,13 +9,13 @@ from vit_hk.metrics import confusion_matrix
 from vit_hk.params import load_config
 from vit_hk.report.attention_arrays import read_attention_arrays
 from vit_hk.report.attention_moments import read_attention_moments
+from vit_hk.report.captions import read_gallery
 from vit_hk.report.class_names import find_numbered, shorten_class_name
 from vit_hk.report.class_scores import add_intervals
 from vit_hk.report.corruptions import read_corruptions
 from vit_hk.report.explorer import make_explorer
 from vit_hk.report.faithfulness import read_faithfulness
 from vit_hk.report.figures import draw_figures
-from vit_hk.report.gallery import read_gallery
 from vit_hk.report.history import make_charts, read_history
 from vit_hk.report.metrics import read_metrics
 from vit_hk.report.mistakes import MATRIX_CLASSES, collect_mistakes

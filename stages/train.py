@@ -23,10 +23,10 @@ from vit_hk.runtime.cluster import check_same, is_main_process, joined_processes
 from vit_hk.runtime.devices import configure_jax
 from vit_hk.runtime.memory import report_out_of_memory
 from vit_hk.timing import record_timing
-from vit_hk.training.calibration import calibrate
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, prepare_data
 from vit_hk.training.fingerprint import STATE_ROOT, compute_fingerprint, state_folder
+from vit_hk.training.fit_calibration import calibrate
 from vit_hk.training.initial_weights import load_initial_weights
 from vit_hk.training.interruption import StopRequest
 from vit_hk.training.locking import exclusive_lock, is_awaited, read_holder, remove_folder

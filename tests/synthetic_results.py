@@ -22,7 +22,7 @@ from vit_hk.explain.methods import METHODS
 from vit_hk.figures.faithfulness import STYLES
 from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import ModelSettings
-from vit_hk.report.gallery import GALLERY
+from vit_hk.report.captions import GALLERY
 from vit_hk.tables import per_class_table
 from vit_hk.weights import save_weights
 from vit_hk.weights_metadata import WeightsInfo

@@ -11,7 +11,7 @@ from settings_file import change_settings
 
 from vit_hk.model.size import count_parameters
 from vit_hk.params import Config, load_config
-from vit_hk.runtime.launcher import ADDRESS, COUNT, INDEX
+from vit_hk.runtime.launcher_variables import ADDRESS, COUNT, INDEX
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 RECIPES = sorted(path for path in FOLDER.iterdir() if path.is_file())

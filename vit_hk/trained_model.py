@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from vit_hk.calibration import class_distances
-from vit_hk.data.borders import looks_inverted
+from vit_hk.data.image_preparation import preparation_for
+from vit_hk.data.inversion import looks_inverted
 from vit_hk.data.pixels import Images, to_pixels
-from vit_hk.data.preparation import preparation_for
 from vit_hk.errors import UserError, find_file_problem, shorten
 from vit_hk.inference import (
     LOGITS_AND_FEATURES,
@@ -66,7 +66,7 @@ class TrainedModel:
     images, one or several. Files and Pillow images are turned upright, resized and converted as
     the training images were. `invert` says what happens to brightness: "auto" inverts images that
     look like inverted training images, such as digits on white paper (see
-    `vit_hk.data.borders.looks_inverted`), "yes" inverts all, and "no" inverts none.
+    `vit_hk.data.inversion.looks_inverted`), "yes" inverts all, and "no" inverts none.
     """
 
     def __init__(self, weights: Weights) -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from vit_hk.__main__ import main
-from vit_hk.data.preparation import preparation_for
+from vit_hk.data.image_preparation import preparation_for
 from vit_hk.errors import UserError
 from vit_hk.formats.model_card import CARD, model_card
 from vit_hk.model.vit import init_params

@@ -17,7 +17,7 @@ from small_model import INFO, random_images, save_small_model
 import vit_hk
 from vit_hk.__main__ import main
 from vit_hk.commands import predict
-from vit_hk.data.preparation import prepare_image
+from vit_hk.data.image_preparation import prepare_image
 from vit_hk.errors import one_line_errors
 from vit_hk.trained_model import TrainedModel
 

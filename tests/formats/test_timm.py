@@ -19,7 +19,7 @@ from format_cases import (
 from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 
-from vit_hk.data.preparation import preparation_for, prepare_image
+from vit_hk.data.image_preparation import preparation_for, prepare_image
 from vit_hk.errors import UserError
 from vit_hk.formats.imported import Overrides
 from vit_hk.formats.timm import export_timm, import_timm

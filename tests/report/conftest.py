@@ -7,7 +7,7 @@ import pytest
 from synthetic_results import noise_png, write_results
 
 from stages import paths
-from vit_hk.report.gallery import GALLERY
+from vit_hk.report.captions import GALLERY
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_hk.data.borders import looks_inverted
 from vit_hk.data.dataset import load_dataset
-from vit_hk.data.preparation import prepare_image
+from vit_hk.data.image_preparation import prepare_image
+from vit_hk.data.inversion import looks_inverted
 from vit_hk.params import Preparation
 
 NAMES = ("left", "<b>middle</b>", "right")

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from vit_hk.runtime.launcher import ADDRESS, COUNT, INDEX
+from vit_hk.runtime.launcher_variables import ADDRESS, COUNT, INDEX
 
 TRAIN = [sys.executable, "-m", "stages.train"]
 

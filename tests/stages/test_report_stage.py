@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vit_hk.report.gallery import GALLERY
+from vit_hk.report.captions import GALLERY
 
 STAGE = "report"
 

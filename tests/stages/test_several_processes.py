@@ -11,7 +11,7 @@ from folder_content import folder_content
 from processes import TRAIN, Processes, environment, free_address
 from settings_file import AUGMENTATION_OFF, change_settings
 
-from vit_hk.runtime.launcher import ADDRESS
+from vit_hk.runtime.launcher_variables import ADDRESS
 
 
 @pytest.fixture(scope="module")

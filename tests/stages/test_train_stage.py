@@ -217,7 +217,7 @@ def test_results_that_cannot_be_written_are_reported_in_one_line(here, monkeypat
     # In the modules that the stage imports from, since the stage itself is imported again.
     monkeypatch.setattr("vit_hk.weights.save_weights", full)
     monkeypatch.setattr("vit_hk.training.loop.train", lambda *_: SimpleNamespace(params={}))
-    monkeypatch.setattr("vit_hk.training.calibration.calibrate", lambda *_: None)
+    monkeypatch.setattr("vit_hk.training.fit_calibration.calibrate", lambda *_: None)
     ended = here("train", copy)
     assert ended.code == 1
     assert ended.err == (

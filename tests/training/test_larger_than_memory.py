@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vit_hk.data.borders import border_range
 from vit_hk.data.dataset import Dataset, load_dataset, save_dataset
 from vit_hk.data.image_rows import ImageArray, ImageRows, mean_image
+from vit_hk.data.inversion import border_range
 from vit_hk.data.normalization import Normalization
 from vit_hk.data.warnings import duplicate_warnings
 from vit_hk.explain.faithfulness import faithfulness, reference_maps

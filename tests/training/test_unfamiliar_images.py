@@ -14,8 +14,8 @@ from vit_hk.data.dataset import Dataset
 from vit_hk.data.sources.offline_sample import offline_sample
 from vit_hk.metrics import summarize
 from vit_hk.trained_model import TrainedModel
-from vit_hk.training.calibration import calibrate
 from vit_hk.training.data import prepare_data
+from vit_hk.training.fit_calibration import calibrate
 from vit_hk.training.loop import train
 from vit_hk.weights import Weights
 

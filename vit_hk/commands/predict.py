@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vit_hk.commands.image_files import ImageFile, find_images
+from vit_hk.commands.find_images import ImageFile, find_images
 from vit_hk.commands.records import (
     Csv,
     JsonLines,
@@ -20,7 +20,7 @@ from vit_hk.commands.records import (
     printable,
 )
 from vit_hk.commands.sheets import draw_sheets, sheet_paths
-from vit_hk.data.preparation import NO_MEMORY, UnreadableImageError, prepare_image
+from vit_hk.data.image_preparation import NO_MEMORY, UnreadableImageError, prepare_image
 from vit_hk.errors import UserError
 from vit_hk.params import Preparation
 from vit_hk.runtime.devices import configure_jax

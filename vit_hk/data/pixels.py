@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vit_hk.data.preparation import UnreadableImageError, open_image, prepare_image
+from vit_hk.data.image_preparation import UnreadableImageError, open_image, prepare_image
 from vit_hk.errors import UserError, in_one_line, shorten
 from vit_hk.params import ImageShape, Preparation
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import haiku as hk
 from pydantic import ValidationError
 
-from vit_hk.data.preparation import preparation_for
+from vit_hk.data.image_preparation import preparation_for
 from vit_hk.errors import UserError, in_one_line, shorten
 from vit_hk.params import MAX_IMAGE_SIDE, ModelSettings, Resize
 from vit_hk.weights_metadata import WeightsInfo

@@ -86,7 +86,7 @@ const imageInput = (() => {
       Math.round(means[n % channels][Math.floor(n / channels)]));
   }
 
-  // Where an image of width x height goes on a canvas: as `_resize` of vit_hk/data/preparation.py.
+  // Where an image of width x height goes on a canvas: as `_resize` of vit_hk/data/image_preparation.py.
   function place(image, canvas, resize) {
     if (resize === "stretch") return [0, 0, canvas.width, canvas.height];
     const ratios = [canvas.width / image.width, canvas.height / image.height];
@@ -126,12 +126,12 @@ const imageInput = (() => {
     return createImageBitmap(image, { ...size, resizeQuality: "high" });
   }
 
-  // As in vit_hk/data/borders.py, where they are explained.
+  // As in vit_hk/data/inversion.py, where they are explained.
   const [TOLERANCE, EVEN_SHARE, NEARLY, MIN_CONTRAST] = [0.2, 0.9, 0.1, 0.4];
 
   /**
    * Return whether pixels of one channel look like an inverted training image, and the brightness of
-   * their border: `looks_inverted` of vit_hk/data/borders.py. `usual` is its range, or null.
+   * their border: `looks_inverted` of vit_hk/data/inversion.py. `usual` is its range, or null.
    */
   function examineBorder(pixels, [height, width, channels], usual) {
     if (channels !== 1 || !usual) return { looksInverted: false };

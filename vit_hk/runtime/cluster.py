@@ -2,7 +2,7 @@
 
 Each process runs the same program and computes on its own devices. Slurm's srun and
 Open MPI's mpirun say how many there are; elsewhere three variables of the environment do
-(`launcher.py`).
+(`launcher_variables.py`).
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 
 from vit_hk.errors import UserError, in_one_line
-from vit_hk.runtime.launcher import ADDRESS, JOIN_SECONDS, describe_processes
+from vit_hk.runtime.launcher_variables import ADDRESS, JOIN_SECONDS, describe_processes
 from vit_hk.runtime.watch import Watch
 
 SERVICE = Path(__file__).with_name("coordinator.py")

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from vit_hk.data.dataset import Dataset
-from vit_hk.data.preparation import prepare_image
+from vit_hk.data.image_preparation import prepare_image
 from vit_hk.data.sources.image_spool import ImageSpool
 from vit_hk.data.spool import check_room
 from vit_hk.errors import UserError

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vit_hk.data.dataset import MAX_CHARACTERS, Dataset, name_problem
-from vit_hk.data.preparation import (
+from vit_hk.data.image_preparation import (
     NO_MEMORY,
     UnreadableImageError,
     open_image,

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+from vit_hk.data.image_preparation import MAX_FILE_BYTES
 from vit_hk.data.npz import COMPRESSIONS
-from vit_hk.data.preparation import MAX_FILE_BYTES
 from vit_hk.errors import UserError, in_one_line, shorten
 
 MAX_MEMBERS = 2_000_000

@@ -4,8 +4,8 @@ import haiku as hk
 import numpy as np
 
 from vit_hk.calibration import Calibration, class_distances
-from vit_hk.data.borders import border_range
 from vit_hk.data.image_rows import ImageRows
+from vit_hk.data.inversion import border_range
 from vit_hk.errors import UserError
 from vit_hk.inference import LOGITS_AND_FEATURES, make_predictor
 from vit_hk.metrics import softmax

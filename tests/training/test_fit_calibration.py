@@ -6,7 +6,7 @@ from sklearn.covariance import EmpiricalCovariance
 
 from vit_hk.errors import UserError
 from vit_hk.model.vit import init_params
-from vit_hk.training.calibration import (
+from vit_hk.training.fit_calibration import (
     calibrate,
     class_statistics,
     evenly_from_classes,

@@ -1,7 +1,7 @@
 import pytest
 
 from vit_hk.errors import UserError
-from vit_hk.runtime.launcher import describe_processes
+from vit_hk.runtime.launcher_variables import describe_processes
 
 NAMED = {
     "JAX_COORDINATOR_ADDRESS": "node1:1234",

@@ -12,8 +12,8 @@ from typing import NamedTuple, NoReturn
 
 from PIL import Image
 
+from vit_hk.data.image_preparation import UnreadableImageError, open_image
 from vit_hk.data.npz import COMPRESSIONS
-from vit_hk.data.preparation import UnreadableImageError, open_image
 from vit_hk.data.sources.folder_layout import is_ignored, natural_order
 from vit_hk.data.sources.members import name_in_zip
 from vit_hk.errors import UserError, in_one_line, shorten

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vit_hk.data.borders import border_range, looks_inverted
+from vit_hk.data.inversion import border_range, looks_inverted
 
 RANDOM = np.random.default_rng(0)
 

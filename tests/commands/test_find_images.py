@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vit_hk.commands.image_files import find_images
-from vit_hk.data.preparation import UnreadableImageError
+from vit_hk.commands.find_images import find_images
+from vit_hk.data.image_preparation import UnreadableImageError
 from vit_hk.errors import UserError
 
 

@@ -11,8 +11,8 @@ from image_files import encoded, random_image
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngImageFile
 
-from vit_hk.data import preparation as module
-from vit_hk.data.preparation import UnreadableImageError, open_image, prepare_image
+from vit_hk.data import image_preparation as module
+from vit_hk.data.image_preparation import UnreadableImageError, open_image, prepare_image
 from vit_hk.params import Preparation
 
 MODES = (
