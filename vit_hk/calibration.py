@@ -21,9 +21,7 @@ class Calibration(NamedTuple):
     class_means: np.ndarray  # [C, D], of the features of the training images
     whitening: np.ndarray  # [D, D], makes the covariance of `features @ whitening` the identity
     threshold: np.ndarray  # [], 99 % quantile of the distances of validation images
-    border_range: (
-        np.ndarray
-    )  # [2], of the training images; see `vit_hk.data.inversion.border_range`
+    border_range: np.ndarray  # [2], of the training images; see `vit_hk.data.inversion`
 
 
 def calibration_shapes(num_classes: int, hidden_size: int) -> dict[str, tuple[int, ...]]:

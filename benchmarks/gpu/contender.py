@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Any
 
+from benchmarks.process import WITHOUT_CACHES
 from benchmarks.workload import Workload
 
 PLATFORMS = {"gpu": "cuda,cpu", "cpu": "cpu"}  # to JAX's names; the first is the default
@@ -23,12 +24,9 @@ def environment(platform: str) -> dict[str, str]:
       platform: "gpu" or "cpu".
     """
     hidden = {"CUDA_VISIBLE_DEVICES": ""} if platform == "cpu" else {}
-    return os.environ | hidden | {
+    return os.environ | WITHOUT_CACHES | hidden | {
         "JAX_PLATFORMS": PLATFORMS[platform],
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # the processes share the memory
-        # Compile times are those of a first run.
-        "JAX_ENABLE_COMPILATION_CACHE": "false",
-        "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
     }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from small_model import INFO, random_images, save_small_model
 import vit_hk
 from vit_hk.__main__ import main
 from vit_hk.commands import predict
-from vit_hk.data.image_preparation import prepare_image
+from vit_hk.data import image_preparation
 from vit_hk.errors import one_line_errors
 from vit_hk.trained_model import TrainedModel
 
@@ -220,11 +220,13 @@ def test_program_reads_stdin(run, folder, project, weights):
 
 @pytest.mark.usefixtures("folder")
 def test_image_for_which_memory_is_short_is_named_and_the_others_predicted(run, monkeypatch):
-    def fail_once(*_: object) -> np.ndarray:
-        monkeypatch.setattr("vit_hk.commands.predict.prepare_image", prepare_image)
+    flatten = image_preparation._flatten
+
+    def fail_once(*_: object) -> None:
+        monkeypatch.setattr(image_preparation, "_flatten", flatten)
         raise MemoryError
 
-    monkeypatch.setattr("vit_hk.commands.predict.prepare_image", fail_once)
+    monkeypatch.setattr(image_preparation, "_flatten", fail_once)
     ended = run("images")
     assert ended.code == 1
     assert "error: images/0.png: needs more memory than is free\n" in ended.err

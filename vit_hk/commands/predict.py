@@ -20,7 +20,7 @@ from vit_hk.commands.records import (
     printable,
 )
 from vit_hk.commands.sheets import draw_sheets, sheet_paths
-from vit_hk.data.image_preparation import NO_MEMORY, UnreadableImageError, prepare_image
+from vit_hk.data.image_preparation import UnreadableImageError, prepare_image
 from vit_hk.errors import UserError
 from vit_hk.params import Preparation
 from vit_hk.runtime.devices import configure_jax
@@ -116,9 +116,8 @@ def read_batches(files: Sequence[ImageFile], preparation: Preparation) -> Iterat
         for number, file in enumerate(files):
             try:
                 yield number, prepare_image(file.open(), preparation)
-            except (UnreadableImageError, MemoryError) as error:
-                problem = NO_MEMORY if isinstance(error, MemoryError) else error
-                print(f"error: {printable(file.name)}: {problem}", file=sys.stderr)
+            except UnreadableImageError as error:
+                print(f"error: {printable(file.name)}: {error}", file=sys.stderr)
 
     images = read()
     while batch := list(itertools.islice(images, MAX_BATCH)):

@@ -87,14 +87,18 @@ def prepare_image(image: Image.Image, preparation: Preparation) -> np.ndarray:
     that has this size, depth and colour already keeps its pixels.
 
     Raises:
-      UnreadableImageError: pixels with more than 8 bits are not on a scale that is known.
+      UnreadableImageError: pixels with more than 8 bits are not on a scale that is known, or memory
+        is short.
       OSError: Pillow has not read the file yet, and cannot.
     """
     _check_scale(image)
-    image.load()  # Pillow turns TIFF files upright when it reads their pixels
-    flat = _flatten(_upright(image), preparation.background)
-    flat = flat.convert("L" if preparation.channels == 1 else "RGB")
-    resized = _resize(flat, preparation)
+    try:
+        image.load()  # Pillow turns TIFF files upright when it reads their pixels
+        flat = _flatten(_upright(image), preparation.background)
+        flat = flat.convert("L" if preparation.channels == 1 else "RGB")
+        resized = _resize(flat, preparation)
+    except MemoryError:
+        raise UnreadableImageError(NO_MEMORY) from None
     return np.asarray(resized).reshape(preparation.height, preparation.width, preparation.channels)
 
 

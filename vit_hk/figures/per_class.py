@@ -44,11 +44,10 @@ def draw_per_class(table: pd.DataFrame, class_names: list[str]) -> Figure:
         width = max(width, classes * (widest + 0.1) + MARGIN_INCHES)
     figure = Figure(figsize=(width, 4 + (widest if vertical else 0)), layout="constrained")
     axes = figure.subplots()
-    drawn_lows: list[float] = []
+    # A share of no image has the interval of 0 to 1, and no point.
+    drawn = {score: table[table[f"{score}_high"] - table[f"{score}_low"] < 1] for score in STYLES}
     for place, (score, style) in enumerate(STYLES.items()):
-        # A share of no image has the interval of 0 to 1, and no point.
-        known = table[table[f"{score}_high"] - table[f"{score}_low"] < 1]
-        drawn_lows += known[f"{score}_low"].tolist()
+        known = drawn[score]
         share, low, high = (100 * known[name] for name in (score, f"{score}_low", f"{score}_high"))
         axes.errorbar(
             known.index.to_numpy() + SPACING * (place - 1),
@@ -58,7 +57,8 @@ def draw_per_class(table: pd.DataFrame, class_names: list[str]) -> Figure:
             linestyle="none",
             **style,
         )
-    lowest = 100 * min(drawn_lows, default=0.0)
+    lows = [low for score, known in drawn.items() for low in known[f"{score}_low"]]
+    lowest = 100 * min(lows, default=0.0)
     bottom = np.floor(min(lowest - 0.1 * (100 - lowest), 99)) if lowest > 50 else 0
     axes.set(
         title="Precision, recall and F1 of each class, with intervals of 95 %",

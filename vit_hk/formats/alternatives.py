@@ -25,7 +25,8 @@ def check_can_hold(library: str, settings: ModelSettings) -> None:
     Raises:
       UserError: it has none; the message names formats that have.
     """
-    for key in _violations(library, settings):
+    if violations := _violations(library, settings):
+        key = violations[0]
         allowed = _text(FIXED[library][key])
         raise UserError(
             f"model.{key} is {_text(getattr(settings, key))}, and {library} has {allowed}; "

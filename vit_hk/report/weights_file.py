@@ -1,8 +1,11 @@
 """The trained weights, read as NumPy arrays without JAX."""
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -51,12 +54,8 @@ class WeightsFile:
         Raises:
           UserError: the file is damaged.
         """
-        with user_error_if_damaged(self.path, "train"):
-            try:
-                with safe_open(self.path, "np") as file:
-                    return [file.get_tensor(name) for name in self.shapes]
-            except SafetensorError as error:
-                raise ValueError(str(error)) from None
+        with _opened(self.path) as file:
+            return [file.get_tensor(name) for name in self.shapes]
 
     def read_border_range(self) -> list[float] | None:
         """Return the usual brightness of the border of training images; None of imported weights.
@@ -64,14 +63,9 @@ class WeightsFile:
         Raises:
           UserError: the file is damaged.
         """
-        with user_error_if_damaged(self.path, "train"):
-            try:
-                with safe_open(self.path, "np") as file:
-                    if BORDER_RANGE not in file.keys():  # noqa: SIM118
-                        return None
-                    return file.get_tensor(BORDER_RANGE).tolist()
-            except SafetensorError as error:
-                raise ValueError(str(error)) from None
+        with _opened(self.path) as file:
+            has_range = BORDER_RANGE in file.keys()  # noqa: SIM118
+            return file.get_tensor(BORDER_RANGE).tolist() if has_range else None
 
 
 def read_weights_file(path: Path, settings: ModelSettings, dataset: Dataset) -> WeightsFile:
@@ -81,13 +75,20 @@ def read_weights_file(path: Path, settings: ModelSettings, dataset: Dataset) -> 
       UserError: the file is missing or damaged, or the weights were trained with other settings
         or data, so that a page about them would be wrong.
     """
+    with _opened(path) as file:
+        info = parse_metadata(file.metadata())
+        names = sorted(n for n in file.keys() if not n.startswith(CALIBRATION_PREFIX))  # noqa: SIM118
+        shapes = {name: file.get_slice(name).get_shape() for name in names}
+    check_weights_match(path, info, settings, dataset)
+    return WeightsFile(path, info, shapes)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a weights file, an object of safetensors; a damaged one is a UserError."""
     with user_error_if_damaged(path, "train"):
         try:
             with safe_open(path, "np") as file:
-                info = parse_metadata(file.metadata())
-                names = sorted(n for n in file.keys() if not n.startswith(CALIBRATION_PREFIX))  # noqa: SIM118
-                shapes = {name: file.get_slice(name).get_shape() for name in names}
+                yield file
         except SafetensorError as error:
             raise ValueError(str(error)) from None
-    check_weights_match(path, info, settings, dataset)
-    return WeightsFile(path, info, shapes)

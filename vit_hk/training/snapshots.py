@@ -35,10 +35,8 @@ class SnapshotTaker:
         The attention of all tokens is in memory for a chunk of the images at a time.
         """
         settings, image_shape = self._settings, self._images.shape[1:]
-        num_patches, num_tokens = (
-            settings.num_patches(image_shape),
-            settings.num_tokens(image_shape),
-        )
+        num_patches = settings.num_patches(image_shape)
+        num_tokens = settings.num_tokens(image_shape)
         attention, logits = [], []
         for chunk in attention_chunks(len(self._images), num_tokens, settings):
             output = self._run(weights, self._images[chunk])

@@ -12,12 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vit_hk.data.dataset import MAX_CHARACTERS, Dataset, name_problem
-from vit_hk.data.image_preparation import (
-    NO_MEMORY,
-    UnreadableImageError,
-    open_image,
-    prepare_image,
-)
+from vit_hk.data.image_preparation import UnreadableImageError, open_image, prepare_image
 from vit_hk.data.sources.folder_layout import SPLITS, Parts, find_layout, is_ignored
 from vit_hk.data.sources.image_spool import ImageSpool
 from vit_hk.data.sources.members import ARCHIVE_ERRORS, iterate_members
@@ -181,8 +176,6 @@ def _prepare_into(
         spool.write(index, prepare_image(open_image(source), preparation))
     except UnreadableImageError as error:
         return str(error)
-    except MemoryError:
-        return NO_MEMORY
     return None
 
 

@@ -75,9 +75,8 @@ def _list_embedding(weights: WeightsFile) -> list[Part]:
     patches, with_class = weights.info.num_patches, weights.info.num_patches + (model.pool == "cls")
     size = model.patch_size
     linear = f"{patches} patches of {size} × {size} pixels, each mapped by a linear layer"
-    halvings = (
-        size & -size
-    ).bit_length() - 1  # one convolution for each factor 2, as `stem_layers`
+    # One convolution for each factor 2 of the patch size, as `stem_layers` says.
+    halvings = (size & -size).bit_length() - 1
     convolutions = "a 3 × 3 convolution" if halvings < 2 else f"{halvings} 3 × 3 convolutions"
     pooling = " and max pooling" if model.stem == "cct" and halvings else ""
     convolution = f"{convolutions} with GELU{pooling}, then {patches} patches and a linear layer"
