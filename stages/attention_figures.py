@@ -26,7 +26,7 @@ from vit_hk.figures.right_wrong import draw_right_wrong
 from vit_hk.figures.saving import save_figure
 from vit_hk.figures.sheet import draw_sheet
 from vit_hk.figures.token_shares import draw_token_shares
-from vit_hk.model.stem import KERNEL_SIZE
+from vit_hk.model.stem_layers import KERNEL_SIZE
 from vit_hk.weights_metadata import WeightsInfo
 
 MAX_FILTERS = 28  # components, as in the ViT paper, or kernels of the stem

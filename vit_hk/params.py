@@ -51,7 +51,7 @@ HeadFusion = Literal["mean", "max", "min"]
 Precision = Literal["float32", "bfloat16"]
 Platform = Literal["auto", "cpu", "gpu"]
 Gelu = Literal["erf", "tanh"]
-Stem = Literal["linear", "conv", "cct"]
+Stem = Literal["linear", "conv", "cct", "hybrid"]
 CorruptionName = Literal[
     "gaussian_noise", "impulse_noise", "gaussian_blur", "brightness", "translate", "thicken", "thin"
 ]

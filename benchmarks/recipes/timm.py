@@ -24,7 +24,7 @@ from benchmarks.recipes.accuracy import measure_accuracy
 from benchmarks.recipes.settings import RECIPE, TARGET, load_mnist, load_recipe
 from benchmarks.workload import PLAIN, Workload
 from vit_hk.errors import UserError
-from vit_hk.model.stem import KERNEL_SIZE, stem_layers
+from vit_hk.model.stem_layers import KERNEL_SIZE, stem_layers
 from vit_hk.params import Config
 from vit_hk.training.data import prepare_data
 from vit_hk.training.optimizer import learning_rate_schedule

@@ -25,6 +25,9 @@ VARIANTS = {
     "conv stem, colours, not square": {
         "stem": "conv", "patch_size": 4, "image_shape": (12, 8, 3), "gelu": "tanh"
     },
+    "hybrid stem": {
+        "stem": "hybrid", "patch_size": 4, "image_shape": (8, 12, 2), "norm_eps": 1e-3
+    },
     "cct stem, remaining patch": {"stem": "cct", "patch_size": 6, "image_shape": (12, 18, 3)},
 }  # fmt: skip
 

@@ -3,6 +3,8 @@
 PyTorch computes in float64, so that the differences are the rounding of the model alone.
 """
 
+import itertools
+
 import haiku as hk
 import jax
 import numpy as np
@@ -109,7 +111,7 @@ def test_layer_norm_equals_torch_with_eps_1e_6(random_params):
 
 def patch_embedding(patch, width, stem="linear"):
     def forward(images):
-        return PatchEmbedding(patch, width, stem, "erf", name="patches")(images)
+        return PatchEmbedding(patch, width, stem, "erf", EPS, name="patches")(images)
 
     return hk.without_apply_rng(hk.transform(forward))
 
@@ -126,7 +128,7 @@ def test_patch_embedding_is_a_strided_convolution(random_params, patch, height, 
     assert_close(transformed.apply(params, images), grid.flatten(2).transpose(1, 2))
 
 
-@pytest.mark.parametrize("stem", ["conv", "cct"])
+@pytest.mark.parametrize("stem", ["conv", "cct", "hybrid"])
 @pytest.mark.parametrize(
     ("patch", "height", "width", "channels", "layers", "remaining_patch"),
     # For D = 16: by what each convolution, or the max pooling after it, divides height and width,
@@ -147,21 +149,34 @@ def test_convolutional_stem_equals_torch(
     transformed = patch_embedding(patch, 16, stem)
     params = random_params(transformed, images, std=0.2)
     x, in_channels = to_torch(images).permute(0, 3, 1, 2), channels
-    for index, (downsampling, out_channels) in enumerate(layers):
-        stride = downsampling if stem == "conv" else 1
+    numbers = itertools.count()
+
+    def convolve(x, out_channels, stride, pool_stride):
+        number = next(numbers)
         convolution = torch.nn.Conv2d(
-            in_channels, out_channels, 3, stride, padding=1, dtype=torch.float64
+            x.shape[1], out_channels, 3, stride, padding=1, dtype=torch.float64
         )
-        copy_convolution(convolution, params[f"patches/conv_{index}"], 3, in_channels)
-        x, in_channels = convolution(x), out_channels
-        if downsampling > stride:
-            x = torch.nn.functional.max_pool2d(x, 3, downsampling, padding=1)
-        x = torch.nn.functional.gelu(x)
+        copy_convolution(convolution, params[f"patches/conv_{number}"], 3, x.shape[1])
+        x = convolution(x)
+        if pool_stride > 1:
+            x = torch.nn.functional.max_pool2d(x, 3, pool_stride, padding=1)
+        if stem == "hybrid":
+            norm = torch.nn.LayerNorm(out_channels, EPS, dtype=torch.float64)
+            with torch.no_grad():
+                copy_norm(norm, params[f"patches/norm_{number}"])
+            x = norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return torch.nn.functional.gelu(x)
+
+    for downsampling, out_channels in layers:
+        strides = (downsampling, 1) if stem == "conv" else (1, downsampling)
+        x, in_channels = convolve(x, out_channels, *strides), out_channels
+        if stem == "hybrid":
+            x = x + convolve(x, out_channels, 1, 1)
     projection = torch.nn.Conv2d(
         in_channels, 16, remaining_patch, stride=remaining_patch, dtype=torch.float64
     )
     copy_convolution(projection, params["patches/linear"], remaining_patch, in_channels)
-    assert len(params) == len(layers) + 1
+    assert len(params) == 1 + len(layers) * (4 if stem == "hybrid" else 1)
     tokens = jax.jit(transformed.apply)(params, images)
     assert tokens.shape == (2, (height // patch) * (width // patch), 16)
     assert_close(tokens, projection(x).flatten(2).transpose(1, 2))

@@ -12,7 +12,7 @@ from vit_hk.model.vit import make_model, parameter_shapes
 
 EPSILON = 2.0**-8  # the relative distance between neighbouring bfloat16 numbers
 NUM_TOKENS, NUM_CLASSES = 7, 5
-VARIANTS = [{}, {"pool": "gap", "qk_norm": True, "registers": 1}]
+VARIANTS = [{}, {"pool": "gap", "qk_norm": True, "registers": 1}, {"stem": "hybrid"}]
 LABELS = np.array([0, 3, 4, 1])
 
 
@@ -38,7 +38,7 @@ def shapes(values):
     return [value.aval.shape for value in values]
 
 
-@pytest.mark.parametrize("changes", VARIANTS, ids=["cls", "gap"])
+@pytest.mark.parametrize("changes", VARIANTS, ids=["cls", "gap", "hybrid"])
 def test_matmuls_are_bfloat16_and_layer_norm_and_softmax_float32(
     monkeypatch, settings, random_params, images, changes
 ):
@@ -75,8 +75,9 @@ def test_float32_traces_the_same_program_before_and_after_bfloat16(settings, ima
     assert trace("float32") == default
 
 
-def test_results_differ_by_rounding_alone(settings, random_params, images):
-    s = settings(qk_norm=True, registers=1)
+@pytest.mark.parametrize("stem", ["linear", "hybrid"])
+def test_results_differ_by_rounding_alone(settings, random_params, images, stem):
+    s = settings(qk_norm=True, registers=1, stem=stem)
     full, mixed = (make_model(s, NUM_CLASSES, precision) for precision in ("float32", "bfloat16"))
     params = random_params(full, images)
     (_, expected), expected_gradients = run(full, params, images)

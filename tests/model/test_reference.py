@@ -37,7 +37,8 @@ class Variant(NamedTuple):
     remat: bool = False
 
 
-# Each pair of the choices of pool, registers, position, qk_norm, stem, GELU and execution occurs.
+# Each pair of the choices of pool, registers, position, qk_norm, GELU, execution, and of the stems
+# linear and conv, occurs.
 TANH = {"gelu": "tanh", "norm_eps": 1e-3}
 VARIANTS = {
     "default architecture": Variant(
@@ -53,6 +54,17 @@ VARIANTS = {
         {"registers": 3, "qk_norm": True, "stem": "conv", "num_layers": 3}, scan_layers=True
     ),
     "cls-learned-cct": Variant({"stem": "cct"}),
+    "gap-learned-hybrid-tanh-remat": Variant({"pool": "gap", "stem": "hybrid", **TANH}, remat=True),
+    "cls-registers-sincos2d-qk_norm-hybrid-remaining_patch": Variant(
+        {
+            "registers": 1,
+            "position": "sincos2d",
+            "qk_norm": True,
+            "stem": "hybrid",
+            "patch_size": 6,
+        },
+        (6, 12, 1),
+    ),
     "gap-sincos2d-tanh-scan": Variant(
         {"pool": "gap", "position": "sincos2d", **TANH}, scan_layers=True
     ),

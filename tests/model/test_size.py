@@ -27,6 +27,7 @@ def test_closed_form_counts_all_parameters(settings, pool, position, registers, 
         (s.model_copy(update={"stem": "conv", "patch_size": 4}), (4, 8, 3), 5),
         (s.model_copy(update={"stem": "conv", "patch_size": 3}), (6, 3, 1), 2),
         (s.model_copy(update={"stem": "cct", "patch_size": 12}), (12, 24, 3), 5),
+        (s.model_copy(update={"stem": "hybrid", "patch_size": 4}), (4, 8, 2), 5),
     ]
     for changed, shape, num_classes in cases:
         shapes = parameter_shapes(make_model(changed, num_classes), shape)

@@ -40,6 +40,7 @@ def permute_patches(images, patch, order):
         ({"pool": "gap", "registers": 3, "qk_norm": True, "num_layers": 1}, 9),
         ({"stem": "conv"}, 7),
         ({"stem": "cct"}, 7),
+        ({"stem": "hybrid"}, 7),
     ],
 )
 def test_output_shapes_and_attention_rows_that_sum_to_one(

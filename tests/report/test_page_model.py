@@ -172,6 +172,7 @@ OPTIONS = [
     ({"stem": "conv", "patch_size": 3, "gelu": "tanh", "hidden_size": 12}, (9, 6, 4)),
     ({"stem": "cct", "pool": "gap", "num_layers": 1}, (8, 12, 3)),
     ({"stem": "cct", "patch_size": 6, "num_layers": 1}, (6, 12, 1)),
+    ({"stem": "hybrid", "num_layers": 1, "norm_eps": 1e-2}, (8, 12, 3)),
 ]
 
 

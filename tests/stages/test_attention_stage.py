@@ -121,7 +121,7 @@ def drawn(monkeypatch) -> dict[str, Figure]:
     return figures
 
 
-@pytest.mark.parametrize("stem", ["conv", "cct"])
+@pytest.mark.parametrize("stem", ["conv", "cct", "hybrid"])
 def test_first_kernels_of_a_convolutional_stem_are_drawn(info, drawn, stem):
     kernels = np.random.default_rng(0).normal(size=(3, 3, 2, 8))
     weights = {"vit/patches/conv_0": {"w": kernels.reshape(18, 8)}}

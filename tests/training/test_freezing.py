@@ -25,7 +25,7 @@ def by_part(params):
     return parts
 
 
-@pytest.mark.parametrize("model", [MODEL, {"pool": "gap", "stem": "conv"}], ids=["full", "plain"])
+@pytest.mark.parametrize("model", [MODEL, {"pool": "gap", "stem": "hybrid"}], ids=["full", "plain"])
 def test_parts_that_settings_name_are_those_of_the_model(make_config, model):
     settings = make_config(model=model).model
     shapes = parameter_shapes(make_model(settings, 4), (8, 8, 1))

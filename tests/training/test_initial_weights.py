@@ -45,8 +45,9 @@ def test_weights_for_the_same_data_are_those_of_the_file(make_config, tmp_path, 
         (FULL, (4, 20, 1)),
         ({"stem": "conv", "pool": "gap"}, (8, 8, 3)),
         ({"stem": "cct", "pool": "gap"}, (8, 8, 3)),
+        ({"stem": "hybrid", "pool": "gap"}, (8, 8, 3)),
     ],
-    ids=["full, another shape", "plain, the same shape", "max pooling"],
+    ids=["full, another shape", "plain, the same shape", "max pooling", "residual stem"],
 )
 def test_adapted_weights_fit_the_new_model_and_keep_all_else(make_config, model, shape):
     config = make_config(model=model, batch_size=4)
@@ -69,7 +70,9 @@ def test_adapted_weights_fit_the_new_model_and_keep_all_else(make_config, model,
 
 
 @pytest.mark.parametrize(
-    ("stem", "channels"), [("linear", (1, 3)), ("conv", (3, 1)), ("cct", (1, 3))], ids=str
+    ("stem", "channels"),
+    [("linear", (1, 3)), ("conv", (3, 1)), ("cct", (1, 3)), ("hybrid", (3, 1))],
+    ids=str,
 )
 def test_grey_images_have_the_same_logits_with_other_channels(make_config, stem, channels):
     config = make_config(model={"stem": stem}, batch_size=4)

@@ -126,8 +126,8 @@ class StopAfter:
 def uninterrupted(make_config, quadrants):
     """Return the result of 2 epochs of 10 steps with all that is random or has a state."""
     config = make_config(
-        {"dropout": 0.1, "drop_path": 0.1}, ema_decay=0.8, epochs=2, checkpoint_steps=3,
-        augment={"shift": 2}, snapshot_epochs=[1], optimizer="muon",
+        {"dropout": 0.1, "drop_path": 0.1, "stem": "hybrid"}, ema_decay=0.8, epochs=2,
+        checkpoint_steps=3, augment={"shift": 2}, snapshot_epochs=[1], optimizer="muon",
     )  # fmt: skip
     return config, train(config, quadrants, 4)
 

@@ -6,7 +6,9 @@ import torch
 from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 
+from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.runtime.batch_layout import AXIS
+from vit_hk.training.freezing import part_of, split_frozen
 from vit_hk.training.muon import orthogonalize, scale_by_muon
 
 RANDOM = np.random.default_rng(0)
@@ -44,6 +46,34 @@ def test_steps_equal_those_of_torch(monkeypatch):
             expected = (before[name] - weight).detach().numpy()
             assert np.abs(expected).mean() > 0.1  # the root mean square is 0.2
             np.testing.assert_allclose(found[name]["w"], expected, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("stem", "freeze", "expected"),
+    [
+        ("linear", [], {"block_0"}),
+        ("conv", [], {"block_0"}),
+        ("cct", ["head"], {"block_0"}),
+        ("hybrid", [], {"block_0", "patches"}),
+        ("hybrid", ["patches"], {"block_0"}),
+        ("hybrid", ["block_0"], {"patches"}),
+    ],
+)
+def test_matrices_of_blocks_and_convolutions_of_hybrid_stems_have_momentum(
+    make_config, stem, freeze, expected
+):
+    settings = make_config(model={"stem": stem, "num_layers": 1, "patch_size": 4}).model
+    shapes = parameter_shapes(make_model(settings, 3), (8, 8, 1))
+    trained, _ = split_frozen(shapes, freeze)
+    flat, unravel = ravel_pytree(jax.tree.map(lambda x: np.zeros(x.shape, np.float32), trained))
+    momentum = scale_by_muon(unravel, num_devices=1).init(flat).momentum
+    assert {part_of(module, "w") for module in momentum} == expected
+    assert momentum.keys() == {
+        module
+        for module, leaves in trained.items()
+        if "w" in leaves and part_of(module, "w") in expected and module != "vit/patches/linear"
+    }
+    assert all(leaves.keys() == {"w"} for leaves in momentum.values())
 
 
 @pytest.mark.parametrize("num_blocks", [0, 1, 3])

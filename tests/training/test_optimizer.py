@@ -138,13 +138,23 @@ def test_decay_mask_selects_weight_matrices_only(make_config):
         assert (values == float(linear and name == "w")).all(), (module, name)
 
 
-@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
-def test_muon_orthogonalizes_the_update_of_a_matrix_of_a_block(make_config, shape):
+@pytest.mark.parametrize(
+    ("module", "shape", "other", "other_shapes"),
+    [
+        ("vit/block_0/mlp/in", (6, 4), "vit/patches/conv_1", {"w": (5, 4), "b": (4,)}),
+        ("vit/block_0/mlp/in", (5, 5), "vit/patches/linear", {"w": (5, 4), "b": (4,)}),
+        ("vit/patches/conv_1", (4, 6), "vit/patches/norm_0", {"scale": (6,), "offset": (6,)}),
+    ],
+)
+def test_muon_orthogonalizes_the_update_of_a_matrix_of_a_block_or_a_hybrid_stem(
+    make_config, module, shape, other, other_shapes
+):
     settings = make_config(optimizer="muon", weight_decay=0.5, grad_clip=0.0).train
     random = np.random.default_rng(0)
     start, gradient = (
         {
-            "vit/block_0/mlp/in": {"w": random.normal(size=shape), "b": random.normal(size=3)},
+            module: {"w": random.normal(size=shape), "b": random.normal(size=3)},
+            other: {key: random.normal(size=size) for key, size in other_shapes.items()},
             "vit/head": {"w": random.normal(size=(4, 3)), "b": random.normal(size=3)},
         }
         for _ in range(2)
@@ -161,14 +171,14 @@ def test_muon_orthogonalizes_the_update_of_a_matrix_of_a_block(make_config, shap
         found[key] += 0.1 * 0.5 * params[key] * (key[1] == "w")
     # The first update of NAdam is the sign of the gradient, times 1 + 0.9 (1 - 0.9) / (1 - 0.9²).
     for key, x in flatten(gradient).items():
-        if key != ("vit/block_0/mlp/in", "w"):
+        if key != (module, "w"):
             np.testing.assert_allclose(found[key], -0.1 * 28 / 19 * np.sign(x), rtol=1e-3)
     # That of Muon is u v for a gradient with the singular value decomposition u s v, scaled to the
     # mean square of Adam's updates. Five Newton-Schulz steps bring the singular values to between
     # 0.7 and 1.2.
-    u, _, v = np.linalg.svd(gradient["vit/block_0/mlp/in"]["w"], full_matrices=False)
+    u, _, v = np.linalg.svd(gradient[module]["w"], full_matrices=False)
     scale = -0.1 * 0.2 * max(shape) ** 0.5
-    singular_values = u.T @ (found["vit/block_0/mlp/in", "w"] / scale) @ v.T
+    singular_values = u.T @ (found[module, "w"] / scale) @ v.T
     assert np.diag(singular_values).min() > 0.6
     assert np.diag(singular_values).max() < 1.3
     np.testing.assert_allclose(singular_values, np.diag(np.diag(singular_values)), atol=1e-3)

@@ -12,7 +12,7 @@ import numpy as np
 
 from vit_hk.formats.onnx_graph import OPSET, Graph, Value, serialize
 from vit_hk.formats.positions import with_learned_positions
-from vit_hk.model.stem import KERNEL_SIZE, StemLayer, stem_layers
+from vit_hk.model.stem_layers import KERNEL_SIZE, StemLayer, stem_layers
 from vit_hk.weights_metadata import WeightsInfo
 
 FILE = "model.onnx"
@@ -118,7 +118,7 @@ class _VitGraph:
     def convolve(self, images: str, layers: list[StemLayer]) -> str:
         """Return the output of the convolutional stem, channels last as its input."""
         graph, channels = self.graph, self.info.image_shape[2]
-        x = graph.add("Transpose", images, perm=[0, 3, 1, 2])
+        images = graph.add("Transpose", images, perm=[0, 3, 1, 2])
         for index, layer in enumerate(layers):
             name = f"vit/patches/conv_{index}"
             w = np.asarray(self.params[name]["w"])
@@ -126,13 +126,18 @@ class _VitGraph:
             kernel = graph.constant(f"{name}/w", w)
             bias = graph.constant(f"{name}/b", self.params[name]["b"])
             strides = [layer.stride, layer.stride]
-            x = graph.add("Conv", x, kernel, bias, pads=[1, 1, 1, 1], strides=strides)
+            x = graph.add("Conv", images, kernel, bias, pads=[1, 1, 1, 1], strides=strides)
             if layer.pool_stride > 1:
                 window, strides = [KERNEL_SIZE, KERNEL_SIZE], [layer.pool_stride] * 2
                 x = graph.add("MaxPool", x, kernel_shape=window, pads=[1, 1, 1, 1], strides=strides)
+            if layer.has_norm:
+                x = graph.add("Transpose", x, perm=[0, 2, 3, 1])
+                x = self.norm(f"vit/patches/norm_{index}", x)
+                x = graph.add("Transpose", x, perm=[0, 3, 1, 2])
             x = self.gelu(x)
+            images = graph.add("Add", images, x) if layer.is_residual else x
             channels = layer.channels
-        return graph.add("Transpose", x, perm=[0, 2, 3, 1])
+        return graph.add("Transpose", images, perm=[0, 2, 3, 1])
 
     def attend(self, name: str, x: str) -> tuple[str, str]:
         """Return new tokens [B, T, D] and attention weights [B, H, T, T]."""

@@ -7,7 +7,8 @@ import haiku as hk
 import jax
 
 from vit_hk.model.linear import Linear
-from vit_hk.model.stem import LECUN_NORMAL, convolve, stem_layers
+from vit_hk.model.stem import LECUN_NORMAL, convolve
+from vit_hk.model.stem_layers import stem_layers
 from vit_hk.params import Gelu, Stem
 
 
@@ -36,20 +37,21 @@ def split_patches(images: jax.Array, patch_size: int) -> jax.Array:
 class PatchEmbedding(hk.Module):
     """Linear projection of flattened patches (arXiv 2010.11929, equation 1).
 
-    It is the same function as a convolution whose kernel and stride are the patch size. With the
-    stem "conv" or "cct", the same number of patches is cut from the output of convolutions.
+    It is the same function as a convolution whose kernel and stride are the patch size. With a
+    convolutional stem, the same number of patches is cut from the output of the stem.
     """
 
     patch_size: int
     hidden_size: int
     stem: Stem
     gelu: Gelu  # of the convolutions
+    norm_eps: float  # of their LayerNorms
     name: str | None = None
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Map images [B, height, width, channels] to tokens [B, N, D]."""
         layers = stem_layers(self.stem, self.patch_size, self.hidden_size)
-        images = convolve(images, layers, self.gelu)
+        images = convolve(images, layers, self.gelu, self.norm_eps)
         patch_size = self.patch_size // math.prod(layer.downsampling for layer in layers)
         patches = split_patches(images, patch_size)  # [B, N, P * P * channels]
         return Linear(self.hidden_size, w_init=LECUN_NORMAL, name="linear")(patches)

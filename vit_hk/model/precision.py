@@ -24,7 +24,7 @@ POLICIES = {
     PatchEmbedding: BFLOAT16_PRODUCTS,
     SelfAttention: BFLOAT16_PRODUCTS,
     MLP: BFLOAT16_PRODUCTS,
-    LayerNorm: jmp.get_policy("float32"),  # also those of queries and keys in SelfAttention
+    LayerNorm: jmp.get_policy("float32"),  # also those inside of the modules above
 }
 
 

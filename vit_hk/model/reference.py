@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from vit_hk.model.positions import sincos2d_positions
-from vit_hk.model.stem import stem_layers
+from vit_hk.model.stem_layers import stem_layers
 from vit_hk.model.vit import ViTOutput
 from vit_hk.params import Gelu, ModelSettings
 
@@ -78,22 +78,22 @@ def cut_patches(images: jax.Array, grid: tuple[int, int]) -> jax.Array:
 def convolutional_stem(
     parameters: Parameters, images: jax.Array, settings: ModelSettings
 ) -> jax.Array:
-    """Apply the convolutions of a stem, each with its max pooling and GELU; "linear" has none."""
+    """Apply the convolutions of a stem, and what follows each; the stem "linear" has none."""
     layers = stem_layers(settings.stem, settings.patch_size, settings.hidden_size)
     for index, layer in enumerate(layers):
         conv = parameters[f"vit/patches/conv_{index}"]
         kernel = conv["w"].reshape(3, 3, images.shape[-1], layer.channels)
-        images = jax.lax.conv_general_dilated(
-            images, kernel, (layer.stride, layer.stride), [(1, 1), (1, 1)],
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )  # fmt: skip
-        images = images + conv["b"]
+        strides, padding, axes = [layer.stride] * 2, [(1, 1)] * 2, ("NHWC", "HWIO", "NHWC")
+        x = jax.lax.conv_general_dilated(images, kernel, strides, padding, None, None, axes)
+        x = x + conv["b"]
         if layer.pool_stride > 1:
-            images = jax.lax.reduce_window(
-                images, -jnp.inf, jax.lax.max, (1, 3, 3, 1),
-                (1, layer.pool_stride, layer.pool_stride, 1), [(0, 0), (1, 1), (1, 1), (0, 0)],
-            )  # fmt: skip
-        images = gelu(images, settings.gelu)
+            window, strides = (1, 3, 3, 1), [1, layer.pool_stride, layer.pool_stride, 1]
+            padding = [(0, 0), *padding, (0, 0)]
+            x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, strides, padding)
+        if layer.has_norm:
+            x = layer_norm(parameters[f"vit/patches/norm_{index}"], x, settings.norm_eps)
+        x = gelu(x, settings.gelu)
+        images = images + x if layer.is_residual else x
     return images
 
 

@@ -3,7 +3,7 @@
 See the glossary of shapes in `vit_hk/model/__init__.py`.
 """
 
-from vit_hk.model.stem import KERNEL_SIZE, stem_layers
+from vit_hk.model.stem_layers import KERNEL_SIZE, stem_layers
 from vit_hk.params import ImageShape, ModelSettings
 
 FLOAT32_BYTES = 4  # of one element
@@ -23,6 +23,7 @@ def count_parameters(settings: ModelSettings, image_shape: ImageShape, num_class
     stem, patch_size = 0, s.patch_size
     for layer in stem_layers(s.stem, s.patch_size, d):
         stem += KERNEL_SIZE**2 * channels * layer.channels + layer.channels
+        stem += 2 * layer.channels if layer.has_norm else 0
         channels, patch_size = layer.channels, patch_size // layer.downsampling
     embedding = stem + patch_size**2 * channels * d + d
     tokens = (class_tokens + s.registers) * d

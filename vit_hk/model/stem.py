@@ -1,92 +1,45 @@
-"""Convolutional stems: 3 x 3 convolutions before patches are cut.
-
-The stem "conv" has convolutions of stride 2 (arXiv 2106.14881). There is no batch norm, unlike in
-the paper: it would keep statistics beside the weights, and an image's logits would depend on the
-other images of its batch.
-
-The stem "cct" has convolutions of stride 1 and max pooling of stride 2, as the tokenizer of the
-Compact Convolutional Transformer (arXiv 2104.05704), with GELU instead of ReLU. GELU follows the
-pooling, which for ReLU makes no difference and here saves three of four evaluations.
-"""
+"""Convolutional stems: 3 x 3 convolutions before patches are cut; see `stem_layers.py`."""
 
 import itertools
-from typing import NamedTuple
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
 from vit_hk.model.gelu import gelu
+from vit_hk.model.layer_norm import layer_norm
 from vit_hk.model.linear import Linear
-from vit_hk.params import Gelu, Stem
+from vit_hk.model.stem_layers import KERNEL_SIZE, StemLayer
+from vit_hk.params import Gelu
 
 LECUN_NORMAL = hk.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
-KERNEL_SIZE = 3
-MIN_CHANNELS = 8
 
 
-class StemLayer(NamedTuple):
-    """One convolution of the stem, and the max pooling after it."""
-
-    stride: int  # of the convolution
-    pool_stride: int  # of the max pooling; 1 = no pooling
-    channels: int  # of the output
-
-    @property
-    def downsampling(self) -> int:
-        """Return the factor by which height and width become smaller."""
-        return self.stride * self.pool_stride
-
-
-def stem_layers(stem: Stem, patch_size: int, hidden_size: int) -> list[StemLayer]:
-    """Return the convolutions of the stem, whose output is cut into smaller patches.
-
-    There is a convolution for each factor 2 of the patch size, which halves height and width, and
-    channels double up to D. The odd factor of the patch size remains as the side of the smaller
-    patches, with fewer channels, so that such a patch has about D elements. An odd patch size has
-    one convolution of stride 1 without pooling. The stem "linear" has no convolution.
-
-    Args:
-      stem: the kind of the stem.
-      patch_size: P, in pixels, 1 or more.
-      hidden_size: D.
-
-    >>> stem_layers("cct", 6, 72)
-    [StemLayer(stride=1, pool_stride=2, channels=8)]
-    >>> [layer.channels for layer in stem_layers("conv", 4, 64)]
-    [32, 64]
-    """
-    if stem == "linear":
-        return []
-    halvings = (patch_size & -patch_size).bit_length() - 1  # how often 2 divides the patch size
-    side = patch_size >> halvings  # its odd factor
-    halving = (2, 1) if stem == "conv" else (1, 2)
-    strides = [halving] * halvings or [(1, 1)]
-    last = hidden_size // side**2
-    return [
-        StemLayer(*pair, max(MIN_CHANNELS, last >> (len(strides) - index)))
-        for index, pair in enumerate(strides, 1)
-    ]
-
-
-def convolve(images: jax.Array, layers: list[StemLayer], gelu_kind: Gelu) -> jax.Array:
-    """Apply each convolution, with zero padding, its max pooling, and GELU.
+def convolve(
+    images: jax.Array, layers: list[StemLayer], gelu_kind: Gelu, norm_eps: float
+) -> jax.Array:
+    """Apply each convolution with zero padding, then max pooling, LayerNorm, GELU and the residual.
 
     Args:
       images: [B, height, width, channels].
       layers: the convolutions; the product s of their downsampling divides height and width.
       gelu_kind: see `gelu`.
+      norm_eps: added to the variance in each LayerNorm.
 
     Returns:
       [B, height / s, width / s, channels of the last layer]; `images` where there is no layer.
     """
+    dtype = images.dtype  # bfloat16 in mixed precision, where a LayerNorm returns float32
     for index, layer in enumerate(layers):
-        neighbourhoods = _im2col(images, layer.stride)
+        neighbourhoods = _im2col(images.astype(dtype), layer.stride)
         convolution = Linear(layer.channels, w_init=LECUN_NORMAL, name=f"conv_{index}")
         convolved = convolution(neighbourhoods)
-        pooled = convolved if layer.pool_stride == 1 else _max_pool(convolved)
-        images = gelu(pooled, gelu_kind)
-    return images
+        x = convolved if layer.pool_stride == 1 else _max_pool(convolved)
+        if layer.has_norm:
+            x = layer_norm(x, norm_eps, f"norm_{index}")
+        x = gelu(x, gelu_kind)
+        images = images + x if layer.is_residual else x
+    return images.astype(dtype)
 
 
 def _im2col(images: jax.Array, stride: int) -> jax.Array:

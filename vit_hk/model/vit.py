@@ -72,7 +72,9 @@ class ViT(hk.Module):
         The registers are those of arXiv 2309.16588.
         """
         s, normal = self.settings, hk.initializers.RandomNormal(0.02)
-        embedding = PatchEmbedding(s.patch_size, s.hidden_size, s.stem, s.gelu, name="patches")
+        embedding = PatchEmbedding(
+            s.patch_size, s.hidden_size, s.stem, s.gelu, s.norm_eps, name="patches"
+        )
         x = embedding(images)  # [B, N, D]
         if s.position == "sincos2d":
             x = x + sincos2d_positions(*s.grid(images.shape[1:]), s.hidden_size)

@@ -120,7 +120,7 @@ const makeModel = (() => {
    * [L, D], for each layer those of a model that ended after it, and `residuals`, which gradient.js
    * reads. `classify` takes the features of a layer and returns logits [C].
    */
-  return function makeModel({ settings, image_shape: [height, width, channels], mean, std, tensors, weights }) {
+  return function makeModel({ settings, stem, image_shape: [height, width, channels], mean, std, tensors, weights }) {
     const { hidden_size: D, num_heads: H, num_layers: L, patch_size: P, registers } = settings;
     const parameters = readParameters(tensors, weights);
     const [rows, columns] = [height / P, width / P];
@@ -144,29 +144,23 @@ const makeModel = (() => {
       return { pixels: normalized, height, width, channels };
     }
 
-    // A convolution for each factor 2 of the patch size, with a stride of 2 (conv) or with max pooling
-    // (cct); or one with stride 1.
-    function applyStem(image) {
-      for (let index = 0, side = P; index === 0 || side % 2 === 0; index++) {
-        const halves = side % 2 === 0;
-        const stride = halves && settings.stem === "conv" ? 2 : 1;
-        const output = {
-          pixels: applyLinear(`vit/patches/conv_${index}`, cutNeighbourhoods(image, stride)),
-          height: image.height / stride,
-          width: image.width / stride,
-          channels: parameters[`vit/patches/conv_${index}/b`].length,
-        };
-        image = halves && settings.stem === "cct" ? maxPool(output) : output;
-        image = { ...image, pixels: nn.gelu(image.pixels, settings.gelu) };
-        side /= halves ? 2 : 1;
-      }
-      return image;
+    // One convolution, and what follows it; see vit_hk/model/stem_layers.py.
+    function convolve(image, layer, index) {
+      const convolved = {
+        pixels: applyLinear(`vit/patches/conv_${index}`, cutNeighbourhoods(image, layer.stride)),
+        height: image.height / layer.stride,
+        width: image.width / layer.stride,
+        channels: layer.channels,
+      };
+      const pooled = layer.pool_stride > 1 ? maxPool(convolved) : convolved;
+      const normed = layer.has_norm ? applyNorm(`vit/patches/norm_${index}`, pooled.pixels) : pooled.pixels;
+      const activated = nn.gelu(normed, settings.gelu);
+      return { ...pooled, pixels: layer.is_residual ? nn.add(image.pixels, activated) : activated };
     }
 
     // Equation 1 of the paper: patches, positions, class token, registers -> tokens [T, D].
     function embed(pixels) {
-      let image = normalize(pixels);
-      if (settings.stem !== "linear") image = applyStem(image);
+      const image = stem.reduce(convolve, normalize(pixels));
       let x = applyLinear("vit/patches/linear", cutPatches(image, image.height / rows));
       if (settings.position === "sincos2d") x = nn.add(x, positions);
       if (isClassToken) x = concatenate(parameters["vit/class_token"], x);

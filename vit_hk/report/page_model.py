@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vit_hk.model.stem_layers import stem_layers
 from vit_hk.params import AttentionSettings
 from vit_hk.report.weights_file import WeightsFile
 
@@ -21,6 +22,7 @@ class PageModel:
 
     Attributes:
       settings: the architecture, by the names of `ModelSettings`.
+      stem: the convolutions of the stem, by the names of `StemLayer`.
       image_shape: height, width, channels.
       mean, std: of each channel, for pixels in [0, 1].
       tensors: name and number of elements of each tensor.
@@ -35,6 +37,7 @@ class PageModel:
     """
 
     settings: dict[str, Any]
+    stem: list[dict[str, Any]]
     image_shape: list[int]
     mean: list[float]
     std: list[float]
@@ -70,8 +73,10 @@ def make_page_model(weights: WeightsFile, attention: AttentionSettings) -> PageM
     numbers = np.concatenate([tensor.ravel() for tensor in weights.read_tensors()])
     halves = np.clip(numbers, -MAX_FLOAT16, MAX_FLOAT16).astype("<f2")
     background = 255 if np.mean(info.mean) > 0.5 else 0
+    layers = stem_layers(info.model.stem, info.model.patch_size, info.model.hidden_size)
     return PageModel(
         settings=info.model.model_dump(),
+        stem=[layer._asdict() for layer in layers],
         image_shape=info.image_shape,
         mean=info.mean,
         std=info.std,

@@ -10,7 +10,7 @@ from vit_hk.runtime.memory import check_free_memory
 from vit_hk.training.data import TrainingData
 
 # Float32 arrays of the size of the parameters: the weights, the gradient, and the moments, of which
-# AdamW has two. Muon has one for the matrices of the blocks, which are nearly all parameters.
+# AdamW has two. Muon has one for the matrices of blocks and hybrid stems, nearly all parameters.
 ARRAYS_PER_PARAMETER = {"adamw": 4, "muon": 3}
 
 

@@ -1,4 +1,4 @@
-"""Muon for the matrices of the blocks and NAdam for all other parameters, over one flat vector.
+"""Muon for blocks and hybrid stems, NAdam for all other parameters, over one flat vector.
 
 Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon) replaces the momentum of a
 matrix by about the nearest one with orthogonal rows or columns. That takes more arithmetic than all
@@ -42,7 +42,8 @@ def scale_by_muon(
 ) -> optax.GradientTransformation:
     """Build a transformation that maps gradients float32 [num_params] to directions of ascent.
 
-    The queries, keys and values of a block count as one matrix [D, 3 * D], as they are stored.
+    The queries, keys and values of a block count as one matrix [D, 3 * D], and the kernels of a
+    convolution of a hybrid stem as one [9 * input channels, output channels], as they are stored.
 
     Args:
       unravel: maps the vector to the trained parameters.
@@ -111,7 +112,7 @@ def newton_schulz(matrix: jax.Array) -> jax.Array:
 
 def _map_stacks(stacks: list[jax.Array], num_devices: int) -> list[jax.Array]:
     """Apply `newton_schulz` to the matrices of each stack [k, m, n], a shard on each device."""
-    if num_devices == 1 or not stacks:  # there are none where all blocks are frozen
+    if num_devices == 1 or not stacks:  # there are none where all these are frozen
         return [jax.lax.map(newton_schulz, stack) for stack in stacks]
     shards = [jax.lax.map(newton_schulz, _own_shard(stack, num_devices)) for stack in stacks]
     # All shards as one vector, since each collective operation costs a rendezvous of the devices.
@@ -132,10 +133,17 @@ def _own_shard(stack: jax.Array, num_devices: int) -> jax.Array:
 
 
 def _split(params: hk.Params) -> tuple[hk.Params, hk.Params]:
-    """Return the matrices of the blocks, and all other parameters."""
-    return hk.data_structures.partition(
-        lambda module, name, _: name == "w" and part_of(module, name).startswith("block_"), params
-    )
+    """Return the matrices of the blocks and of a hybrid stem's convolutions, and all others.
+
+    The convolutions of other stems count as patch embedding.
+    """
+    is_hybrid = "vit/patches/norm_0" in params
+
+    def is_trained_by_muon(module: str, name: str, _: jax.Array) -> bool:
+        in_stem = is_hybrid and module.startswith("vit/patches/conv_")
+        return name == "w" and (in_stem or part_of(module, name).startswith("block_"))
+
+    return hk.data_structures.partition(is_trained_by_muon, params)
 
 
 def _add_momentum(gradient: jax.Array, momentum: jax.Array) -> jax.Array:

@@ -4,7 +4,7 @@ from typing import Any
 import jax
 import pytest
 
-from vit_hk.model.stem import stem_layers
+from vit_hk.model.stem_layers import stem_layers
 from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import ModelSettings
 from vit_hk.report.panels.architecture import Part, list_parts
@@ -33,6 +33,7 @@ MODELS = [
     {"pool": "gap", "registers": 3, "position": "sincos2d", "qk_norm": True, "num_layers": 3},
     {"pool": "cls", "registers": 2, "stem": "conv", "position": "learned", "num_layers": 1},
     {"pool": "cls", "stem": "cct", "position": "learned", "num_layers": 2},
+    {"pool": "gap", "stem": "hybrid", "position": "learned", "num_layers": 2},
 ]
 
 
@@ -51,19 +52,28 @@ def test_each_parameter_of_the_model_is_counted_once(tree, options):
 @pytest.mark.parametrize(
     ("stem", "patch_size", "expected"),
     [
-        ("cct", 4, "2 3 × 3 convolutions with GELU and max pooling, then"),
-        ("cct", 2, "a 3 × 3 convolution with GELU and max pooling, then"),
+        ("cct", 4, "2 convolutions of 3 × 3 with GELU (2 with max pooling), then"),
+        ("cct", 2, "a 3 × 3 convolution with GELU (1 with max pooling), then"),
         ("cct", 1, "a 3 × 3 convolution with GELU, then"),  # without a factor 2, nothing is pooled
-        ("conv", 4, "2 3 × 3 convolutions with GELU, then"),
+        ("conv", 4, "2 convolutions of 3 × 3 with GELU, then"),
+        (
+            "hybrid", 4,
+            "4 convolutions of 3 × 3 with LayerNorm and GELU "
+            "(2 with max pooling, 2 with a residual connection), then",
+        ),
+        (
+            "hybrid", 1,
+            "2 convolutions of 3 × 3 with LayerNorm and GELU (1 with a residual connection), then",
+        ),
     ],
-)
+)  # fmt: skip
 def test_stem_is_described_as_it_is(tree, stem, patch_size, expected):
     weights = weights_of(tree, stem=stem, patch_size=patch_size)
     layers = stem_layers(stem, patch_size, weights.info.model.hidden_size)
     (embedding,) = (part for part in list_parts(weights) if part.name == "Patch embedding")
     assert embedding.detail.startswith(expected)
     assert ("max pooling" in expected) == any(layer.pool_stride > 1 for layer in layers)
-    assert (expected[0] == "2") == (len(layers) == 2)
+    assert int(expected[0].replace("a", "1")) == len(layers)
 
 
 def test_parts_come_in_the_order_of_the_model(tree):

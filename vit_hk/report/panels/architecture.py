@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from vit_hk.explain.patch_attention import query_name
+from vit_hk.model.stem_layers import KERNEL_SIZE, StemLayer, stem_layers
 from vit_hk.report.panels.panel import Panel
 from vit_hk.report.weights_file import WeightsFile
 
@@ -69,21 +70,32 @@ def _count(weights: WeightsFile, name: str) -> int:
     return sum(map(math.prod, inside))
 
 
+def _describe_stem(layers: list[StemLayer]) -> str:
+    """Return the convolutions of a stem in words."""
+    size = f"{KERNEL_SIZE} × {KERNEL_SIZE}"
+    convolutions = (
+        f"{len(layers)} convolutions of {size}" if layers[1:] else f"a {size} convolution"
+    )
+    norm = "LayerNorm and " if layers[0].has_norm else ""
+    pooled = sum(layer.pool_stride > 1 for layer in layers)
+    residual = sum(layer.is_residual for layer in layers)
+    details = [f"{pooled} with max pooling"] if pooled else []
+    details += [f"{residual} with a residual connection"] if residual else []
+    return f"{convolutions} with {norm}GELU" + (f" ({', '.join(details)})" if details else "")
+
+
 def _list_embedding(weights: WeightsFile) -> list[Part]:
     """Return what makes tokens of an image, in the order of `ViT._embed`."""
     model, width = weights.info.model, weights.info.model.hidden_size
     patches, with_class = weights.info.num_patches, weights.info.num_patches + (model.pool == "cls")
     size = model.patch_size
     linear = f"{patches} patches of {size} × {size} pixels, each mapped by a linear layer"
-    # One convolution for each factor 2 of the patch size, as `stem_layers` says.
-    halvings = (size & -size).bit_length() - 1
-    convolutions = "a 3 × 3 convolution" if halvings < 2 else f"{halvings} 3 × 3 convolutions"
-    pooling = " and max pooling" if model.stem == "cct" and halvings else ""
-    convolution = f"{convolutions} with GELU{pooling}, then {patches} patches and a linear layer"
+    stem = stem_layers(model.stem, size, width)
+    cut = f"{_describe_stem(stem)}, then {patches} patches and a linear layer" if stem else linear
     similarity = (("similarity", "figure-positions"),)
     parts = [
         Part(
-            "Patch embedding", linear if model.stem == "linear" else convolution,
+            "Patch embedding", cut,
             [patches, width], _count(weights, "vit/patches"), (("filters", "figure-filters"),),
         )
     ]  # fmt: skip
