@@ -59,6 +59,7 @@ def draw_images(arrays: AttentionArrays, class_names: list[str], info: WeightsIn
             predicted=predicted,
             probability=arrays.probabilities[number].max(),
             query_name=query,
+            num_tokens=info.num_tokens,
         )
         save_figure(sheet, paths.ATTENTION_IMAGES / f"{number + 1:02d}.png")
     overview = draw_overview(arrays.images, maps[-1].mean(axis=1), pairs, query)

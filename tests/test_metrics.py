@@ -107,6 +107,13 @@ def test_balanced_accuracy_and_macro_f1_agree_with_scikit_learn(seed, count, cla
     assert balanced_accuracy_and_macro_f1(labels, predictions, classes) == pytest.approx(expected)
 
 
+def test_all_metrics_have_the_same_predictions():
+    # In float64, both probabilities of these logits are 0.5.
+    summary = summarize(np.float32([[0, 1e-20]]), np.array([1]))
+    assert (summary["accuracy"], summary["error_count"]) == (1, 0)
+    assert summary["balanced_accuracy"] == 1
+
+
 def test_loss_of_a_mistake_with_confidence_1_is_finite():
     assert summarize(np.float32([[1000, 0]]), np.array([1]))["loss"] == 1000.0
 

@@ -35,10 +35,11 @@ def summarize(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | int]:
       and examples, the number of images.
     """
     probabilities = softmax(logits)
+    predictions = logits.argmax(axis=-1)
     balanced_accuracy, macro_f1 = balanced_accuracy_and_macro_f1(
-        labels, logits.argmax(axis=-1), logits.shape[-1]
+        labels, predictions, logits.shape[-1]
     )
-    correct = probabilities.argmax(axis=-1) == labels
+    correct = predictions == labels
     log_likelihood = _log_softmax(logits)[np.arange(len(labels)), labels]
     return {
         "accuracy": round(float(correct.mean()), 6),

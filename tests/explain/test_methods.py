@@ -36,6 +36,19 @@ def test_methods_on_one_known_layer():
     np.testing.assert_allclose(by_name["gradient_rollout"], [0.6 / 1.2, 0.0])
 
 
+@pytest.mark.parametrize(
+    ("gradient_of_key_2", "expected"), [(1.0, [0, 0, 1, 0]), (-1.0, [0, 0, 0, 0])]
+)
+def test_relevance_of_the_mean_patch_has_nothing_that_the_class_does_not_give(
+    gradient_of_key_2, expected
+):
+    attention = np.full((1, 1, 1, 4, 4), 0.25)
+    gradient = np.zeros_like(attention)
+    gradient[..., 2] = gradient_of_key_2
+    maps = attribution_maps(MethodInputs(attention, gradient, "gap", "mean", 0.0), 4)
+    np.testing.assert_allclose(normalize_maps(maps)[NAMES.index("relevance"), 0], expected)
+
+
 def test_only_the_gradient_methods_depend_on_the_class():
     random = np.random.default_rng(0)
     attention = random.dirichlet(np.ones(5), (2, 3, 2, 5))

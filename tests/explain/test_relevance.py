@@ -22,7 +22,7 @@ def test_negative_products_count_as_0_in_each_head_before_the_mean():
 def test_relevance_of_two_known_layers():
     # R = I + [[.5, .5], [0, 1]] = [[1.5, .5], [0, 2]]; the second layer adds its rows swapped.
     (result,) = relevance(ATTENTION, GRADIENT)
-    np.testing.assert_allclose(result, [[1.5, 2.5], [1.5, 2.5]])
+    np.testing.assert_allclose(result, np.array([[1.5, 2.5], [1.5, 2.5]]) - np.eye(2))
 
 
 def test_gradient_rollout_of_two_known_layers():
@@ -40,12 +40,12 @@ def test_relevance_is_the_product_of_layers_with_their_residuals():
             np.eye(5) + np.maximum(0, attention[layer, image] * gradient[layer, image]).mean(axis=0)
             for layer in range(3)
         ]
-        np.testing.assert_allclose(result, np.linalg.multi_dot(layers[::-1]))
+        np.testing.assert_allclose(result + np.eye(5), np.linalg.multi_dot(layers[::-1]))
 
 
 def test_a_class_with_negative_gradients_only_gets_no_relevance():
     gradient = -np.ones_like(ATTENTION)
-    np.testing.assert_array_equal(relevance(ATTENTION, gradient), [np.eye(2)])
+    np.testing.assert_array_equal(relevance(ATTENTION, gradient), np.zeros((1, 2, 2)))
     np.testing.assert_array_equal(gradient_rollout(ATTENTION, gradient), [np.eye(2)])
 
 

@@ -39,7 +39,7 @@ def sheet(names: list[str], shape: Shape = SQUARE) -> Figure:
     images, maps = images_and_maps(1, 6, shape)
     return draw_sheet(
         images[0], maps.reshape(2, 3, 4, 4), index=12, actual=names[0], predicted=names[1],
-        probability=0.98, query_name=QUERY,
+        probability=0.98, query_name=QUERY, num_tokens=17,
     )  # fmt: skip
 
 

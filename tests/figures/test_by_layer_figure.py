@@ -16,6 +16,11 @@ def test_a_dot_for_each_head_and_a_line_through_the_means():
     assert set(reference.get_ydata()) == {6.0}
 
 
+def test_mean_of_a_single_layer_is_seen():
+    (axes,) = draw_by_layer(VALUES[:1], "title", "unit", {"uniform": 6.0}).axes
+    assert axes.lines[1].get_marker() == "D"
+
+
 def test_everything_lies_within_the_axes_which_start_at_0():
     (axes,) = draw_by_layer(VALUES, "title", "unit", {"uniform": 6.0}).axes
     assert axes.get_ylim()[0] == 0

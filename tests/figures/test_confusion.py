@@ -41,12 +41,22 @@ def test_numbers_are_counts_in_their_cells():
 def test_axes_and_the_number_of_mistakes_are_labelled():
     figure = draw_confusion(COUNTS, NAMES)
     axes = figure.axes[0]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    assert axes.get_xlabel() == "predicted class"
+    assert axes.get_ylabel() == "true class (hatched: no test images)"
     assert labels(axes.get_xticklabels()) == NAMES
     assert labels(axes.get_yticklabels()) == NAMES
     np.testing.assert_array_equal(axes.get_yticks(), [0.5, 1.5, 2.5])
     assert "2 mistakes in 15 test images" in axes.get_title()
     assert "%" in figure.axes[1].get_ylabel()
+
+
+def test_rows_of_classes_without_images_are_hatched():
+    (row,) = draw_confusion(COUNTS, NAMES).axes[0].patches
+    assert row.get_hatch()
+    assert (row.get_y(), row.get_height()) == (2, 1)
+    axes = draw_confusion(np.diag([3, 1]), NAMES[:2]).axes[0]
+    assert not axes.patches
+    assert axes.get_ylabel() == "true class"
 
 
 def test_figure_of_100_classes_has_a_bounded_size(boxes, assert_apart):

@@ -47,6 +47,14 @@ def test_curves_are_in_percent(table):
     assert "(%)" in deletion.get_ylabel()
 
 
+def test_of_one_image_no_error_is_shown(table):
+    figure = draw_faithfulness(table, 1)
+    texts = [text.get_text() for text in figure.axes[-1].get_legend().get_texts()]
+    assert len(texts) == 6
+    assert "±" not in "".join([*texts, figure.get_suptitle()])
+    assert "one test image" in figure.get_suptitle()
+
+
 def test_bands_are_one_standard_error_to_both_sides(table):
     _, insertion, _ = draw_faithfulness(table, 500).axes
     (path,) = insertion.collections[1].get_paths()  # of rollout

@@ -37,7 +37,17 @@ def test_titles_state_the_class_that_relevance_is_for():
     ]
 
 
-def test_tile_of_a_missing_example_is_empty():
+@pytest.mark.parametrize(("column", "name"), [(0, "dog"), (3, "cat")])
+def test_tile_of_a_missing_example_says_what_is_missing(column, name):
+    images, maps, classes, exists = make(1)
+    exists[0, column] = False
+    tile = draw_right_wrong(images, maps, classes, exists).axes[column]
+    assert not tile.images
+    words = tile.texts[0].get_text().split()
+    assert " ".join(words) == f"no image of {name} is classified correctly"
+
+
+def test_tile_of_a_missing_example_has_no_map():
     images, maps, classes, exists = make(1)
     exists[0, 3] = False
     maps[0, 3, 0, 0] = 9.0  # of another image, which is not drawn

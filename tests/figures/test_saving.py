@@ -33,7 +33,7 @@ SCORES = pd.DataFrame(
 FIGURES: dict[str, Callable[[], Figure]] = {
     "sheet": lambda: draw_sheet(
         IMAGES[0], MAPS, index=5, actual="a", predicted="b", probability=0.9,
-        query_name="the class token",
+        query_name="the class token", num_tokens=17,
     ),
     "overview": lambda: draw_overview(IMAGES, MAPS[0], [("a", "a"), ("a", "b")], "the class token"),
     "curves": lambda: draw_curves(HISTORY),
@@ -66,7 +66,7 @@ def test_neither_display_nor_home_folder_is_needed(tmp_path, project):
         "from vit_hk.figures.saving import save_figure\n"
         "image, maps = np.zeros((4, 4, 1), np.uint8), np.ones((1, 1, 2, 2))\n"
         "sheet = draw_sheet(image, maps, index=0, actual='a', predicted='b', probability=0.9,"
-        " query_name='it')\n"
+        " query_name='it', num_tokens=5)\n"
         "save_figure(sheet, sys.argv[1])\n"
         "save_figure(draw_confusion(np.eye(2, dtype=int), ['a', 'b']), sys.argv[2])\n"
         "assert 'jax' not in sys.modules\n"

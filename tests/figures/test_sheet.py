@@ -7,6 +7,7 @@ from vit_hk.figures.saving import save_figure
 from vit_hk.figures.sheet import draw_sheet
 
 QUERY = "the class token"
+NUM_TOKENS = 33  # with registers
 ATTENTION = "attention, and outline of the image"
 
 
@@ -22,8 +23,9 @@ def make(
 
 def draw(image: np.ndarray, maps: np.ndarray) -> Figure:
     return draw_sheet(
-        image, maps, index=5, actual="cat", predicted="dog", probability=0.98, query_name=QUERY
-    )
+        image, maps, index=5, actual="cat", predicted="dog", probability=0.98, query_name=QUERY,
+        num_tokens=NUM_TOKENS,
+    )  # fmt: skip
 
 
 def panels(figure: Figure) -> dict[str, object]:
@@ -71,7 +73,7 @@ def test_colour_bar_has_the_scale_of_the_tiles():
     bar = draw(image, maps).axes[-1]
     assert bar.get_xlim() == (0.0, pytest.approx(maps.max()))
     assert QUERY in bar.get_xlabel()
-    assert "0.125" in bar.get_xlabel()  # 1 / 8 patches
+    assert "uniform over all tokens: 0.0303)" in bar.get_xlabel()  # 1 / 33, as weights sum to 1
 
 
 def test_layers_go_down_and_heads_to_the_right():
@@ -115,8 +117,9 @@ def test_patch_borders_lie_between_the_patches():
 )
 def test_title_states_image_and_classes(predicted, title):
     figure = draw_sheet(
-        *make(), index=5, actual="cat", predicted=predicted, probability=0.98, query_name=QUERY
-    )
+        *make(), index=5, actual="cat", predicted=predicted, probability=0.98, query_name=QUERY,
+        num_tokens=NUM_TOKENS,
+    )  # fmt: skip
     assert figure.get_suptitle() == title
 
 

@@ -30,6 +30,7 @@ NUM_IMAGES = 200
 NUM_CLASSES = 5
 TOLERANCE = 2e-3  # of probabilities and attention: the page has the weights as float16
 EXACT = 2e-4  # where Haiku has the rounded weights too
+MAP_TOLERANCE = 5e-4  # likewise, of maps that are scaled, however small, to sum to 1
 
 RUN = """([data, images, off]) => {
   const model = makeModel(data);
@@ -230,14 +231,14 @@ def test_maps_of_a_class_are_those_of_the_stages(train, script_page, options, im
     gradients, maps = map(np.array, zip(*rows, strict=True))
     model = make_model(trained.settings, NUM_CLASSES)
     differentiate = make_attention_gradient(model, trained.info.normalization)
-    output, gradient = differentiate(trained.params, images, classes)
+    rounded = jax.tree.map(lambda x: x.astype(np.float16).astype(np.float32), trained.params)
+    output, gradient = differentiate(rounded, images, classes)
     pool = trained.settings.pool
     inputs = MethodInputs(np.asarray(output.attention), np.asarray(gradient), pool, "mean", 0.0)
     expected = normalize_maps(attribution_maps(inputs, trained.info.num_patches))
     for found, method in zip(maps.swapaxes(0, 1), ("gradient_rollout", "relevance"), strict=True):
-        np.testing.assert_allclose(found, expected[list(METHODS).index(method)], atol=TOLERANCE)
-    rounded = jax.tree.map(lambda x: x.astype(np.float16).astype(np.float32), trained.params)
-    gradient = np.asarray(differentiate(rounded, images, classes)[1]).swapaxes(0, 1)
+        np.testing.assert_allclose(found, expected[list(METHODS).index(method)], atol=MAP_TOLERANCE)
+    gradient = np.asarray(gradient).swapaxes(0, 1)
     assert np.abs(gradient).max() > 0.1
     np.testing.assert_allclose(gradients, gradient.reshape(20, -1), atol=EXACT)
 

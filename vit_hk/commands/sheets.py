@@ -59,5 +59,6 @@ def draw_sheets(model: TrainedModel, predictions: Predictions, paths: Sequence[P
             predicted=names[predictions.classes[number]],
             probability=predictions.probabilities[number].max(),
             query_name=query_name(info.model.pool),
+            num_tokens=info.num_tokens,
         )
         save_figure(sheet, path)

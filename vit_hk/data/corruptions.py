@@ -1,4 +1,6 @@
-"""Corruptions of test images in several severities, as in MNIST-C (arXiv 1906.02337).
+"""Corruptions of test images in several severities, in the manner of MNIST-C (arXiv 1906.02337).
+
+Corruptions and strengths are others than there, so accuracies do not compare with its figures.
 
 They are made here, from fixed random numbers: an image is corrupted in the same way in each run,
 whichever others are read with it. Lengths are pixels of images whose shorter side has 28 pixels,

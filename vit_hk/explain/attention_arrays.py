@@ -19,7 +19,7 @@ class AttentionArrays:
       labels: int [B], true classes.
       probabilities: float32 [B, C].
       methods: str [methods], names of the attribution methods.
-      maps: float32 [methods, B, N], for the predicted class.
+      maps: float32 [methods, B, N], for the predicted class; not scaled, see `normalize_maps`.
       maps_true: float32 [methods, B, N], for the true class.
     """
 

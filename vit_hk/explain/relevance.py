@@ -24,8 +24,10 @@ def gradient_weighted_attention(attention: np.ndarray, gradient: np.ndarray) -> 
 def relevance(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """Return the relevance of each input token to each token of the last layer, for one class.
 
-    It starts with R = I, and each layer from the first to the last updates R <- R + A R, where A is
-    its `gradient_weighted_attention` (arXiv 2103.15679, equation 6, self-attention).
+    R starts with I, and each layer from the first to the last updates R <- R + A R, where A is
+    its `gradient_weighted_attention` (arXiv 2103.15679, equation 6, self-attention). The result is
+    R - I: the paper reads the row of the class token, to which I adds nothing for patches. With
+    pool "gap" it would give each patch the same relevance, whatever the class.
 
     Args:
       attention: [L, B, H, query T, key T].
@@ -37,7 +39,7 @@ def relevance(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     result = np.eye(attention.shape[-1], dtype=attention.dtype)
     for layer in gradient_weighted_attention(attention, gradient):
         result = result + layer @ result
-    return result
+    return result - np.eye(attention.shape[-1], dtype=attention.dtype)
 
 
 def gradient_rollout(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:

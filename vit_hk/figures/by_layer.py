@@ -24,7 +24,8 @@ def draw_by_layer(
     figure.suptitle(title)
     axes = figure.subplots()
     axes.plot(layer_of_head, values.ravel(), "o", color=BLUE, alpha=0.6, label="one head")
-    axes.plot(layers, values.mean(axis=1), "-", color=ORANGE, linewidth=2, label="mean over heads")
+    mean = "-" if len(layers) > 1 else "D"  # a line through one point would not be seen
+    axes.plot(layers, values.mean(axis=1), mean, color=ORANGE, linewidth=2, label="mean over heads")
     for (name, value), shade in zip(references.items(), ("0.2", "0.6"), strict=False):
         axes.axhline(value, color=shade, linestyle="--", label=f"{name}: {value:.2f}")
     axes.set(xlabel="layer (1 is the first block)", ylabel=unit)

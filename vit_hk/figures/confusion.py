@@ -42,8 +42,9 @@ def shade_mistakes(counts: np.ndarray) -> np.ndarray:
 def draw_confusion(counts: np.ndarray, class_names: list[str]) -> Figure:
     """Draw the confusion matrix: colours show the shares of mistakes, numbers the counts.
 
-    The scale of the colours ends at the largest mistake; correct images are on grey. Of
-    hundreds of classes, only every n-th is named, as many as fit.
+    The scale of the colours ends at the largest mistake; correct images are on grey. The row of a
+    class without images is hatched. Of hundreds of classes, only every n-th is named, as many as
+    fit.
 
     Args:
       counts: int [C, C]; rows are true classes, columns predicted classes.
@@ -89,11 +90,14 @@ def draw_confusion(counts: np.ndarray, class_names: list[str]) -> Figure:
         for number in np.flatnonzero(counts.diagonal()):  # seaborn writes none where it masks
             place = (number + 0.5, number + 0.5)
             axes.annotate(str(counts[number, number]), place, ha="center", va="center")
+    without_images = np.flatnonzero(counts.sum(axis=1) == 0)
+    for row in without_images:
+        axes.axhspan(row, row + 1, facecolor=CORRECT, edgecolor="0.5", hatch="//", linewidth=0)
     mistakes = counts.sum() - np.trace(counts)
     axes.set(
         title=f"Confusion matrix: {mistakes:,} mistakes in {counts.sum():,} test images",
         xlabel="predicted class",
-        ylabel="true class",
+        ylabel="true class (hatched: no test images)" if len(without_images) else "true class",
     )
     centers = np.arange(classes)[::step] + 0.5
     axes.set_xticks(centers, names, rotation=90 if vertical else 0)

@@ -47,8 +47,8 @@ def draw_faithfulness(table: pd.DataFrame, num_images: int) -> Figure:
         line = _draw_curve(insertion, curve, "insertion", line_style)
         columns = ("share", "deletion", "insertion")
         score = faithfulness_score(*(curve[name].to_numpy() for name in columns))
-        error = curve["score_error"].iloc[0]
-        lines.append((score, line, f"{score:+.2f} ± {error:.2f}  {style.label}"))
+        error = f" ± {curve['score_error'].iloc[0]:.2f}" if num_images > 1 else ""
+        lines.append((score, line, f"{score:+.2f}{error}  {style.label}"))
     deletion.set(
         title="Deletion (lower is better)",
         xlabel="patches deleted, most important first (%)",
@@ -68,9 +68,11 @@ def draw_faithfulness(table: pd.DataFrame, num_images: int) -> Figure:
         title="area under insertion\nminus area under deletion:", alignment="left",
         loc="upper left", bbox_to_anchor=(-0.1, 1), frameon=False,
     )  # fmt: skip
+    images = f"mean over {num_images:,} test images" if num_images > 1 else "on one test image"
+    errors = "; bands and ±: one standard error" if num_images > 1 else ""
     figure.suptitle(
-        f"Faithfulness of attribution maps, mean over {num_images:,} test images\n"
-        "(a deleted patch shows the mean training image; bands and ±: one standard error)"
+        f"Faithfulness of attribution maps, {images}\n"
+        f"(a deleted patch shows the mean training image{errors})"
     )
     return figure
 

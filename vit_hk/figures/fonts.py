@@ -23,7 +23,8 @@ def choose_fonts(class_names: Sequence[str]) -> list[str]:
     The font that comes with matplotlib lacks many scripts. For the letters that it lacks, all later
     figures use other fonts of this machine: the same ones as long as the machine has the same. A
     name that no font can draw becomes "class 3", where 3 is its number, counted from 0 as in the
-    labels, and a warning on stderr names a package of fonts to install.
+    labels, or "class 3*" where another class has that name. A warning on stderr names a package of
+    fonts to install.
     """
     rcParams["font.family"] = [DEFAULT_FAMILY]
     missing = {letter for letter in set("".join(class_names)) if not _can_draw(letter)}
@@ -35,7 +36,17 @@ def choose_fonts(class_names: Sequence[str]) -> list[str]:
     if lacking:
         _warn(class_names, lacking)
     numbered = set(lacking)
-    return [f"class {n}" if name in numbered else name for n, name in enumerate(class_names)]
+    return [
+        _number(n, class_names) if name in numbered else name for n, name in enumerate(class_names)
+    ]
+
+
+def _number(number: int, taken: Sequence[str]) -> str:
+    """Return the name of a class that stands for its own, and that no class has."""
+    name = f"class {number}"
+    while name in taken:
+        name += "*"
+    return name
 
 
 def _can_draw(text: str) -> bool:

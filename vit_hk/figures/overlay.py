@@ -101,4 +101,4 @@ def label_scale(label: str) -> str:
 
 def label_normalized_maps(kind: str, num_patches: int) -> str:
     """Return the label of the colour bar of maps that each sum to 1."""
-    return f"{kind}, as a share of the map's sum (uniform: {1 / num_patches:.3f})"
+    return f"{kind}, as a share of the map's sum (uniform: {1 / num_patches:.3g})"

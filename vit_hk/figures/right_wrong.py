@@ -1,6 +1,7 @@
 """A figure of the relevance in mistakes, beside correctly classified images of both classes."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vit_hk.figures.overlay import add_colorbar, draw_overlay, label_normalized_maps
@@ -47,11 +48,24 @@ def draw_right_wrong(
         for column in np.flatnonzero(exists[row]):
             draw_overlay(grid[row, column], images[row, column], maps[row, column], max_weight)
             grid[row, column].set_title(row_titles[column], fontsize=FONT_SIZE)
+        for column in np.flatnonzero(~exists[row]):
+            _explain_gap(grid[row, column], classes[row][0 if column == 0 else 1])
     bar_label = label_normalized_maps("relevance", maps[0, 0].size)
     add_colorbar(figure, grid, max_weight, bar_label)
     if extra:
         repeat_layout(figure)  # high titles get their room step by step
     return figure
+
+
+def _explain_gap(axes: Axes, name: str) -> None:
+    """Write into an empty tile that no image of the class is classified correctly."""
+    text = fit_name(
+        "no image of {} is classified correctly", name, COLUMN_INCHES - 0.3, FONT_SIZE, 4
+    )
+    axes.text(
+        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.4",
+        fontsize=FONT_SIZE,
+    )  # fmt: skip
 
 
 def _fit_titles(label: str, guess: str) -> list[str]:

@@ -23,6 +23,7 @@ def draw_sheet(
     predicted: str,
     probability: float,
     query_name: str,
+    num_tokens: int,
 ) -> Figure:
     """Draw the attention of each layer and head, with the outline of the image on each map.
 
@@ -34,6 +35,7 @@ def draw_sheet(
       predicted: name of the predicted class.
       probability: of the predicted class.
       query_name: name of the query token, for example "the class token".
+      num_tokens: number of all tokens, over which the weights of a query sum to 1.
     """
     layers, heads = maps.shape[:2]
     aspect = image.shape[0] / image.shape[1]  # height of a tile, in units of its width
@@ -60,8 +62,8 @@ def draw_sheet(
         colors, ax=[original, attention], location="bottom", aspect=60, shrink=0.8,
         panchor=(0.5, 1.0),  # aligns the tops of both panels
     )  # fmt: skip
-    uniform = 1 / maps[0, 0].size
-    label = f"attention weight (query: {query_name}; uniform over patches: {uniform:.3f})"
+    uniform = f"uniform over all tokens: {1 / num_tokens:.3g}"
+    label = f"attention weight (query: {query_name}; {uniform})"
     bar.set_label(label_scale(label))
     return figure
 

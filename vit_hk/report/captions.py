@@ -85,7 +85,8 @@ GALLERY = (
         "layer and head.",
         "A point is a head. Near 0 it looks at its own neighbourhood, like a small convolution; "
         "on the dashed line it is as far-reaching as uniform attention; above it, it prefers "
-        "distant patches. A head on the line need not be uniform: entropy tells.",
+        "distant patches. A head on the line need not be uniform: entropy tells. In the last layer "
+        "of a model with a class token, nothing reads what patches attend to.",
     ),
     GalleryFigure(
         "attention", "entropy.png", "Attention entropy of the heads",
@@ -93,14 +94,16 @@ GALLERY = (
         "one token, largest if it is uniform.",
         "A point is a head. The dashed line is the maximum, uniform attention over all tokens. A "
         "low point attends sharply to few tokens. Sharp does not mean important: the prediction "
-        "need not depend on those tokens.",
+        "need not depend on those tokens. In the last layer, only the query that is classified is "
+        "read: the class token, or the patches where their mean is classified.",
     ),
     GalleryFigure(
         "attention", "token_shares.png", "Attention by kind of token",
         "Attention to the class token, to registers and to patches, layer by layer.",
         "A bar is the attention of one kind of query token in one layer, divided by the kind of "
         "token that gets it. Dashed lines show uniform attention. A kind that gets far more than "
-        "that holds what other tokens need; registers are there for that.",
+        "that holds what other tokens need; registers are there for that. In the last layer, only "
+        "bars of the query that is classified matter.",
     ),
     GalleryFigure(
         "attention", "positions.png", "Positional embeddings",

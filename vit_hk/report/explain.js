@@ -130,7 +130,9 @@ const explain = (() => {
   function relevance(model, attention, gradient) {
     const size = model.tokenCount;
     const layers = weightByGradient(model, attention, gradient).map((matrix) => nn.add(matrix, identity(size)));
-    return normalize(pooledRow(model, chain(layers, size), NONE));
+    const product = chain(layers, size);
+    for (let token = 0; token < size; token++) product[token * (size + 1)] -= 1; // as in relevance.py
+    return normalize(pooledRow(model, product, NONE));
   }
 
   /** Return the rollout of the attention, weighted by the gradient of the logit of a class. */
