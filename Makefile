@@ -2,47 +2,48 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# DVC starts the stages as `python`; this makes it the one of the virtual environment.
+# DVC starts the stages as `python`; this makes it the one of the virtual environment. The commands
+# below name it all the same, since make on macOS looks them up in the PATH from before.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: git-repository repro test check pictures chaos reproducible bench bench-224 scaling bench-gpu bench-99 clean
 
 repro: $(VENV)/users
-	python -m vit_hk.dvc.repair
-	dvc repro
+	$(BIN)/python -m vit_hk.dvc.repair
+	$(BIN)/dvc repro
 
 test: $(VENV)/developers
-	pytest
+	$(BIN)/pytest
 
 check: $(VENV)/developers
-	ruff format --check .
-	ruff check .
-	mypy
-	lint-imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 pictures: $(VENV)/developers
-	python docs/record_page.py
+	$(BIN)/python docs/record_page.py
 
 chaos: $(VENV)/developers
-	python tests/faults/chaos.py $(SEED)
+	$(BIN)/python tests/faults/chaos.py $(SEED)
 
 reproducible: $(VENV)/developers
-	python tests/faults/reproducible.py $(SEED)
+	$(BIN)/python tests/faults/reproducible.py $(SEED)
 
 bench: $(VENV)/benchmarks
-	python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.speed
 
 bench-224: $(VENV)/benchmarks
-	python -m benchmarks.speed 224
+	$(BIN)/python -m benchmarks.speed 224
 
 scaling: $(VENV)/benchmarks
-	python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.scaling
 
 bench-gpu: $(VENV)/gpu
-	python -m benchmarks.gpu
+	$(BIN)/python -m benchmarks.gpu
 
 bench-99: $(VENV)/benchmarks
-	python -m benchmarks.time_to_99
+	$(BIN)/python -m benchmarks.time_to_99
 
 clean:
 	rm -rf $(VENV)
@@ -54,20 +55,20 @@ git-repository:
 
 $(VENV)/users: requirements.txt constraints.txt | git-repository
 	$(PYTHON) -m venv $(VENV)
-	pip install --quiet -r requirements.txt
-	pip install --quiet --no-deps --editable .
-	python -m vit_hk.dvc.plots_page
-	dvc config --local plots.html_template plots_page.html
+	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	$(BIN)/python -m vit_hk.dvc.plots_page
+	$(BIN)/dvc config --local plots.html_template plots_page.html
 	touch $@
 
 $(VENV)/developers: $(VENV)/users requirements-dev.txt
-	pip install --quiet -r requirements-dev.txt
+	$(BIN)/pip install --quiet -r requirements-dev.txt
 	touch $@
 
 $(VENV)/benchmarks: $(VENV)/users requirements-bench.txt
-	pip install --quiet -r requirements-bench.txt
+	$(BIN)/pip install --quiet -r requirements-bench.txt
 	touch $@
 
 $(VENV)/gpu: $(VENV)/benchmarks requirements-gpu.txt
-	pip install --quiet -r requirements-gpu.txt
+	$(BIN)/pip install --quiet -r requirements-gpu.txt
 	touch $@

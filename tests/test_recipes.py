@@ -60,9 +60,26 @@ def with_changes(project, tmp_path):
     return load
 
 
-def test_best_has_at_most_a_million_parameters(project, with_changes):
-    best = with_changes(" ".join(settings_lines(project / "recipes" / "best.txt")))
-    assert count_parameters(best.model, (28, 28, 1), 10) <= 1_000_000
+# Recipe of one line -> shape of its images.
+IMAGE_SHAPES = {
+    "best.txt": (28, 28, 1),
+    "cifar10.txt": (32, 32, 3),
+    "cifar10_long.txt": (32, 32, 3),
+    "fashion_mnist.txt": (28, 28, 1),
+}
+
+
+def test_each_recipe_of_one_line_is_tested():
+    one_line = {path.name for path in RECIPES if len(settings_lines(path)) == 1}
+    assert one_line == IMAGE_SHAPES.keys()
+
+
+@pytest.mark.parametrize("name", IMAGE_SHAPES)
+def test_recipe_is_valid_and_has_at_most_a_million_parameters(project, with_changes, name):
+    (line,) = settings_lines(project / "recipes" / name)
+    model, shape = with_changes(line).model, IMAGE_SHAPES[name]
+    assert all(size % model.patch_size == 0 for size in shape[:2])
+    assert count_parameters(model, shape, 10) <= 1_000_000
 
 
 def test_rows_of_the_ablation_are_distinct_settings(project, with_changes):

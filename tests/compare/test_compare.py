@@ -210,6 +210,34 @@ def test_other_test_images_are_said_and_not_paired(runs, compare, run_settings, 
     assert f"{error:.4f}" in text_of(page)
 
 
+def test_test_images_with_other_pixels_are_not_paired(runs, compare):
+    # As where some files of a folder were replaced, as many in each class.
+    path = runs.folder / "data/dataset.npz"
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    path.unlink()  # it may be a link into DVC's cache
+    np.savez(path, **{**arrays, "x_test": 255 - arrays["x_test"]})
+    compare(runs, "HEAD", ".")
+    page = (runs.folder / "compare.html").read_text("utf-8")
+    assert "The runs have different test images" in text_of(page)
+    assert "McNemar" not in page
+
+
+def test_mean_over_other_corruptions_is_no_row(runs, compare):
+    path = runs.folder / "results/metrics.json"
+    metrics = json.loads(path.read_text("utf-8"))
+    _, first, *others = metrics["corruptions"]
+    assert others
+    for mean_is_shown in (True, False):
+        compare(runs, "HEAD", ".", "-o", f"{mean_is_shown}.html")
+        page = (runs.folder / f"{mean_is_shown}.html").read_text("utf-8")
+        assert ("corruptions.mean" in page) == mean_is_shown
+        assert f"corruptions.{others[0]}" in page
+        del metrics["corruptions"][first]
+        path.write_text(json.dumps(metrics), "utf-8")
+        first = others[-1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

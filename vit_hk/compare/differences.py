@@ -75,15 +75,18 @@ def have_same_images(a: Run, b: Run) -> bool:
 def compare_metrics(a: Run, b: Run, pairs: Pairs | None) -> list[MetricDifference]:
     """List the metrics that both runs have, with the noise of their differences.
 
+    The mean over corruptions is left out where the runs have other ones.
+
     Args:
       a: the first run.
       b: the second run.
       pairs: how both classify the same test images; None where the images are others.
     """
     errors = _standard_errors(a, b, pairs)
+    left_out = set() if _corruptions(a) == _corruptions(b) else {"corruptions.mean"}
     rows = []
     for key in a.metrics:
-        if key not in b.metrics or key.endswith(".examples"):
+        if key not in b.metrics or key.endswith(".examples") or key in left_out:
             continue
         error = errors.get(key)
         by_pairs = pairs if key in ("test.accuracy", "test.error_count") else None
@@ -91,6 +94,10 @@ def compare_metrics(a: Run, b: Run, pairs: Pairs | None) -> list[MetricDifferenc
         verdict = judge(difference, error, by_pairs)
         rows.append(MetricDifference(key, a.metrics[key], b.metrics[key], error, verdict))
     return rows
+
+
+def _corruptions(run: Run) -> set[str]:
+    return {key for key in run.metrics if key.startswith("corruptions.")}
 
 
 def judge(difference: float, error: float | None, pairs: Pairs | None) -> str:

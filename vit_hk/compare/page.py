@@ -30,6 +30,8 @@ STORED_ONLY = (
     "Both models are too large for this page. So it shows those images only whose attention both "
     "runs have stored."
 )
+# Settings of how image files become arrays.
+PREPARATION = ("data.image_size", "data.channels", "data.resize", "data.background")
 TEMPLATES = (Path(__file__).parent, REPORT_TEMPLATES)
 
 
@@ -39,7 +41,7 @@ def render_page(a: Run, b: Run) -> str:
     Raises:
       UserError: a file that both pages need is damaged.
     """
-    same_images = have_same_images(a, b)
+    same_images = have_same_images(a, b) and not _pixels_differ(a, b)
     pairs = count_pairs(is_right(a.predictions), is_right(b.predictions)) if same_images else None
     explorables, reason = _read_explorables(a, b) if same_images else ([], "")
     images = explorables[0].dataset.x_test if explorables else _read_images(a, b, same_images)
@@ -72,6 +74,21 @@ def render_page(a: Run, b: Run) -> str:
     return render_template(
         "compare.html", TEMPLATES, **content, runs=[], explored=set(), reason=reason or NO_ROOM
     )
+
+
+def _pixels_differ(a: Run, b: Run) -> bool:
+    """Return whether test images that were prepared alike have other pixels.
+
+    False where a data set is missing, or damaged, which is reported where its images are shown.
+    """
+    if any(a.settings.get(key) != b.settings.get(key) for key in PREPARATION):
+        return False  # the same photographs in another size
+    try:
+        images = [read_test_images(run) for run in (a, b)]
+    except UserError:
+        return False
+    first, second = images
+    return first is not None and second is not None and not are_equal(first, second)
 
 
 def _explorer_contents(

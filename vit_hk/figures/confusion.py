@@ -90,14 +90,14 @@ def draw_confusion(counts: np.ndarray, class_names: list[str]) -> Figure:
         for number in np.flatnonzero(counts.diagonal()):  # seaborn writes none where it masks
             place = (number + 0.5, number + 0.5)
             axes.annotate(str(counts[number, number]), place, ha="center", va="center")
-    without_images = np.flatnonzero(counts.sum(axis=1) == 0)
+    without_images = np.flatnonzero(counts.sum(axis=1) == 0).tolist()
     for row in without_images:
         axes.axhspan(row, row + 1, facecolor=CORRECT, edgecolor="0.5", hatch="//", linewidth=0)
     mistakes = counts.sum() - np.trace(counts)
     axes.set(
         title=f"Confusion matrix: {mistakes:,} mistakes in {counts.sum():,} test images",
         xlabel="predicted class",
-        ylabel="true class (hatched: no test images)" if len(without_images) else "true class",
+        ylabel="true class (hatched: no test images)" if without_images else "true class",
     )
     centers = np.arange(classes)[::step] + 0.5
     axes.set_xticks(centers, names, rotation=90 if vertical else 0)
