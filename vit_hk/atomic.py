@@ -56,6 +56,7 @@ def check_writable(*targets: str | Path) -> None:
 
 
 def _write_error(target: Path, error: OSError) -> UserError:
-    return UserError(
-        f"{target} could not be written: {error.strerror or error}; make room or rights there"
-    )
+    remedy = "free disk space or fix the permissions there"
+    if error.errno == errno.EISDIR:
+        remedy = "move the folder away"
+    return UserError(f"{target} could not be written: {error.strerror or error}; {remedy}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """A mistake that the user can mend.
+    """A mistake that the user can correct.
 
     The message names the file or the key, what was found, what is allowed, and what to do. It is
     one line, or where many images cannot be used, a line for each.

@@ -117,6 +117,19 @@ def test_class_names_in_an_archive_of_macos_are_those_of_the_folders(
     assert load(path).class_names == SORTED
 
 
+@pytest.mark.parametrize("below", ["", "train/"])
+def test_file_beside_the_folder_of_an_archive_is_named(tmp_path, below):
+    write_folder(tmp_path / "own" / "photos" / below, {"a": 3, "b": 2})
+    if below:
+        write_folder(tmp_path / "own" / "photos" / "test", {"a": 3, "b": 2})
+    (tmp_path / "own" / "README.txt").write_text("notes")
+    path = shutil.make_archive(str(tmp_path / "own"), "zip", tmp_path / "own")
+    message = refuse(path)
+    assert "README.txt" in message
+    assert "lies in no folder of a class" in message
+    assert "one folder of a class" not in message
+
+
 def test_archive_with_a_folder_train_alone_is_no_folder_of_classes(tmp_path):
     write_folder(tmp_path / "own" / "train", {"a": 3, "b": 2})
     path = shutil.make_archive(str(tmp_path / "own"), "zip", tmp_path / "own")
@@ -170,7 +183,7 @@ def test_files_that_cannot_be_used_are_named_all_at_once(photos):
     assert lines[3].endswith(": pixels from 2 to 2; allowed: 0 to 1 in floats")
     assert lines[4].endswith(": empty file")
     assert "no image" in lines[5]
-    assert last == "mend them or take them out, and start again"
+    assert last == "repair them or take them out, and start again"
 
 
 def test_reason_why_classes_are_missing_is_named_first(photos, tmp_path):
@@ -237,7 +250,9 @@ def test_disk_that_fills_up_while_images_are_prepared_is_named(photos, one_line)
         load(photos)
     message = one_line(caught.value)
     assert "a temporary file in " in message
-    assert message.endswith("could not be written: File too large; make room or rights there")
+    assert message.endswith(
+        "could not be written: File too large; free disk space or fix the permissions there"
+    )
 
 
 def test_file_that_goes_while_images_are_read_is_named(photos, monkeypatch):

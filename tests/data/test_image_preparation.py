@@ -226,7 +226,15 @@ def test_grey_tiff_of_another_scale_than_16_bits_from_black_is_refused():
     for bits, photometric in ((12, 1), (16, 0)):
         content = grey_tiff(bits, photometric)
         assert Image.open(io.BytesIO(content)).mode == "I;16"  # so Pillow would read it
-        assert "must have 16 or be of floats, with black as 0" in refuse(io.BytesIO(content))
+        assert "must have 16 without a sign or be of floats" in refuse(io.BytesIO(content))
+
+
+@pytest.mark.parametrize("largest", [255, 65_535])
+def test_tiff_of_32_bit_integers_is_refused(largest):
+    stream = io.BytesIO()
+    Image.fromarray(np.array([[0, largest]], np.int32)).save(stream, "TIFF")
+    assert Image.open(stream).mode == "I"
+    assert "must have 16 without a sign or be of floats" in refuse(io.BytesIO(stream.getvalue()))
 
 
 def test_tiff_of_floats_with_white_as_0_is_refused():

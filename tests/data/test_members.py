@@ -1,10 +1,13 @@
+import errno
 import gzip
 import io
 import lzma
+import os
 import tarfile
 import tracemalloc
 import warnings
 import zipfile
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -126,10 +129,34 @@ def test_encrypted_member_cannot_be_read(tmp_path):
     path = tmp_path / "a.zip"
     write(path, {"a/1.png": b"x"})
     raw = bytearray(path.read_bytes())
-    raw[raw.index(b"PK\x01\x02") + 8] |= 1
+    entry = raw.index(b"PK\x01\x02")
+    raw[entry + 8] |= 1
     path.write_bytes(raw)
     (member,) = iterate_members(path)
     assert member.problem == "encrypted"
+    raw[entry + 10] = 99  # the method of AES
+    path.write_bytes(raw)
+    (member,) = iterate_members(path)
+    assert member.problem == "encrypted"
+
+
+def test_folder_that_cannot_be_read_is_named_unless_it_is_hidden(tmp_path, monkeypatch, one_line):
+    for name in (".Trashes", "cat"):
+        (tmp_path / name).mkdir()
+    refused = {".Trashes"}
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name in refused:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert {member.parts for member in iterate_members(tmp_path)} == {(".Trashes",), ("cat",)}
+    refused.add("cat")
+    with pytest.raises(UserError) as caught:
+        list(iterate_members(tmp_path))
+    assert f"{tmp_path / 'cat'} cannot be read (Permission denied)" in one_line(caught.value)
 
 
 @pytest.mark.parametrize("kind", ARCHIVES)

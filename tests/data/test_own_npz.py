@@ -92,8 +92,24 @@ def test_bad_file_is_named_with_what_to_do(own, tmp_path, one_line, kind):
     assert str(own) in message
     assert expected[kind] in message
     if kind in ("damaged", "wrong"):
-        assert message.endswith("mend the file, or name another in params.yaml: data.root")
+        assert message.endswith("repair the file, or name another in params.yaml: data.root")
     assert "dvc repro" not in message
+
+
+def test_file_of_another_kind_is_named_with_its_kind(own, tmp_path, one_line):
+    np.save(tmp_path / "own.npy", np.zeros(3))
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("cat/1.png", b"")
+    for name, message in {
+        "own.npy": "a single array (.npy); write all arrays into an NPZ file with numpy.savez",
+        "photos.zip": "a ZIP file without arrays; for images in it, set data.name to folder",
+    }.items():
+        with pytest.raises(UserError) as caught:
+            load_source(settings(tmp_path / name), tmp_path)
+        assert message in one_line(caught.value)
+    options = {**settings(own).model_dump(), "name": "folder"}
+    with pytest.raises(UserError, match=r"an NPZ file; set data\.name to npz"):
+        load_source(DataSettings(**{**options, "image_size": [8, 8]}), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["npz", "mnist"])

@@ -61,6 +61,6 @@ def test_folder_that_cannot_be_written_is_named(one_line, monkeypatch, folder):
     with pytest.raises(NoRoomError) as caught:
         Spool(3)
     assert one_line(caught.value) == (
-        f"a temporary file in {folder} could not be written: Permission denied; make room or "
-        "rights there"
+        f"a temporary file in {folder} could not be written: Permission denied; free disk "
+        "space or fix the permissions there"
     )

@@ -73,7 +73,8 @@ def test_full_disk_is_reported_in_one_line_and_keeps_the_old_file(
     with disk_of(size), pytest.raises(UserError) as caught:
         write[name](target)
     assert one_line(caught.value) == (
-        f"{target} could not be written: File too large; make room or rights there"
+        f"{target} could not be written: File too large; "
+        "free disk space or fix the permissions there"
     )
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
@@ -165,6 +166,9 @@ def test_read_only_folder_gives_the_same_message_before_and_while_writing(
     with pytest.raises(UserError) as during:
         write_text(target)
     assert one_line(before.value) == one_line(during.value)
-    assert "could not be written: Permission denied; make room or rights there" in str(before.value)
+    assert (
+        "could not be written: Permission denied; free disk space or fix the permissions there"
+        in str(before.value)
+    )
     assert (read_only / "metrics.json").read_text() == "old"
     assert len(list(read_only.iterdir())) == 1

@@ -64,7 +64,7 @@ def test_output_that_cannot_be_written_is_reported_before_the_work(
         folder.rename(copy / "moved")
     folder.write_text("a file")
     line = refused(here, stage, copy)
-    assert f"{OUTPUTS[stage]} could not be written: Not a directory; make room or rights" in line
+    assert f"{OUTPUTS[stage]} could not be written: Not a directory; free disk space" in line
 
 
 @pytest.mark.filterwarnings("ignore:Error writing persistent compilation cache entry")
@@ -86,7 +86,7 @@ def test_disk_that_fills_up_leaves_each_file_old_or_complete(here, copy, stage, 
     assert ended.code == 1
     assert "Traceback" not in ended.err
     last = ended.err.splitlines()[-1]
-    found = re.fullmatch("error: (.*) could not be written: File too large; make .* there", last)
+    found = re.fullmatch("error: (.*) could not be written: File too large; free .* there", last)
     after = folder_content(copy)
     assert after.keys() == before.keys()
     assert after[found[1]] == before[found[1]]

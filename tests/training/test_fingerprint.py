@@ -187,7 +187,7 @@ def test_other_code_keeps_the_fingerprint(make_config, dataset, project_copy):
 
 def test_file_that_is_no_python_is_named(project_copy, one_line):
     (project_copy / "vit_hk/kernels/draft.py").write_text("def (")
-    with pytest.raises(UserError, match=r"draft\.py is no Python \(.*\); mend it") as caught:
+    with pytest.raises(UserError, match=r"draft\.py is no Python \(.*\); repair it") as caught:
         package_versions(stage_code(project_copy, "train"))
     one_line(caught.value)
 

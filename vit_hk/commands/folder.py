@@ -45,7 +45,8 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
             (temporary / name).replace(folder / name)
     except OSError as error:
         raise UserError(
-            f"{folder} could not be written: {in_one_line(error)}; make room or rights there"
+            f"{folder} could not be written: {in_one_line(error)}; free disk space or fix the "
+            "permissions there"
         ) from error
     finally:
         if temporary:

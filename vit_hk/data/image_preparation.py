@@ -19,7 +19,7 @@ from vit_hk.params import ImageShape, Preparation, Resize
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
 NAMES = ", ".join(FORMATS)
 MAX_FILE_BYTES = 2**28  # of an image file
-MAX_PIXELS = 80_000_000  # of an image as it is stored: 240 MB in colours
+MAX_PIXELS = 80_000_000  # of an image as it is stored: 320 MB in colours, as Pillow stores them
 NO_MEMORY = "needs more memory than is free"
 BLACK_IS_ZERO = 1  # PhotometricInterpretation of a grey TIFF
 BICUBIC = Image.Resampling.BICUBIC
@@ -95,7 +95,7 @@ def prepare_image(image: Image.Image, preparation: Preparation) -> np.ndarray:
     try:
         image.load()  # Pillow turns TIFF files upright when it reads their pixels
         flat = _flatten(_upright(image), preparation.background)
-        flat = flat.convert("L" if preparation.channels == 1 else "RGB")
+        flat = _to_mode(flat, "L" if preparation.channels == 1 else "RGB")
         resized = _resize(flat, preparation)
     except MemoryError:
         raise UnreadableImageError(NO_MEMORY) from None
@@ -134,14 +134,18 @@ def _check_size(image: Image.Image) -> None:
 
 
 def _check_scale(image: Image.Image) -> None:
-    """Refuse grey TIFF files of 9 to 15 bits or with white as 0, which Pillow does not scale."""
-    has_levels = image.mode.startswith("I;16")
+    """Refuse grey TIFF files with other levels than 0 to 65,535, which Pillow does not scale.
+
+    They have 9 to 15 bits, 32 bits or a sign (mode I), or white as 0.
+    """
+    has_levels = image.mode.startswith("I")
     if isinstance(image, TiffImageFile) and (has_levels or image.mode == "F"):
         bits, zero = (image.tag_v2.get(tag) for tag in (BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION))
-        if (has_levels and bits != (16,)) or zero != BLACK_IS_ZERO:
+        is_unknown = image.mode == "I" or (has_levels and bits != (16,))
+        if is_unknown or zero != BLACK_IS_ZERO:
             raise UnreadableImageError(
-                "a grey TIFF of more than 8 bits must have 16 or be of floats, with black as 0; "
-                "convert it"
+                "a grey TIFF of more than 8 bits must have 16 without a sign or be of floats, with "
+                "black as 0; convert it"
             )
 
 
@@ -174,7 +178,12 @@ def _flatten(image: Image.Image, background: int) -> Image.Image:
         return _lay_over(image, background)
     if image.mode == "LAB":
         return _lab_to_rgb(image)
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    return _to_mode(image, "L" if image.mode in ("1", "L") else "RGB")
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Convert an image, and do not copy one that has the mode, as Image.convert does."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _to_8_bits(image: Image.Image, background: int) -> Image.Image:

@@ -97,5 +97,5 @@ class Spool:
 def _no_room(error: OSError) -> NoRoomError:
     return NoRoomError(
         f"a temporary file in {FOLDER.resolve()} could not be written: "
-        f"{error.strerror or error}; make room or rights there"
+        f"{error.strerror or error}; free disk space or fix the permissions there"
     )

@@ -83,7 +83,7 @@ def _imported_modules(files: Iterable[Path]) -> set[str]:
             tree = ast.parse(file.read_bytes())
         except (SyntaxError, ValueError) as error:
             raise UserError(
-                f"{file} is no Python ({in_one_line(error)}); mend it, or remove it"
+                f"{file} is no Python ({in_one_line(error)}); repair it, or remove it"
             ) from None
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):

@@ -13,7 +13,11 @@ from vit_hk.errors import UserError, shorten
 
 SPLITS = ("train", "test")
 # Folders of splits, such as training or seg_test: left alone they would be read as classes.
-SPLIT_NAME = re.compile(r"(?:.*_)?(train|test|val|dev)(?:ing|id|idation)?", re.IGNORECASE)
+SPLIT_NAME = re.compile(
+    r"(?:.*[ _-])?(train|test|val|dev|eval|holdout)(?:ing|id|idation|uation)?"
+    r"(?:[ _-]?(?:data|images?|set|split|\d+))?",
+    re.IGNORECASE,
+)
 # What operating systems put beside images. All names that begin with a dot are hidden too.
 SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini"}
 TEST_SPLIT_SEED = 0  # fixed, so that trainings with other seeds are tested on the same images
@@ -55,7 +59,7 @@ def find_layout(
         called like splits but not train and test.
     """
     all_folders = {*folders, *(path[:n] for path in files for n in range(1, len(path)))}
-    has_splits = _has_splits(root, {path[0] for path in all_folders})
+    has_splits = _has_splits(root, all_folders)
     depth = 1 if has_splits else 0  # of the class in a path
     class_names = _sorted_classes(root, {p[depth] for p in all_folders if len(p) == depth + 1})
     problems: dict[Parts, str] = {
@@ -71,7 +75,8 @@ def find_layout(
         rows = list(stratified_split(labels, test_fraction, TEST_SPLIT_SEED))
     for split, found in zip(SPLITS, rows, strict=True):
         if not len(found) and not problems:
-            raise UserError(f"{root} has no {split} images")
+            remedy = f"put some into {split}/CLASS" if has_splits else "a class needs two or more"
+            raise UserError(f"{root} has no {split} images; {remedy}")
     return Layout(
         class_names,
         [[placed[row] for row in found] for found in rows],
@@ -108,12 +113,15 @@ def _natural_path(path: Parts) -> str:
     return "".join(map(natural_order, path))
 
 
-def _has_splits(root: Path, top: set[str]) -> bool:
+def _has_splits(root: Path, folders: set[Parts]) -> bool:
     """Return whether the folders at the top are train and test, not classes."""
+    top = {path[0] for path in folders}
     if top == set(SPLITS):
         return True
-    splits = {match[1].lower() for match in map(SPLIT_NAME.fullmatch, top) if match}
-    if len(splits) > 1:  # one alone may be a class: a train beside a bus
+    splits = {name: match[1].lower() for name in top if (match := SPLIT_NAME.fullmatch(name))}
+    # One alone may be a class, a train beside a bus, unless it holds the classes beside it.
+    holds_classes = any(path[0] in splits and path[1] in top for path in folders if len(path) == 2)
+    if len(set(splits.values())) > 1 or holds_classes:
         names = ", ".join(sorted(map(shorten, top)))
         raise UserError(
             f"{root} has the folders {names}; allowed: train and test, these alone (validation "

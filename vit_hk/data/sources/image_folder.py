@@ -105,9 +105,12 @@ def _list_members(root: Path) -> Listing:
 
 def _omit_top(listing: Listing) -> None:
     """Omit the folder that all members of an archive lie in, as in photos.zip: photos/cat/1.png."""
-    tops = {path[:1] for path in listing.files} | {path[:1] for path in listing.folders if path}
+    tops = {path[:1] for path in listing.files if len(path) > 1}
+    tops |= {path[:1] for path in listing.folders if path}
     if len(tops) == 1 and not tops & {(split,) for split in SPLITS}:
         (listing.top,) = tops
+        beside = [path for path in listing.files if len(path) == 1]
+        listing.problems |= dict.fromkeys(beside, "lies in no folder of a class")
         listing.files = [path[1:] for path in listing.files if len(path) > 1]
         listing.folders = [path[1:] for path in listing.folders if len(path) > 1]
 
@@ -186,7 +189,7 @@ def _describe(root: Path, problems: dict[Parts, str]) -> str:
         lines[MAX_LISTED:] = [f"  and {len(lines) - MAX_LISTED:,} more"]
     return "\n".join(
         [f"{root} holds {len(problems):,} files or folders that cannot be used:", *lines,
-         "mend them or take them out, and start again"]
+         "repair them or take them out, and start again"]
     )  # fmt: skip
 
 

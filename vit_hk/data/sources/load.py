@@ -3,6 +3,7 @@
 import tarfile
 import zlib
 from pathlib import Path
+from typing import get_args
 
 from vit_hk.data.dataset import SAMPLE_SOURCE, Dataset, read_source
 from vit_hk.data.sources.download import UnreachableError, ensure_file
@@ -13,9 +14,10 @@ from vit_hk.data.sources.own_npz import SOURCE_PREFIX as NPZ_PREFIX
 from vit_hk.data.sources.own_npz import load_own_npz
 from vit_hk.data.sources.torchvision_sets import Source, find_source
 from vit_hk.errors import UserError, in_one_line, shorten
-from vit_hk.params import DataSettings
+from vit_hk.params import DataName, DataSettings
 
 DOWNLOADS = Path("data/raw")  # in the project's folder; the default of data.root
+OWN = ("npz", "folder")  # names of data sets that are files of one's own
 TORCHVISION_SOURCE = "torchvision"  # Dataset.source of raw files
 
 
@@ -33,13 +35,14 @@ def load_source(settings: DataSettings, project: Path) -> Dataset:
       UserError: the hosts cannot be reached and no sample may stand in, a host sends files
         with a wrong checksum, or data.root cannot be read or written.
     """
-    if settings.name in ("npz", "folder"):
+    if settings.name in OWN:
         _check_watched(settings.root)
     if settings.name == "npz":
         return load_own_npz(Path(settings.root))
     if settings.name == "folder":
         return load_image_folder(settings)
     source = find_source(settings.name)
+    _check_download_folder(project / settings.root, settings)
     folder = project / settings.root / source.folder
     try:
         files = [ensure_file(file, source.mirrors, folder) for file in source.files]
@@ -67,6 +70,20 @@ def _check_watched(root: str) -> None:
         raise UserError(
             f"params.yaml: data.root is {root}; images of your own must not lie in {DOWNLOADS}, "
             "where DVC does not notice changes (.dvcignore); move them, for example into data/own"
+        )
+
+
+def _check_download_folder(root: Path, settings: DataSettings) -> None:
+    """Refuse to download into a folder of something else, such as one's own images."""
+    if not root.is_dir():
+        return
+    names = [name for name in get_args(DataName) if name not in OWN]
+    known = {Path(find_source(name).folder).parts[0] for name in names}
+    entries = {path.name for path in root.iterdir() if not path.name.startswith(".")}
+    if entries and not entries & known:
+        raise UserError(
+            f"params.yaml: data.root is {settings.root}, which holds something else than raw files "
+            f"of {settings.name}; set data.root to {DOWNLOADS}, or to an empty or a new folder"
         )
 
 

@@ -14,6 +14,7 @@ from typing import IO
 
 from vit_hk.data.image_preparation import MAX_FILE_BYTES
 from vit_hk.data.npz import COMPRESSIONS
+from vit_hk.data.sources.folder_layout import is_ignored
 from vit_hk.errors import UserError, in_one_line, shorten
 
 MAX_MEMBERS = 2_000_000
@@ -59,8 +60,10 @@ def iterate_members(root: Path) -> Iterator[Member]:
         yield from _within_limits(_find_reader(root)(root), root)
     except (OSError, *ARCHIVE_ERRORS) as error:
         reason = getattr(error, "strerror", None) or in_one_line(error)
+        name = getattr(error, "filename", None) or root  # a folder within it, perhaps
         raise UserError(
-            f"{root} cannot be read ({reason}); mend it, or name another in params.yaml: data.root"
+            f"{name} cannot be read ({reason}); repair it, or name another in params.yaml: "
+            "data.root"
         ) from None
 
 
@@ -73,6 +76,8 @@ def _find_reader(root: Path) -> Callable[[Path], Iterator[Member]]:
             "must be a folder of images, or a zip or tar archive of one"
         )
     if zipfile.is_zipfile(root):
+        if root.suffix.lower() == ".npz":
+            raise UserError(f"params.yaml: data.root is {root}, an NPZ file; set data.name to npz")
         return _members_of_zip
     if _is_gzip(root) or _is_tar(root):
         return _members_of_tar
@@ -119,7 +124,8 @@ def _within_limits(members: Iterator[Member], root: Path) -> Iterator[Member]:
 
 def _members_of_folder(root: Path) -> Iterator[Member]:
     def stop(error: OSError) -> None:
-        raise error
+        if not is_ignored(Path(error.filename).relative_to(root).parts):
+            raise error
 
     for folder, folders, files in os.walk(root, onerror=stop):
         for name in folders:
@@ -152,9 +158,11 @@ def _members_of_zip(root: Path) -> Iterator[Member]:
     with zipfile.ZipFile(root) as archive:
         for info in archive.infolist():
             parts = _checked_parts(name_in_zip(info), root, seen)
-            problem = "encrypted" if info.flag_bits & 1 else None
+            problem = None
             if info.compress_type not in COMPRESSIONS:
                 problem = "compressed by another method than deflate"
+            if info.flag_bits & 1:  # then the method is another one too
+                problem = "encrypted"
             opened = functools.partial(_open_in_zip, archive, info)
             # Not info.is_dir(), which fails where the name is empty.
             is_folder = info.filename.endswith("/")

@@ -1,11 +1,15 @@
 """An NPZ file of one's own as the source of images: read and checked, never written."""
 
+import contextlib
 import dataclasses
+import zipfile
 from pathlib import Path
 
 from vit_hk.data.dataset import MAX_CHARACTERS, Dataset, read_dataset
+from vit_hk.data.sources.members import ARCHIVE_ERRORS
 from vit_hk.errors import UserError
 
+NPY_MAGIC = b"\x93NUMPY"
 SOURCE_PREFIX = "NPZ file: "  # marks a data set that was read from a file of one's own
 
 
@@ -21,7 +25,27 @@ def load_own_npz(path: Path) -> Dataset:
             f"params.yaml: data.root is {path}, which is {found}; with data.name = npz it must be "
             "an NPZ file"
         )
-    remedy = "mend the file, or name another in params.yaml: data.root"
+    _check_kind(path)
+    remedy = "repair the file, or name another in params.yaml: data.root"
     dataset = read_dataset(path, remedy)
     source = f"{SOURCE_PREFIX}{dataset.source}"[:MAX_CHARACTERS]
     return dataclasses.replace(dataset, source=source)
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse files of another kind with what makes them usable."""
+    with path.open("rb") as file:
+        if file.read(len(NPY_MAGIC)) == NPY_MAGIC:
+            raise UserError(
+                f"params.yaml: data.root is {path}, a single array (.npy); write all arrays into "
+                "an NPZ file with numpy.savez"
+            )
+    if not zipfile.is_zipfile(path):
+        return  # the reader says what is wrong
+    with contextlib.suppress(*ARCHIVE_ERRORS), zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if names and not any(name.endswith(".npy") for name in names):
+            raise UserError(
+                f"params.yaml: data.root is {path}, a ZIP file without arrays; for images in it, "
+                "set data.name to folder"
+            )
