@@ -209,6 +209,7 @@ def test_number_that_is_not_finite_is_refused(refuse, tree, key, value):
         ("model.dropout", 1.0),
         ("model.dropout", -0.1),
         ("model.drop_path", 1.0),
+        ("model.drop_path", 0.99999999),
         ("model.pool", "mean"),
         ("model.position", "Learned"),
         ("train.init_from", ""),

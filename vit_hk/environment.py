@@ -5,18 +5,21 @@ import os
 
 from vit_hk.errors import UserError
 
+MAX_DEVICES = 4096  # more than any machine has cores
+
 
 def check_environment() -> None:
-    """Refuse a number of devices that JAX would refuse with a traceback when it is imported.
+    """Refuse a number of devices that JAX would refuse with a traceback.
 
     Raises:
-      UserError: JAX_NUM_CPU_DEVICES is set, and no whole number from 1 on.
+      UserError: JAX_NUM_CPU_DEVICES is set, and no whole number from 1 to MAX_DEVICES.
     """
     devices = os.environ.get("JAX_NUM_CPU_DEVICES", "1")
-    if not (devices.isascii() and devices.isdigit() and int(devices) > 0):
+    is_number = devices.isascii() and devices.isdigit() and len(devices) < 10
+    if not (is_number and 0 < int(devices) <= MAX_DEVICES):
         raise UserError(
-            f"JAX_NUM_CPU_DEVICES is {devices!r}; allowed: a whole number from 1 on; unset it, and "
-            "each core is a device"
+            f"JAX_NUM_CPU_DEVICES is {devices!r}; allowed: a whole number from 1 to "
+            f"{MAX_DEVICES:,}; unset it, and each core is a device"
         )
 
 

@@ -154,7 +154,7 @@ class ModelSettings(Settings):
     pool: Literal["cls", "gap"]
     position: Literal["learned", "sincos2d"]
     dropout: Fraction
-    drop_path: Fraction
+    drop_path: Annotated[float, Field(ge=0.0, le=0.999)]  # 1 in float32 would divide by 0
     qk_norm: bool
     registers: Annotated[int, Field(ge=0, le=1000)]
     gelu: Gelu

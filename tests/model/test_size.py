@@ -66,6 +66,12 @@ def test_inference_takes_the_attention_of_one_layer(gap_model):
     assert inference_bytes(gap_model, SHAPE, num_images=100) == 2_000_000
 
 
+def test_inference_with_one_layer_takes_the_attention_of_the_class_token_alone(settings):
+    # 48 patches and the class token: T = 49; float32 [2 heads, T].
+    s = settings(pool="cls", num_layers=1, num_heads=2, registers=0)
+    assert inference_bytes(s, SHAPE, num_images=10) == 10 * 2 * 49 * 4
+
+
 def test_inference_takes_the_first_convolution_where_that_is_larger(settings):
     # 1 patch and 1 class token, whose attention takes 32 bytes, and 4 x 4 pixels after the first
     # convolution of stride 2, which has 8 channels.

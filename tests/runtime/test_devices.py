@@ -7,8 +7,13 @@ import jax
 import pytest
 
 from vit_hk.errors import UserError
-from vit_hk.runtime import devices
-from vit_hk.runtime.devices import MAX_CACHE_ENTRIES, configure_jax, usable_cores
+from vit_hk.runtime import cgroups
+from vit_hk.runtime.devices import (
+    MAX_CACHE_ENTRIES,
+    MAX_KERNELS,
+    configure_jax,
+    usable_cores,
+)
 
 
 class Device:
@@ -70,7 +75,14 @@ def test_jax_without_any_device_ends_in_one_line(monkeypatch, one_line, failure)
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     with pytest.raises(UserError) as caught:
         configure_jax("auto")
-    assert "JAX_PLATFORMS is 'cuda'; unset it" in one_line(caught.value)
+    assert "(Unable to initialize backend); JAX_PLATFORMS is 'cuda'; unset it" in one_line(
+        caught.value
+    )
+    monkeypatch.delenv("JAX_PLATFORMS")
+    with pytest.raises(UserError) as caught:
+        configure_jax("auto")
+    message = one_line(caught.value)
+    assert "(Unable to initialize backend); set JAX_PLATFORMS=cpu in the environment" in message
 
 
 COUNT = (
@@ -116,11 +128,17 @@ def test_a_process_that_is_bound_to_one_core_sums_as_with_more_threads(project):
         ("", 8),
     ],
 )
-def test_quota_of_a_container_limits_the_usable_cores(monkeypatch, tmp_path, quota, cores):
+@pytest.mark.parametrize("group", ["", "user.slice/job"], ids=["container", "scope"])
+def test_quota_of_a_control_group_limits_the_usable_cores(
+    monkeypatch, tmp_path, quota, cores, group
+):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.setattr(devices, "CPU_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(cgroups, "CGROUPS", tmp_path)
+    monkeypatch.setattr(cgroups, "OWN_CGROUP", tmp_path / "own")
+    (tmp_path / "own").write_text(f"0::/{group}\n")
+    (tmp_path / group).mkdir(parents=True, exist_ok=True)
     if quota is not None:
-        (tmp_path / "cpu.max").write_text(quota)
+        (tmp_path / group / "cpu.max").write_text(quota)
     assert usable_cores() == cores
 
 
@@ -195,6 +213,10 @@ def test_incomplete_cache_entry_of_a_killed_process_is_removed_without_a_warning
 def test_least_recently_used_entries_are_removed_since_each_one_slows_down_jax(project, tmp_path):
     run_python(project, COMPUTE, DVC_ROOT=str(tmp_path))
     used = {entry.name for entry in cache_entries(tmp_path)}
+    for number in range(MAX_KERNELS + 30):
+        file = tmp_path / ".scratch/compiled" / f"{number:04}.kernel"
+        file.write_bytes(b"")
+        os.utime(file, (number, number))
     for number in range(MAX_CACHE_ENTRIES + 30):
         for kind in ("cache", "atime"):
             file = tmp_path / ".scratch/compiled" / f"{number:04}-{kind}"
@@ -207,6 +229,8 @@ def test_least_recently_used_entries_are_removed_since_each_one_slows_down_jax(p
     latest = range(30 + len(used), MAX_CACHE_ENTRIES + 30)
     assert left == used | {f"{number:04}-cache" for number in latest}
     assert len(list((tmp_path / ".scratch/compiled").glob("*-atime"))) == MAX_CACHE_ENTRIES
+    kernels = {path.stem for path in (tmp_path / ".scratch/compiled").glob("*.kernel")}
+    assert kernels == {f"{number:04}" for number in range(30, MAX_KERNELS + 30)}
 
 
 @pytest.mark.parametrize("chosen", [False, True], ids=["own", "of the user"])

@@ -1,7 +1,11 @@
+import ctypes
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from vit_hk.runtime.malloc import MMAP_THRESHOLD, TRIM_THRESHOLD, keep_freed_memory
 
 MEASURE_PAGE_FAULTS = """
 import resource, statistics, sys
@@ -26,6 +30,21 @@ for call in range(6):
 # the way of large ones.
 print(statistics.median(counts[1:]))
 """
+
+
+@pytest.mark.parametrize("limit", [2**30, 2**25, 0], ids=["new", "before 2.35", "none"])
+def test_trimming_is_set_only_where_glibc_keeps_large_blocks(monkeypatch, limit):
+    kept = {}
+
+    def mallopt(parameter, value):
+        if parameter == MMAP_THRESHOLD and value > limit:
+            return 0
+        kept[parameter] = value
+        return 1
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    keep_freed_memory()
+    assert kept == ({MMAP_THRESHOLD: limit, TRIM_THRESHOLD: 2**30} if limit else {})
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc is not there")

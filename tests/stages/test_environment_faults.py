@@ -37,14 +37,14 @@ MINIMAL_ENVIRONMENT = {
 @pytest.mark.parametrize(
     ("stage", "value"),
     [("train", "abc"), ("train", ""), ("train", "0"), ("train", "1.5"), ("train", "²"),
-     ("evaluate", "-2"), ("attention", "0")],
+     ("evaluate", "-2"), ("attention", "3000000000")],
 )  # fmt: skip
 def test_number_of_devices_that_is_none_ends_in_one_line(program, copy, project, stage, value):
     ended = program(stage, copy, PYTHONPATH=str(project), JAX_NUM_CPU_DEVICES=value)
     assert ended.code == 1
     assert ended.err == (
-        f"error: JAX_NUM_CPU_DEVICES is {value!r}; allowed: a whole number from 1 on; unset it, "
-        "and each core is a device\n"
+        f"error: JAX_NUM_CPU_DEVICES is {value!r}; allowed: a whole number from 1 to 4,096; "
+        "unset it, and each core is a device\n"
     )
 
 

@@ -8,6 +8,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import platform
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -72,16 +73,18 @@ def _features() -> dict[str, bool]:
         features = llvm.get_host_cpu_features() if llvm else {}
     except RuntimeError:
         return {}
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        features["neon"] = True  # all have it, and LLVM reports no features on macOS
     if features.get("avx512f"):
         # LLVM avoids 512-bit vectors by default: they lowered the clock of older processors.
         features["prefer-256-bit"] = False
     return features
 
 
-def is_supported(x: jax.Array) -> bool:
-    """Return whether kernels support x: float32 of any shape, on a CPU with FMA."""
+def is_supported(*operands: jax.Array) -> bool:
+    """Return whether kernels support these operands: all of them float32, on a CPU with FMA."""
     is_cpu = jax.default_backend() == "cpu" and has_fma()
-    return x.dtype == jnp.float32 and is_cpu and kernels_enabled()
+    return all(x.dtype == jnp.float32 for x in operands) and is_cpu and kernels_enabled()
 
 
 def kernels_enabled() -> bool:
@@ -126,7 +129,7 @@ def _compile(
     engine, machine, processor = _execution_engine()
     versions = [*map(str, llvm.llvm_version_info), llvmlite.__version__]
     # All that the code of a kernel depends on, so that a kernel that was stored is not emitted.
-    identity = [name, str(num_operands), str(num_results), SOURCE_DIGEST, *versions]
+    identity = [name, str(num_operands), str(num_results), SOURCE_DIGEST, *versions, machine.triple]
     key = hashlib.sha256("\n".join([*identity, *processor]).encode()).hexdigest()
     code = object_cache.load(key)
     if code is None:

@@ -6,6 +6,7 @@ process.
 
 import contextlib
 import hashlib
+import os
 from pathlib import Path
 
 import jax
@@ -23,6 +24,9 @@ def load(name: str) -> bytes | None:
         content = (folder / _file(name)).read_bytes() if folder else b""
     except OSError:
         return None
+    if folder:  # the least recently used ones are removed
+        with contextlib.suppress(OSError):
+            os.utime(folder / _file(name))
     digest, code = content[:DIGEST_SIZE], content[DIGEST_SIZE:]
     return code if hashlib.sha256(code).digest() == digest else None
 

@@ -29,7 +29,7 @@ class LayerNorm(hk.Module):
         scale = hk.get_parameter("scale", x.shape[-1:], init=jnp.ones)
         offset = hk.get_parameter("offset", x.shape[-1:], init=jnp.zeros)
         has_kernel = self.epsilon == EPSILON and len(scale) <= MAX_WIDTH
-        if has_kernel and is_supported(x):
+        if has_kernel and is_supported(x, scale, offset):
             return kernel.layer_norm(x.reshape(-1, len(scale)), scale, offset).reshape(x.shape)
         return _normalize(self.epsilon, x, scale, offset)
 

@@ -40,6 +40,6 @@ class Linear(hk.Module):
         rows = x.reshape(-1, x.shape[-1])
         shape = *x.shape[:-1], self.output_size
         # Fewer columns, as those of the head for 10 classes, would not fill one SIMD vector.
-        if self.output_size >= simd_target().lanes and is_supported(x):
+        if self.output_size >= simd_target().lanes and is_supported(x, w, b):
             return kernel.linear(rows, w, b).reshape(shape)
         return matmul(rows, w).reshape(shape) + b

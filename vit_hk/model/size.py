@@ -45,9 +45,10 @@ def inference_bytes(settings: ModelSettings, image_shape: ImageShape, num_images
       image_shape: height, width and channels.
       num_images: images that are processed at a time.
     """
-    return num_images * max(
-        _attention_bytes(settings, image_shape), _stem_bytes(settings, image_shape)
-    )
+    attention = _attention_bytes(settings, image_shape)
+    if settings.pool == "cls" and settings.num_layers == 1:
+        attention //= settings.num_tokens(image_shape)  # the row of the class token alone
+    return num_images * max(attention, _stem_bytes(settings, image_shape))
 
 
 def activation_bytes(
@@ -59,8 +60,9 @@ def activation_bytes(
 ) -> int:
     """Return a lower bound of the bytes of activations that are kept for the gradient.
 
-    Counted are the attention weights of all layers, which are float32 also where products are
-    bfloat16. With `remat` it is the tokens before each layer, and the weights of one layer.
+    Counted are the first convolution of the stem and the attention weights of all layers, which
+    are float32 also where products are bfloat16. With `remat` it is the tokens before each layer
+    and the weights of one layer, besides the convolution.
 
     Args:
       settings: the architecture.

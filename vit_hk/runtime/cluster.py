@@ -106,6 +106,7 @@ def check_same(value: str, remedy: str) -> None:
     """
     if jax.process_count() == 1:
         return
+    wait_for_all()  # a process may have read a large data set more slowly
     padded = np.frombuffer(value.encode("ascii").ljust(64), np.uint8)
     values = multihost_utils.process_allgather(padded)
     differ = np.flatnonzero((values != values[0]).any(axis=1))

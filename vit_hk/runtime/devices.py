@@ -10,16 +10,18 @@ from pathlib import Path
 
 import jax
 
-from vit_hk.errors import UserError
+from vit_hk.errors import UserError, in_one_line
 from vit_hk.params import Platform
+from vit_hk.runtime.cgroups import own_cgroups
 from vit_hk.runtime.malloc import keep_freed_memory
 
 COMPILATION_CACHE = Path(".scratch/compiled")
 MAX_CACHE_BYTES = 2**29  # the least recently used entries are evicted first
 # Before it writes an entry, JAX visits all others: 1,000 of them cost it 0.05 s. A training has 80.
 MAX_CACHE_ENTRIES = 500
-# The CPU quota of a container: microseconds of all its cores together per period, and the period.
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+# The CPU quota of a control group: microseconds of all its cores together per period, and that.
+CPU_QUOTA = "cpu.max"
+MAX_KERNELS = 1000  # in the object cache; a model has about 30
 
 
 def configure_jax(platform: Platform) -> jax.Device:
@@ -45,11 +47,14 @@ def configure_jax(platform: Platform) -> jax.Device:
         jax.config.update("jax_platforms", "cpu")
     try:
         devices = jax.local_devices()
-    except (RuntimeError, AssertionError):
-        raise UserError(
-            f"JAX finds no device; JAX_PLATFORMS is {os.environ.get('JAX_PLATFORMS', '')!r}; unset "
-            "it, or set platform in params.yaml to cpu"
-        ) from None
+    except (RuntimeError, AssertionError) as error:
+        chosen = os.environ.get("JAX_PLATFORMS")
+        remedy = (
+            f"JAX_PLATFORMS is {chosen!r}; unset it, or set it to cpu"
+            if chosen
+            else "set JAX_PLATFORMS=cpu in the environment to compute without a GPU"
+        )
+        raise UserError(f"JAX finds no device ({in_one_line(error, 200)}); {remedy}") from None
     if platform == "gpu" and devices[0].platform != "gpu":
         raise UserError(
             f"params.yaml: platform is gpu, but JAX sees only {devices[0].platform}; install "
@@ -75,12 +80,13 @@ def configure_cpu() -> None:
 
 
 def usable_cores() -> int:
-    """Return the number of cores that this process may use, within a container's CPU quota."""
+    """Return the number of cores that this process may use, within the CPU quotas around it."""
     is_linux = hasattr(os, "sched_getaffinity")  # excludes cores that the process is not pinned to
     cores = len(os.sched_getaffinity(0)) if is_linux else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # no limit is "max", which int() refuses
-        quota, period = map(int, CPU_QUOTA.read_text("ascii").split())
-        cores = min(cores, math.ceil(quota / period))
+    for group in own_cgroups():
+        with contextlib.suppress(OSError, ValueError):  # no limit is "max", which int() refuses
+            quota, period = map(int, (group / CPU_QUOTA).read_text("ascii").split())
+            cores = min(cores, math.ceil(quota / period))
     return cores
 
 
@@ -137,6 +143,10 @@ def _remove_useless_entries(folder: Path) -> None:
             with contextlib.suppress(OSError):  # another process may remove the same ones
                 entry.unlink()
                 _access_file(entry).unlink()
+    kernels = {path: path.stat().st_mtime_ns for path in folder.glob("*.kernel")}
+    for path in sorted(kernels, key=kernels.__getitem__, reverse=True)[MAX_KERNELS:]:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _access_file(entry: Path) -> Path:

@@ -9,7 +9,8 @@ import ctypes
 
 # Parameters of mallopt(3), from glibc's malloc.h.
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-MAX_BLOCK_BYTES = 2**30  # larger blocks are returned to the operating system
+# Blocks up to this size are kept. Releases of glibc before 2.35 accept at most 32 MiB.
+MAX_BLOCK_BYTES = (2**30, 2**25)
 
 
 def keep_freed_memory() -> None:
@@ -22,5 +23,6 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return
-    mallopt(MMAP_THRESHOLD, MAX_BLOCK_BYTES)
-    mallopt(TRIM_THRESHOLD, MAX_BLOCK_BYTES)
+    # The second call alone would keep glibc from raising the first threshold by itself.
+    if any(mallopt(MMAP_THRESHOLD, size) for size in MAX_BLOCK_BYTES):
+        mallopt(TRIM_THRESHOLD, max(MAX_BLOCK_BYTES))

@@ -1,18 +1,15 @@
 """Free memory: a check before it is used, and a one-line report when it runs out."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 
 from vit_hk.errors import UserError
+from vit_hk.runtime.cgroups import own_cgroups
 
 MEMINFO = Path("/proc/meminfo")
-# Control groups with their limits and their use, and a file that names the one of this process:
-# that of a container, or one that systemd makes for a session or a service.
-CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def check_free_memory(needed: int) -> None:
@@ -43,17 +40,8 @@ def free_bytes(device: jax.Device) -> int | None:
         lines = MEMINFO.read_text("ascii").splitlines()
         available = next(line for line in lines if line.startswith("MemAvailable:"))
         reported.append(1024 * int(available.split()[1]))
-    reported += [free for group in _own_cgroups() if (free := _free_bytes_of(group)) is not None]
+    reported += [free for group in own_cgroups() if (free := _free_bytes_of(group)) is not None]
     return min(reported, default=None)
-
-
-def _own_cgroups() -> list[Path]:
-    """Return the folders of this process's control group and of those around it (version 2)."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = os.fsdecode(OWN_CGROUP.read_bytes()).splitlines()
-        path = Path(next(line for line in lines if line.startswith("0::/")).removeprefix("0::/"))
-        return [CGROUPS / part for part in (path, *path.parents)]
-    return [CGROUPS]
 
 
 def _free_bytes_of(group: Path) -> int | None:
