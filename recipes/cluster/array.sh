@@ -6,15 +6,16 @@
 set -euo pipefail
 read -r name settings < <(grep -v '^#' "$1" | sed -n "${SLURM_ARRAY_TASK_ID}p")
 project=$SLURM_SUBMIT_DIR
-clone=$project/.scratch/jobs/$name  # it stays until the experiment is pushed: the next job resumes
-[ -d "$clone/.git" ] || git clone --quiet "$project" "$clone"
+clone=$(mktemp -d)
+trap 'rm -rf "$clone"' EXIT
+git clone --quiet "$project" "$clone"
+# States of trainings outlive the clone: a job that is ended resumes when it is submitted again.
+mkdir -p "$project/.scratch/train" "$clone/.scratch"
+ln -s "$project/.scratch/train" "$clone/.scratch/train"
 cache=$(dvc cache dir)
 cd "$clone"
-git checkout --quiet --force HEAD
 dvc cache dir --local "$cache"
 dvc checkout --quiet data/dataset.npz
 # shellcheck disable=SC2086 # settings are several words
 dvc exp run --name "$name" $settings "${@:2}"
 dvc exp push --no-cache origin "$name"
-cd "$project"
-rm -rf "$clone"

@@ -83,6 +83,12 @@ def test_files_without_a_class_are_problems():
     assert set(layout.problems) == {("train", "labels.csv"), ("x",)}
 
 
+def test_a_class_may_be_called_like_a_split_and_be_nested_in_itself():
+    layout = layout_of("train/train/1.png", "train/train/2.png", "bus/bus/1.png", "bus/bus/2.png")
+    assert layout.class_names == ("bus", "train")
+    assert not layout.problems
+
+
 def test_names_that_no_class_can_have_are_problems():
     layout = layout_of("a/1.png", "b\x07/1.png", f"{'c' * 201}/1.png", "\u200b/1.png")
     assert {path[0]: problem.split(";")[0] for path, problem in layout.problems.items()} == {

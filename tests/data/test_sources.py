@@ -287,16 +287,14 @@ def test_folder_that_cannot_be_created_is_refused(server, mirrors, files, refuse
     assert "data.root" in message
 
 
-def test_nothing_is_downloaded_into_a_folder_of_something_else(
-    server, mirrors, files, refuse, tmp_path
-):
+def test_nothing_is_downloaded_into_a_folder_of_images(server, mirrors, files, refuse, tmp_path):
     serve(server, files)
     mirrors(server.url)
     photo = tmp_path / "photos" / "cat" / "1.png"
     photo.parent.mkdir(parents=True)
     photo.write_bytes(b"")
     message = refuse(offline="sample", root="photos")
-    assert "data.root is photos, which holds something else than raw files of mnist" in message
+    assert "data.root is photos, where images lie (1.png), and mnist would be downloaded" in message
     assert "set data.root to data/raw" in message
     assert list((tmp_path / "photos").iterdir()) == [photo.parent]
 

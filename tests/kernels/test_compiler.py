@@ -165,7 +165,9 @@ def test_layer_norm_has_a_kernel_up_to_the_maximum_width(width):
     np.testing.assert_allclose(norm.apply(params, None, x), expected, atol=1e-5)
 
 
-def test_without_llvmlite_modules_load_and_no_kernel_is_supported(monkeypatch, project):
+@pytest.mark.parametrize("machine", ["x86_64", "arm64"])
+def test_without_llvmlite_modules_load_and_no_kernel_is_supported(monkeypatch, project, machine):
+    monkeypatch.setattr("platform.machine", lambda: machine)
     for name in ("llvmlite", "llvmlite.binding", "llvmlite.ir"):
         monkeypatch.setitem(sys.modules, name, None)  # its import fails
     names = runpy.run_path(str(project / "vit_hk/kernels/llvm.py"))

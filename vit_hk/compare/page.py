@@ -88,7 +88,9 @@ def _pixels_differ(a: Run, b: Run) -> bool:
     except UserError:
         return False
     first, second = images
-    return first is not None and second is not None and not are_equal(first, second)
+    if first is None or second is None or first.shape != second.shape:
+        return False
+    return not are_equal(first, second)
 
 
 def _explorer_contents(

@@ -1,6 +1,6 @@
 """Corruptions of test images in several severities, in the manner of MNIST-C (arXiv 1906.02337).
 
-Corruptions and strengths are others than there, so accuracies do not compare with its figures.
+Corruptions and strengths differ from those of MNIST-C, so accuracies cannot be compared with them.
 
 They are made here, from fixed random numbers: an image is corrupted in the same way in each run,
 whichever others are read with it. Lengths are pixels of images whose shorter side has 28 pixels,

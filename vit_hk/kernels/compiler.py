@@ -69,8 +69,10 @@ def has_fma() -> bool:
 
 def _features() -> dict[str, bool]:
     """Return the features of this processor by LLVM's names; empty if it cannot detect them."""
+    if not llvm:
+        return {}
     try:
-        features = llvm.get_host_cpu_features() if llvm else {}
+        features = llvm.get_host_cpu_features()
     except RuntimeError:
         return {}
     if platform.machine().lower() in ("arm64", "aarch64"):

@@ -19,7 +19,7 @@ COMPILATION_CACHE = Path(".scratch/compiled")
 MAX_CACHE_BYTES = 2**29  # the least recently used entries are evicted first
 # Before it writes an entry, JAX visits all others: 1,000 of them cost it 0.05 s. A training has 80.
 MAX_CACHE_ENTRIES = 500
-# The CPU quota of a control group: microseconds of all its cores together per period, and that.
+# The CPU quota of a control group: microseconds of all its cores together, and the period.
 CPU_QUOTA = "cpu.max"
 MAX_KERNELS = 1000  # in the object cache; a model has about 30
 
@@ -54,7 +54,8 @@ def configure_jax(platform: Platform) -> jax.Device:
             if chosen
             else "set JAX_PLATFORMS=cpu in the environment to compute without a GPU"
         )
-        raise UserError(f"JAX finds no device ({in_one_line(error, 200)}); {remedy}") from None
+        reason = f" ({text})" if (text := in_one_line(error, 200)) else ""
+        raise UserError(f"JAX finds no device{reason}; {remedy}") from None
     if platform == "gpu" and devices[0].platform != "gpu":
         raise UserError(
             f"params.yaml: platform is gpu, but JAX sees only {devices[0].platform}; install "
@@ -143,7 +144,7 @@ def _remove_useless_entries(folder: Path) -> None:
             with contextlib.suppress(OSError):  # another process may remove the same ones
                 entry.unlink()
                 _access_file(entry).unlink()
-    kernels = {path: path.stat().st_mtime_ns for path in folder.glob("*.kernel")}
+    kernels = {path: _modification_time(path) for path in folder.glob("[!.]*.kernel")}
     for path in sorted(kernels, key=kernels.__getitem__, reverse=True)[MAX_KERNELS:]:
         with contextlib.suppress(OSError):
             path.unlink()
@@ -155,7 +156,12 @@ def _access_file(entry: Path) -> Path:
 
 def _access_time(entry: Path) -> int:
     """Return when JAX last read or wrote an entry, in nanoseconds, or 0 if it is incomplete."""
+    return _modification_time(_access_file(entry))
+
+
+def _modification_time(path: Path) -> int:
+    """Return when a file was last written, in nanoseconds, or 0 if it is not there."""
     try:
-        return _access_file(entry).stat().st_mtime_ns
+        return path.stat().st_mtime_ns
     except FileNotFoundError:
         return 0

@@ -120,12 +120,14 @@ def _has_splits(root: Path, folders: set[Parts]) -> bool:
         return True
     splits = {name: match[1].lower() for name in top if (match := SPLIT_NAME.fullmatch(name))}
     # One alone may be a class, a train beside a bus, unless it holds the classes beside it.
-    holds_classes = any(path[0] in splits and path[1] in top for path in folders if len(path) == 2)
+    inside = [path for path in folders if len(path) == 2 and path[0] in splits]
+    holds_classes = any(path[1] in top and path[1] not in splits for path in inside)
     if len(set(splits.values())) > 1 or holds_classes:
         names = ", ".join(sorted(map(shorten, top)))
         raise UserError(
             f"{root} has the folders {names}; allowed: train and test, these alone (validation "
-            "images are taken from train: train.validation_fraction), or a folder for each class"
+            "images are taken from train: train.validation_fraction), or a folder for each class, "
+            "none of which is called like a split"
         )
     return False
 

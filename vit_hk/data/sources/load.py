@@ -3,7 +3,6 @@
 import tarfile
 import zlib
 from pathlib import Path
-from typing import get_args
 
 from vit_hk.data.dataset import SAMPLE_SOURCE, Dataset, read_source
 from vit_hk.data.sources.download import UnreachableError, ensure_file
@@ -14,10 +13,11 @@ from vit_hk.data.sources.own_npz import SOURCE_PREFIX as NPZ_PREFIX
 from vit_hk.data.sources.own_npz import load_own_npz
 from vit_hk.data.sources.torchvision_sets import Source, find_source
 from vit_hk.errors import UserError, in_one_line, shorten
-from vit_hk.params import DataName, DataSettings
+from vit_hk.params import DataSettings
 
 DOWNLOADS = Path("data/raw")  # in the project's folder; the default of data.root
 OWN = ("npz", "folder")  # names of data sets that are files of one's own
+IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
 TORCHVISION_SOURCE = "torchvision"  # Dataset.source of raw files
 
 
@@ -42,9 +42,9 @@ def load_source(settings: DataSettings, project: Path) -> Dataset:
     if settings.name == "folder":
         return load_image_folder(settings)
     source = find_source(settings.name)
-    _check_download_folder(project / settings.root, settings)
     folder = project / settings.root / source.folder
     try:
+        _check_download_folder(project / settings.root, settings)
         files = [ensure_file(file, source.mirrors, folder) for file in source.files]
     except UnreachableError as unreachable:
         return _fall_back(settings, source, folder, unreachable)
@@ -74,16 +74,16 @@ def _check_watched(root: str) -> None:
 
 
 def _check_download_folder(root: Path, settings: DataSettings) -> None:
-    """Refuse to download into a folder of something else, such as one's own images."""
+    """Refuse to download into a folder of images, perhaps one's own."""
     if not root.is_dir():
         return
-    names = [name for name in get_args(DataName) if name not in OWN]
-    known = {Path(find_source(name).folder).parts[0] for name in names}
-    entries = {path.name for path in root.iterdir() if not path.name.startswith(".")}
-    if entries and not entries & known:
+    found = (path for pattern in ("*", "*/*", "*/*/*") for path in root.glob(pattern))
+    image = next((path for path in found if path.suffix.lower() in IMAGE_ENDINGS), None)
+    if image:
         raise UserError(
-            f"params.yaml: data.root is {settings.root}, which holds something else than raw files "
-            f"of {settings.name}; set data.root to {DOWNLOADS}, or to an empty or a new folder"
+            f"params.yaml: data.root is {settings.root}, where images lie ({image.name}), and "
+            f"{settings.name} would be downloaded there; set data.root to {DOWNLOADS}, or "
+            "data.name to folder"
         )
 
 
