@@ -9,6 +9,8 @@ from pathlib import Path
 
 from vit_hk.errors import UserError
 
+WRITE_REMEDY = "free disk space or fix the permissions there"  # where writing fails
+
 
 @contextlib.contextmanager
 def replacing(target: str | Path) -> Iterator[Path]:
@@ -56,7 +58,5 @@ def check_writable(*targets: str | Path) -> None:
 
 
 def _write_error(target: Path, error: OSError) -> UserError:
-    remedy = "free disk space or fix the permissions there"
-    if error.errno == errno.EISDIR:
-        remedy = "move the folder away"
+    remedy = "move the folder away" if error.errno == errno.EISDIR else WRITE_REMEDY
     return UserError(f"{target} could not be written: {error.strerror or error}; {remedy}")

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from vit_hk.atomic import check_writable
+from vit_hk.atomic import WRITE_REMEDY, check_writable
 from vit_hk.errors import UserError, in_one_line
 
 
@@ -45,8 +45,7 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
             (temporary / name).replace(folder / name)
     except OSError as error:
         raise UserError(
-            f"{folder} could not be written: {in_one_line(error)}; free disk space or fix the "
-            "permissions there"
+            f"{folder} could not be written: {in_one_line(error)}; {WRITE_REMEDY}"
         ) from error
     finally:
         if temporary:

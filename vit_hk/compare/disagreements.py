@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from vit_hk.compare.run import Run, named_errors
-from vit_hk.compare.sources import DATASET, PREDICTIONS
-from vit_hk.data.dataset import load_dataset
+from vit_hk.compare.sources import PREDICTIONS
 from vit_hk.report.class_names import shorten_class_name
 from vit_hk.report.pictures import image_url
 from vit_hk.report.predictions import read_predictions
@@ -72,11 +71,10 @@ def read_test_images(run: Run) -> np.ndarray | None:
     Raises:
       UserError: the data set is damaged, or is not that of the run's predictions.
     """
-    path = run.files.find(DATASET)
-    if path is None:
+    dataset = run.dataset
+    if dataset is None:
         return None
     with named_errors(run.files):
-        dataset = load_dataset(path)
         read_predictions(run.files.folder / PREDICTIONS, dataset)  # compares them with the images
     return dataset.x_test
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from vit_hk.compare.run import Run, named_errors
 from vit_hk.compare.sources import ATTENTION, DATASET, PARAMS, PREDICTIONS, WEIGHTS
-from vit_hk.data.dataset import Dataset, load_dataset
+from vit_hk.data.dataset import Dataset
 from vit_hk.errors import UserError
 from vit_hk.explain.attention_arrays import AttentionArrays
 from vit_hk.params import Config, load_config
@@ -77,12 +77,12 @@ def read_explorable(run: Run) -> Explorable:
     Raises:
       UserError: a file is missing, damaged, or of another version of this project.
     """
-    files = run.files
-    if lacking := [file for file in (DATASET, WEIGHTS, ATTENTION) if file in files.missing]:
+    files, dataset = run.files, run.dataset
+    lacking = [file for file in (DATASET, WEIGHTS, ATTENTION) if file in files.missing]
+    if dataset is None or lacking:
         raise UserError(f"{files.name}: {lacking[0]} is {files.missing[lacking[0]]}")
     with named_errors(files):
         config = load_config(files.folder / PARAMS)
-        dataset = load_dataset(files.folder / DATASET)
         weights = read_weights_file(files.folder / WEIGHTS, config.model, dataset)
         if dataset.image_shape[2] not in DRAWN_CHANNELS:
             raise UserError("the page computes attention for images of 1 or 3 channels only")

@@ -30,8 +30,6 @@ STORED_ONLY = (
     "Both models are too large for this page. So it shows those images only whose attention both "
     "runs have stored."
 )
-# Settings of how image files become arrays.
-PREPARATION = ("data.image_size", "data.channels", "data.resize", "data.background")
 TEMPLATES = (Path(__file__).parent, REPORT_TEMPLATES)
 
 
@@ -81,16 +79,15 @@ def _pixels_differ(a: Run, b: Run) -> bool:
 
     False where a data set is missing, or damaged, which is reported where its images are shown.
     """
-    if any(a.settings.get(key) != b.settings.get(key) for key in PREPARATION):
-        return False  # the same photographs in another size
     try:
-        images = [read_test_images(run) for run in (a, b)]
+        first, second = a.dataset, b.dataset
     except UserError:
         return False
-    first, second = images
-    if first is None or second is None or first.shape != second.shape:
+    if first is None or second is None:
         return False
-    return not are_equal(first, second)
+    if (first.preparation, first.image_shape) != (second.preparation, second.image_shape):
+        return False  # the same photographs in another size
+    return not are_equal(first.x_test, second.x_test)
 
 
 def _explorer_contents(

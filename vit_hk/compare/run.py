@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from vit_hk.compare.sources import (
     CORRUPTIONS,
+    DATASET,
     FAITHFULNESS,
     HISTORY,
     METRICS,
@@ -21,6 +23,7 @@ from vit_hk.compare.sources import (
     WEIGHTS,
     RunFiles,
 )
+from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.errors import UserError
 from vit_hk.params import Config, read_tree
 from vit_hk.report.history import read_history
@@ -55,6 +58,19 @@ class Run:
     standard_errors: dict[str, float]
     history: pd.DataFrame | None
     timing: Timing
+
+    @functools.cached_property
+    def dataset(self) -> Dataset | None:
+        """The data set, read when it is first asked for; None where the run lacks it.
+
+        Raises:
+          UserError: it is damaged.
+        """
+        path = self.files.find(DATASET)
+        if path is None:
+            return None
+        with named_errors(self.files):
+            return load_dataset(path)
 
 
 def read_run(files: RunFiles) -> Run:

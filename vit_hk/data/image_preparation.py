@@ -18,6 +18,7 @@ from vit_hk.params import ImageShape, Preparation, Resize
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
 NAMES = ", ".join(FORMATS)
+ENDINGS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"}  # of their files
 MAX_FILE_BYTES = 2**28  # of an image file
 MAX_PIXELS = 80_000_000  # of an image as it is stored: 320 MB in colours, as Pillow stores them
 NO_MEMORY = "needs more memory than is free"

@@ -8,6 +8,7 @@ from typing import IO, Self
 
 import numpy as np
 
+from vit_hk.atomic import WRITE_REMEDY
 from vit_hk.errors import UserError
 
 # Not the system's folder of temporary files, which is often a file system in memory.
@@ -97,5 +98,5 @@ class Spool:
 def _no_room(error: OSError) -> NoRoomError:
     return NoRoomError(
         f"a temporary file in {FOLDER.resolve()} could not be written: "
-        f"{error.strerror or error}; free disk space or fix the permissions there"
+        f"{error.strerror or error}; {WRITE_REMEDY}"
     )

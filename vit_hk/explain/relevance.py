@@ -36,10 +36,10 @@ def relevance(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     Returns:
       [B, T, T], not negative; the rows are not normalized.
     """
-    result = np.eye(attention.shape[-1], dtype=attention.dtype)
+    result = identity = np.eye(attention.shape[-1], dtype=attention.dtype)
     for layer in gradient_weighted_attention(attention, gradient):
         result = result + layer @ result
-    return result - np.eye(attention.shape[-1], dtype=attention.dtype)
+    return result - identity
 
 
 def gradient_rollout(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:

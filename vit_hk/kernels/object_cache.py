@@ -20,13 +20,15 @@ DIGEST_SIZE = hashlib.sha256().digest_size
 def load(name: str) -> bytes | None:
     """Return the code stored under this name, or None if it is missing or damaged."""
     folder = _folder()
+    if folder is None:
+        return None
+    path = folder / _file(name)
     try:
-        content = (folder / _file(name)).read_bytes() if folder else b""
+        content = path.read_bytes()
     except OSError:
         return None
-    if folder:  # the least recently used ones are removed
-        with contextlib.suppress(OSError):
-            os.utime(folder / _file(name))
+    with contextlib.suppress(OSError):  # the least recently used ones are removed
+        os.utime(path)
     digest, code = content[:DIGEST_SIZE], content[DIGEST_SIZE:]
     return code if hashlib.sha256(code).digest() == digest else None
 

@@ -144,8 +144,8 @@ def _remove_useless_entries(folder: Path) -> None:
             with contextlib.suppress(OSError):  # another process may remove the same ones
                 entry.unlink()
                 _access_file(entry).unlink()
-    kernels = {path: _modification_time(path) for path in folder.glob("[!.]*.kernel")}
-    for path in sorted(kernels, key=kernels.__getitem__, reverse=True)[MAX_KERNELS:]:
+    kernels = sorted(folder.glob("[!.]*.kernel"), key=_modification_time, reverse=True)
+    for path in kernels[MAX_KERNELS:]:
         with contextlib.suppress(OSError):
             path.unlink()
 

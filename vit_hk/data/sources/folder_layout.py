@@ -20,6 +20,7 @@ SPLIT_NAME = re.compile(
 )
 # What operating systems put beside images. All names that begin with a dot are hidden too.
 SYSTEM_NAMES = {"__macosx", "thumbs.db", "desktop.ini"}
+NO_CLASS = "lies in no folder of a class"  # the problem of such a file
 TEST_SPLIT_SEED = 0  # fixed, so that trainings with other seeds are tested on the same images
 
 Parts = tuple[str, ...]  # the names along a path, for example ("train", "cat", "1.png")
@@ -65,7 +66,7 @@ def find_layout(
     problems: dict[Parts, str] = {
         (name,): f"a class{problem}" for name in class_names if (problem := name_problem(name))
     }
-    problems |= {path: "lies in no folder of a class" for path in files if len(path) < depth + 2}
+    problems |= {path: NO_CLASS for path in files if len(path) < depth + 2}
     placed = sorted((path for path in files if len(path) >= depth + 2), key=_natural_path)
     numbers = {name: number for number, name in enumerate(class_names)}
     labels = np.array([numbers[path[depth]] for path in placed], np.int32)

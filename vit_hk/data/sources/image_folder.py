@@ -13,7 +13,13 @@ from tqdm import tqdm
 
 from vit_hk.data.dataset import MAX_CHARACTERS, Dataset, name_problem
 from vit_hk.data.image_preparation import UnreadableImageError, open_image, prepare_image
-from vit_hk.data.sources.folder_layout import SPLITS, Parts, find_layout, is_ignored
+from vit_hk.data.sources.folder_layout import (
+    NO_CLASS,
+    SPLITS,
+    Parts,
+    find_layout,
+    is_ignored,
+)
 from vit_hk.data.sources.image_spool import ImageSpool
 from vit_hk.data.sources.members import ARCHIVE_ERRORS, iterate_members
 from vit_hk.errors import UserError, in_one_line, shorten
@@ -110,7 +116,7 @@ def _omit_top(listing: Listing) -> None:
     if len(tops) == 1 and not tops & {(split,) for split in SPLITS}:
         (listing.top,) = tops
         beside = [path for path in listing.files if len(path) == 1]
-        listing.problems |= dict.fromkeys(beside, "lies in no folder of a class")
+        listing.problems |= dict.fromkeys(beside, NO_CLASS)
         listing.files = [path[1:] for path in listing.files if len(path) > 1]
         listing.folders = [path[1:] for path in listing.folders if len(path) > 1]
 

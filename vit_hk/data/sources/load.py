@@ -4,7 +4,9 @@ import tarfile
 import zlib
 from pathlib import Path
 
+from vit_hk.atomic import WRITE_REMEDY
 from vit_hk.data.dataset import SAMPLE_SOURCE, Dataset, read_source
+from vit_hk.data.image_preparation import ENDINGS
 from vit_hk.data.sources.download import UnreachableError, ensure_file
 from vit_hk.data.sources.image_folder import SOURCE_PREFIX as FOLDER_PREFIX
 from vit_hk.data.sources.image_folder import load_image_folder
@@ -17,7 +19,6 @@ from vit_hk.params import DataSettings
 
 DOWNLOADS = Path("data/raw")  # in the project's folder; the default of data.root
 OWN = ("npz", "folder")  # names of data sets that are files of one's own
-IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
 TORCHVISION_SOURCE = "torchvision"  # Dataset.source of raw files
 
 
@@ -50,8 +51,8 @@ def load_source(settings: DataSettings, project: Path) -> Dataset:
         return _fall_back(settings, source, folder, unreachable)
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be used: {error.strerror or error}; free disk space or fix the "
-            "permissions there, or choose another folder in params.yaml: data.root"
+            f"{folder} cannot be used: {error.strerror or error}; {WRITE_REMEDY}, or choose "
+            "another folder in params.yaml: data.root"
         ) from None
     try:
         x_train, y_train, x_test, y_test = source.read(files)
@@ -78,7 +79,7 @@ def _check_download_folder(root: Path, settings: DataSettings) -> None:
     if not root.is_dir():
         return
     found = (path for pattern in ("*", "*/*", "*/*/*") for path in root.glob(pattern))
-    image = next((path for path in found if path.suffix.lower() in IMAGE_ENDINGS), None)
+    image = next((path for path in found if path.suffix.lower() in ENDINGS), None)
     if image:
         raise UserError(
             f"params.yaml: data.root is {settings.root}, where images lie ({image.name}), and "

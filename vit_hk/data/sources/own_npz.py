@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import zipfile
 from pathlib import Path
-from typing import Literal
 
 from vit_hk.data.dataset import MAX_CHARACTERS, Dataset, read_dataset
 from vit_hk.data.sources.members import ARCHIVE_ERRORS
@@ -35,27 +34,18 @@ def load_own_npz(path: Path) -> Dataset:
 
 def _check_kind(path: Path) -> None:
     """Refuse files of another kind with what makes them usable; the reader names other faults."""
-    kind = None
     with contextlib.suppress(OSError, *ARCHIVE_ERRORS):
-        kind = _find_kind(path)
-    if kind == "array":
-        raise UserError(
-            f"params.yaml: data.root is {path}, a single array (.npy); write all arrays into an "
-            "NPZ file with numpy.savez"
-        )
-    if kind == "zip":
-        raise UserError(
-            f"params.yaml: data.root is {path}, a ZIP file without arrays; for images in it, set "
-            "data.name to folder"
-        )
-
-
-def _find_kind(path: Path) -> Literal["array", "zip"] | None:
-    with path.open("rb") as file:
-        if file.read(len(NPY_MAGIC)) == NPY_MAGIC:
-            return "array"
-    if not zipfile.is_zipfile(path):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    return "zip" if names and not any(name.endswith(".npy") for name in names) else None
+        with path.open("rb") as file:
+            is_array = file.read(len(NPY_MAGIC)) == NPY_MAGIC
+        if is_array:
+            raise UserError(
+                f"params.yaml: data.root is {path}, a single array (.npy); write all arrays into "
+                "an NPZ file with numpy.savez"
+            )
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if names and not any(name.endswith(".npy") for name in names):
+            raise UserError(
+                f"params.yaml: data.root is {path}, a ZIP file without arrays; for images in it, "
+                "set data.name to folder"
+            )
