@@ -98,7 +98,7 @@ def test_only_one_of_two_dvcs_and_of_two_trainings_runs(clone):
 def test_killed_experiment_resumes(clone):
     clone.run("git", "add", "--all")
     clone.run("git", "commit", "--quiet", "--message=settings")
-    command = ["dvc", "exp", "run", "train", "--temp", "-S", "train.epochs=15"]
+    command = ["dvc", "exp", "run", "train", "--temp", "-S", "train.epochs=5"]
     running = start(clone, *command)
     # The state lies in the project, not in the temporary copy that the experiment runs in.
     wait_for(clone.folder, ".scratch/train/*/*.sha256.json")
