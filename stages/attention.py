@@ -62,7 +62,7 @@ def main() -> None:
     figures.draw_statistics(statistics, info, len(sample))
     figures.draw_weights(weights, info)
     batch_size = min(config.evaluate.batch_size, len(dataset.x_test))
-    means = mean_attention(model, weights, info, dataset.x_test, batch_size)
+    means = mean_attention(weights, info, dataset.x_test, batch_size)
     means.save(paths.MEAN_ATTENTION)
     print(f"{paths.ATTENTION}: attention of {len(chosen)} test images")
 

@@ -26,7 +26,7 @@ def test_batches_give_the_mean_over_all_images(pool, query):
     shapes = parameter_shapes(model, (4, 6, 1))
     weights = jax.tree.map(lambda x: random.normal(size=x.shape).astype(np.float32), shapes)
     images = random.integers(0, 256, (7, 4, 6, 1), dtype=np.uint8)
-    found = mean_attention(model, weights, info, images, batch_size=4)
+    found = mean_attention(weights, info, images, batch_size=4)
     run = jax.jit(lambda x: run_model(model, weights, x, info.normalization).attention)
     attention = np.asarray(run(images))
     maps = attention[:, :, :, query, -6:].mean(axis=3)  # [L, B, H, N]

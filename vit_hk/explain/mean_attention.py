@@ -6,14 +6,13 @@ import haiku as hk
 import numpy as np
 
 from vit_hk.explain.attention_moments import AttentionMoments
-from vit_hk.explain.patch_attention import patch_attention
+from vit_hk.explain.patch_attention_model import make_patch_attention_model
 from vit_hk.inference import build_predictor
 from vit_hk.model.vit import ViTOutput
 from vit_hk.weights_metadata import WeightsInfo
 
 
 def mean_attention(
-    model: hk.Transformed,
     weights: hk.Params,
     info: WeightsInfo,
     images: np.ndarray,
@@ -22,8 +21,7 @@ def mean_attention(
     """Run the model over images and return the mean attention of the pooled token to the patches.
 
     Args:
-      model: the transformed Haiku model.
-      weights: its parameters.
+      weights: the parameters of the model.
       info: the description of the weights.
       images: uint8 [B, height, width, channels].
       batch_size: number of images of a batch.
@@ -34,9 +32,9 @@ def mean_attention(
 
     def select(output: ViTOutput) -> Any:
         """Return the maps [images, L, H, N]; a predictor wants the images along the first axis."""
-        attention: Any = output.attention  # JAX's arrays have the methods of NumPy's
-        return patch_attention(attention, info.num_patches, info.model.pool).swapaxes(0, 1)
+        return output.attention.swapaxes(0, 1)
 
+    model = make_patch_attention_model(info.model, len(info.class_names), info.image_shape)
     attend = build_predictor(model, info, batch_size, select)
     shape = info.model.num_layers, info.model.num_heads, info.num_patches
     total, total_square = np.zeros(shape), np.zeros(shape)

@@ -31,6 +31,8 @@ class BlockInputs(NamedTuple):
 
 
 TokensAndWeights = tuple[jax.Array, jax.Array]
+# A function of the attention weights of a layer, [B, H, query T, key T].
+AttentionSelection = Callable[[jax.Array], jax.Array]
 
 
 def run_blocks(
@@ -39,6 +41,7 @@ def run_blocks(
     num_tokens: int,
     keys: ImageKeys,
     offset: jax.Array | None,
+    select_attention: AttentionSelection | None,
     scan_layers: bool,
     remat: bool,
 ) -> TokensAndWeights:
@@ -52,6 +55,7 @@ def run_blocks(
       num_tokens: T.
       keys: [B], a random key for each image, for dropout and drop path; None in inference.
       offset: [L, B, H, T, T], added to the attention weights.
+      select_attention: returns what is read of a layer's attention weights; None: all of them.
       scan_layers: loop over one compiled block. It saves compile time from some 24 blocks on, of
         a training step about half with 48 blocks.
       remat: keep only the tokens between blocks for the gradient, and recompute the rest
@@ -60,9 +64,9 @@ def run_blocks(
 
     Returns:
       Tokens [B * T, D], or with pool "cls" the class tokens [B, D], and the attention weights
-      [L, B, H, T, T].
+      [L, B, H, T, T], or what is selected of them.
     """
-    run = functools.partial(_run_block, settings, num_tokens)
+    run = functools.partial(_run_block, settings, num_tokens, select_attention)
     inputs = _block_inputs(settings, keys, offset)
     num_layers = settings.num_layers
     class_token_only = settings.pool == "cls"  # no other token of the last block is read
@@ -98,6 +102,7 @@ def _block_inputs(
 def _run_block(
     settings: ModelSettings,
     num_tokens: int,
+    select_attention: AttentionSelection | None,
     name: str,
     x: jax.Array,
     inputs: BlockInputs,
@@ -107,7 +112,8 @@ def _run_block(
     s = settings
     rate = 0.0 if inputs.drop_path is None else inputs.drop_path
     block = Block(s.num_heads, s.mlp_dim, s.gelu, s.norm_eps, s.dropout, rate, s.qk_norm, name)
-    return block(x, num_tokens, inputs.keys, inputs.offset, class_token_only)
+    x, weights = block(x, num_tokens, inputs.keys, inputs.offset, class_token_only)
+    return x, weights if select_attention is None else select_attention(weights)
 
 
 def _scan_blocks(

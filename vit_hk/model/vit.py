@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vit_hk.model.block import dropout
-from vit_hk.model.encoder import run_blocks
+from vit_hk.model.encoder import AttentionSelection, run_blocks
 from vit_hk.model.layer_norm import layer_norm
 from vit_hk.model.linear import Initializer, Linear
 from vit_hk.model.patches import PatchEmbedding
@@ -21,7 +21,8 @@ from vit_hk.params import ImageShape, ModelSettings, Precision
 class ViTOutput(NamedTuple):
     """The result of a forward pass; inside jax.jit, unused fields are not computed.
 
-    Each row of `attention` sums to 1 unless attention_offset is given.
+    Each row of `attention` sums to 1 unless attention_offset is given. A model that was made with
+    `select_attention` has its results there instead, along a first axis [L, ...].
     """
 
     logits: jax.Array  # [B, C]
@@ -37,6 +38,7 @@ class ViT(hk.Module):
     num_classes: int
     scan_layers: bool = False
     remat: bool = False
+    select_attention: AttentionSelection | None = None
     name: str | None = "vit"
 
     def __call__(
@@ -56,8 +58,8 @@ class ViT(hk.Module):
         x = x.reshape(batch * num_tokens, width)
         x = dropout(x, self.settings.dropout, derive(keys, 0))
         x, attention = run_blocks(
-            self.settings, x, num_tokens, derive(keys, 1), attention_offset, self.scan_layers,
-            self.remat,
+            self.settings, x, num_tokens, derive(keys, 1), attention_offset, self.select_attention,
+            self.scan_layers, self.remat,
         )  # fmt: skip
         x = layer_norm(x, self.settings.norm_eps, "norm")
         is_class_token = self.settings.pool == "cls"
@@ -108,6 +110,7 @@ def make_model(
     precision: Precision = "float32",
     scan_layers: bool = False,
     remat: bool = False,
+    select_attention: AttentionSelection | None = None,
 ) -> hk.Transformed:
     """Build the model as a pair of pure functions.
 
@@ -120,6 +123,8 @@ def make_model(
         same up to rounding.
       remat: recompute each block for its gradient instead of keeping its activations; implies
         scan_layers.
+      select_attention: a function of a layer's attention weights [B, H, T, T], whose result takes
+        their place in ViTOutput. With scan_layers, one layer's weights are in memory at a time.
 
     Returns:
       init(key, images) -> parameters, and
@@ -130,7 +135,7 @@ def make_model(
         images: jax.Array, keys: ImageKeys = None, attention_offset: jax.Array | None = None
     ) -> ViTOutput:
         with computing_in(precision):
-            vit = ViT(settings, num_classes, scan_layers, remat)
+            vit = ViT(settings, num_classes, scan_layers, remat, select_attention)
             return vit(images, keys, attention_offset)
 
     return hk.without_apply_rng(hk.transform(forward))

@@ -4,7 +4,7 @@ import haiku as hk
 import jax
 import numpy as np
 
-from vit_hk.explain.patch_attention import patch_attention
+from vit_hk.explain.patch_attention_model import make_patch_attention_model
 from vit_hk.inference import attention_chunks, run_model
 from vit_hk.metrics import softmax
 from vit_hk.params import ModelSettings
@@ -22,26 +22,25 @@ def snapshot_indices(data: TrainingData) -> np.ndarray:
 class SnapshotTaker:
     """A model and the validation images of `snapshot_indices`, of which it takes snapshots."""
 
-    def __init__(self, model: hk.Transformed, settings: ModelSettings, data: TrainingData) -> None:
+    def __init__(self, settings: ModelSettings, num_classes: int, data: TrainingData) -> None:
         """Prepare for a model with these settings; it is compiled at the first snapshot."""
         self._images = data.x_validation[snapshot_indices(data)]
         self._settings = settings
         normalization = data.normalization
+        model = make_patch_attention_model(settings, num_classes, self._images.shape[1:])
         self._run = jax.jit(lambda params, images: run_model(model, params, images, normalization))
 
     def take(self, epoch: int, weights: hk.Params) -> Snapshot:
         """Return the attention and the predictions of these weights, after this epoch.
 
-        The attention of all tokens is in memory for a chunk of the images at a time.
+        The images are processed in chunks, and the attention of all tokens is in memory for one
+        layer at a time: a training that fits into memory has room for its snapshots.
         """
-        settings, image_shape = self._settings, self._images.shape[1:]
-        num_patches = settings.num_patches(image_shape)
-        num_tokens = settings.num_tokens(image_shape)
+        num_tokens = self._settings.num_tokens(self._images.shape[1:])
         attention, logits = [], []
-        for chunk in attention_chunks(len(self._images), num_tokens, settings):
+        for chunk in attention_chunks(len(self._images), num_tokens, self._settings):
             output = self._run(weights, self._images[chunk])
-            of_all_tokens = np.asarray(output.attention)
-            attention.append(patch_attention(of_all_tokens, num_patches, settings.pool))
+            attention.append(np.asarray(output.attention))
             logits.append(np.asarray(output.logits))
         probabilities = softmax(np.concatenate(logits)).astype(np.float32)
         return Snapshot(epoch, np.concatenate(attention, axis=1), probabilities)
