@@ -25,7 +25,7 @@ from vit_hk.runtime.memory import report_out_of_memory
 from vit_hk.timing import record_timing
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, prepare_data
-from vit_hk.training.fingerprint import STATE_ROOT, compute_fingerprint, state_folder
+from vit_hk.training.fingerprint import compute_fingerprint, state_folder
 from vit_hk.training.fit_calibration import calibrate
 from vit_hk.training.initial_weights import load_initial_weights
 from vit_hk.training.interruption import StopRequest
@@ -35,6 +35,9 @@ from vit_hk.training.progress import Epoch, Snapshot
 from vit_hk.training.snapshots import snapshot_indices
 from vit_hk.weights import save_weights
 from vit_hk.weights_metadata import WeightsInfo, weights_digest
+
+# Its lock is that of the outputs. Unlike the folder of states, clones never share it.
+OUTPUTS = Path(".scratch/outputs")
 
 
 @report_out_of_memory("train.batch_size")
@@ -116,14 +119,15 @@ def train_or_stop(
 
 @contextlib.contextmanager
 def lock_folders(state: Path) -> Iterator[None]:
-    """Lock the folder of the outputs and that of a training's state, in one of all processes.
+    """Lock the outputs and the folder of a training's state, in one of all processes.
 
-    Experiments of DVC share the states, since they run in copies of the project: of two with the
-    same training, one waits for the other and takes its result.
+    Experiments of DVC share the states, since they run in copies of the project, and so may the
+    clones of a cluster's jobs: of two with the same training, one waits for the other and takes its
+    result.
     """
     with contextlib.ExitStack() as locks:
         if is_main_process():
-            locks.enter_context(exclusive_lock(STATE_ROOT))
+            locks.enter_context(exclusive_lock(OUTPUTS))
             locks.enter_context(exclusive_lock(state, wait=True))
         wait_for_all()
         # Orbax would wait for ever for a checkpoint in a folder that only some of them see.

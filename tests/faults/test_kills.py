@@ -71,7 +71,7 @@ def test_killed_runs_end_with_the_bytes_of_an_uninterrupted_one(uninterrupted, c
 def test_only_one_of_two_dvcs_and_of_two_trainings_runs(clone):
     clone.set(train__epochs=2000)
     first = start(clone, *TRAIN)
-    wait_for(clone.folder, ".scratch/train/process")
+    wait_for(clone.folder, ".scratch/outputs/process")
     trainer = find_trainer(clone.folder)
     trainer.suspend()  # it would compute in vain while the others are refused
     try:

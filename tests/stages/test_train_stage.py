@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,9 +12,11 @@ import pytest
 from filelock import FileLock
 from folder_content import folder_content
 
+from stages.train import lock_folders
 from vit_hk.errors import UserError
 from vit_hk.params import ModelSettings
 from vit_hk.timing import read_timing
+from vit_hk.training.fingerprint import state_folder
 from vit_hk.training.loop import NotFiniteError, StoppedError
 from vit_hk.weights import load_weights, read_weights
 from vit_hk.weights_metadata import weights_digest
@@ -226,8 +229,7 @@ def test_results_that_cannot_be_written_are_reported_in_one_line(here, monkeypat
 
 
 def test_finished_training_leaves_no_state(finished):
-    left = {path.name for path in (finished[0] / ".scratch" / "train").iterdir()}
-    assert left == {"lock", "process"}
+    assert list((finished[0] / ".scratch" / "train").iterdir()) == []
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -274,11 +276,26 @@ def test_of_two_equal_trainings_one_waits_and_takes_the_result(start, settings_o
     assert list((tmp_path / ".scratch/train").iterdir()) == []  # the last one removes the state
 
 
+def test_clones_that_share_the_folder_of_states_train_at_the_same_time(tmp_path, monkeypatch):
+    # As the jobs of recipes/cluster/array.sh do.
+    states = tmp_path / "project" / ".scratch" / "train"
+    states.mkdir(parents=True)
+    with contextlib.ExitStack() as locks:
+        for name in ("a", "b"):
+            scratch = tmp_path / name / ".scratch"
+            scratch.mkdir(parents=True)
+            (scratch / "train").symlink_to(states)
+            monkeypatch.chdir(tmp_path / name)
+            locks.enter_context(lock_folders(state_folder(f"settings of {name}")))
+    with lock_folders(state_folder("other settings")), pytest.raises(UserError, match="in use"):
+        locks.enter_context(lock_folders(state_folder("yet other settings")))
+
+
 def test_second_training_is_refused_while_one_runs(here, refused, copy):
-    folder = copy / ".scratch" / "train"
+    folder = copy / ".scratch" / "outputs"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "process").write_text("4711")
     with FileLock(folder / "lock"):
         line = refused(here, "train", copy)
-    assert ".scratch/train is in use by another training, process 4711; wait until" in line
+    assert ".scratch/outputs is in use by another training, process 4711; wait until" in line
     assert "kill 4711" in line

@@ -1,20 +1,21 @@
 """Locks that keep two trainings from writing to one folder.
 
 The holder of a lock writes its process id into the file `process`. A process that may wait creates
-the file `waiting-<process id>` meanwhile. The holder looks for such files when it has finished: if
-a living process waits, it leaves its last checkpoint in the folder, and the waiting process
+the file `waiting-<process id>@<machine>` meanwhile. The holder looks for such files when it has
+finished: if a process waits, it leaves its last checkpoint in the folder, and the waiting process
 restores it, has nothing left to train, and writes the same results.
 """
 
 import contextlib
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vit_hk.atomic import replacing
+from vit_hk.atomic import WRITE_REMEDY, replacing
 from vit_hk.errors import UserError
 
 HOLDER = "process"  # the name of the file with the process id of the holder
@@ -46,7 +47,9 @@ def exclusive_lock(folder: Path, wait: bool = False) -> Iterator[None]:
             f"stop it with: kill {pid} (it keeps its state), then go on with: dvc repro"
         ) from None
     except OSError as error:
-        raise UserError(f"{folder} could not be written: {error.strerror or error}") from error
+        raise UserError(
+            f"{folder} could not be written: {error.strerror or error}; {WRITE_REMEDY}"
+        ) from error
     try:
         with replacing(folder / HOLDER) as temporary:
             temporary.write_text(str(os.getpid()), "utf-8")
@@ -68,7 +71,7 @@ def _acquire(lock: FileLock, folder: Path, wait: bool) -> None:
             raise
         pid = read_holder(folder)
         print(f"waiting for the result of process {pid}, which trains the same", flush=True)
-        waiting = folder / f"{WAITING}{os.getpid()}"
+        waiting = folder / f"{WAITING}{os.getpid()}@{socket.gethostname()}"
         with contextlib.suppress(FileNotFoundError):  # the holder has just removed the folder
             waiting.touch()
         try:
@@ -88,9 +91,13 @@ def _is_acquired(lock: FileLock) -> bool:
 
 
 def is_awaited(folder: Path) -> bool:
-    """Return whether a living process waits for the lock of a folder."""
-    pids = [int(path.name.removeprefix(WAITING)) for path in folder.glob(f"{WAITING}*")]
-    return any(map(_is_alive, pids))
+    """Return whether a process waits for the lock of a folder.
+
+    One that was killed while it waited does not count, unless it ran on another machine.
+    """
+    waiting = (path.name.removeprefix(WAITING) for path in folder.glob(f"{WAITING}*"))
+    processes = (name.split("@", 1) for name in waiting)
+    return any(host != socket.gethostname() or _is_alive(int(pid)) for pid, host in processes)
 
 
 def remove_folder(folder: Path) -> None:
