@@ -23,7 +23,7 @@ from vit_hk.figures.overlay import COLORMAP, color_scale, label_scale, linear_sc
 from vit_hk.figures.overview import draw_overview
 from vit_hk.figures.patch_grid import draw_patch_grid
 from vit_hk.figures.right_wrong import draw_right_wrong
-from vit_hk.figures.saving import save_figure
+from vit_hk.figures.saving import remove_other_numbers, save_figure
 from vit_hk.figures.sheet import draw_sheet
 from vit_hk.figures.token_shares import draw_token_shares
 from vit_hk.model.stem_layers import KERNEL_SIZE
@@ -50,6 +50,7 @@ def draw_images(arrays: AttentionArrays, class_names: list[str], info: WeightsIn
         (class_names[predicted], class_names[actual])
         for predicted, actual in zip(predictions, arrays.labels, strict=True)
     ]
+    names = [f"{number:02d}.png" for number in range(1, len(pairs) + 1)]
     for number, (predicted, actual) in enumerate(pairs):
         sheet = draw_sheet(
             arrays.images[number],
@@ -61,7 +62,8 @@ def draw_images(arrays: AttentionArrays, class_names: list[str], info: WeightsIn
             query_name=query,
             num_tokens=info.num_tokens,
         )
-        save_figure(sheet, paths.ATTENTION_IMAGES / f"{number + 1:02d}.png")
+        save_figure(sheet, paths.ATTENTION_IMAGES / names[number])
+    remove_other_numbers(paths.ATTENTION_IMAGES, names)
     overview = draw_overview(arrays.images, maps[-1].mean(axis=1), pairs, query)
     save_figure(overview, paths.ATTENTION / "overview.png")
     _draw_class_maps(arrays, pairs, info)

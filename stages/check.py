@@ -10,7 +10,12 @@ from stages import paths, run_stage
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.compatibility import check_compatible
 from vit_hk.data.dataset import load_dataset
-from vit_hk.data.warnings import class_warnings, duplicate_warnings, flip_warnings
+from vit_hk.data.warnings import (
+    class_warnings,
+    drop_path_warnings,
+    duplicate_warnings,
+    flip_warnings,
+)
 from vit_hk.explain.selection import check_indices
 from vit_hk.params import load_config
 from vit_hk.training.starting_point import check_starting_point
@@ -28,7 +33,7 @@ def main() -> None:
     check_indices(config.attention.images, len(dataset.x_test))
     check_starting_point(config, dataset)
     warnings = class_warnings(dataset) + duplicate_warnings(dataset)
-    for warning in warnings + flip_warnings(config, dataset):
+    for warning in warnings + flip_warnings(config, dataset) + drop_path_warnings(config):
         print(warning, file=sys.stderr)
     with replacing(paths.CHECKED) as temporary:
         temporary.write_text(CONTENT, "utf-8")

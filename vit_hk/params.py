@@ -44,6 +44,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 DataName = Literal["mnist", "fashion_mnist", "kmnist", "cifar10", "npz", "folder"]
 Resize = Literal["crop", "pad", "stretch"]
 MAX_IMAGE_SIDE = 4096  # pixels
+MAX_POSITION_ELEMENTS = 2**28  # of the positions of all patches: 1 GiB
 ImageSide = Annotated[int, Field(ge=1, le=MAX_IMAGE_SIDE)]
 Channels = Literal[1, 3]
 GreyLevel = Annotated[int, Field(ge=0, le=255)]
@@ -158,7 +159,7 @@ class ModelSettings(Settings):
     qk_norm: bool
     registers: Annotated[int, Field(ge=0, le=1000)]
     gelu: Gelu
-    norm_eps: Annotated[Number, Field(gt=0.0, le=0.01)]
+    norm_eps: Annotated[Number, Field(ge=1e-12, le=0.01)]
 
     @model_validator(mode="after")
     def _divisible(self) -> "ModelSettings":
@@ -166,6 +167,11 @@ class ModelSettings(Settings):
             raise ValueError(
                 f"model.hidden_size is {self.hidden_size}, which model.num_heads = "
                 f"{self.num_heads} does not divide; choose a multiple of {self.num_heads}"
+            )
+        if self.qk_norm and self.hidden_size == self.num_heads:
+            raise ValueError(
+                f"model.num_heads is {self.num_heads}; model.qk_norm = true needs fewer heads than "
+                f"model.hidden_size = {self.hidden_size}, since a single number has no deviation"
             )
         if self.position == "sincos2d" and self.hidden_size % 4:
             raise ValueError(

@@ -10,12 +10,19 @@ from safetensors import SafetensorError, safe_open
 from vit_hk.data.dataset import Dataset
 from vit_hk.data.normalization import Normalization
 from vit_hk.errors import UserError, shorten
-from vit_hk.params import Count, ModelSettings, OpenFraction, Preparation, Seed, Settings
+from vit_hk.params import (
+    MAX_POSITION_ELEMENTS,
+    Count,
+    ModelSettings,
+    OpenFraction,
+    Preparation,
+    Seed,
+    Settings,
+)
 
 METADATA_KEY = "vit_hk"  # one key that holds JSON, since the order of several keys is not fixed
 VERSION: Final = 1  # of the format of the metadata
 CALIBRATION_PREFIX = "calibration/"  # of the names of tensors that are no parameters
-MAX_POSITION_ELEMENTS = 2**28  # of the positions of all patches: 1 GiB
 MAX_HEADER = 2**23  # bytes; a thousand layers need 2 million
 
 

@@ -6,7 +6,12 @@ from settings_file import AUGMENTATION_OFF
 
 from vit_hk.data.compatibility import check_compatible
 from vit_hk.data.dataset import Dataset
-from vit_hk.data.warnings import class_warnings, duplicate_warnings, flip_warnings
+from vit_hk.data.warnings import (
+    class_warnings,
+    drop_path_warnings,
+    duplicate_warnings,
+    flip_warnings,
+)
 from vit_hk.errors import UserError
 from vit_hk.params import Config
 
@@ -43,6 +48,43 @@ def test_settings_that_do_not_fit_are_named_with_what_is_allowed(check):
     assert "train.batch_size is 37, the training split has 36 images; allowed: 1 to 36" in check(
         train__batch_size=37, train__augment=AUGMENTATION_OFF
     )
+
+
+def test_more_patches_than_fit_are_refused(check, tiny_dataset):
+    large = dataclasses.replace(
+        tiny_dataset,
+        x_train=np.broadcast_to(np.uint8(0), (48, 80, 120, 2)),
+        x_test=np.broadcast_to(np.uint8(0), (18, 80, 120, 2)),
+    )
+    assert check(large, model__hidden_size=900_000).startswith(
+        "params.yaml: model.patch_size is 4 and model.hidden_size 900000; with images of 80 x 120 "
+        "pixels the patches have 540,000,000 numbers, allowed: 268,435,456; raise model.patch_size"
+    )
+
+
+def test_more_steps_than_int32_holds_are_refused(check, tiny_dataset):
+    many = dataclasses.replace(
+        tiny_dataset,
+        x_train=np.broadcast_to(np.uint8(0), (4000, 8, 12, 2)),
+        y_train=np.arange(4000, dtype=np.int32) % 2,
+    )
+    # 3,000 steps an epoch; 2**31 - 1 of them are in 715,827.9 epochs.
+    assert check(many, train__batch_size=1, train__epochs=715_827) == ""
+    assert check(many, train__batch_size=1, train__epochs=715_828) == (
+        "params.yaml: train.epochs is 715,828, each of 3,000 steps; allowed: 1 to 715,827 epochs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("drop_path", "num_layers", "is_warned"), [(0.3, 1, True), (0.3, 2, False), (0.0, 1, False)]
+)
+def test_a_warning_names_a_rate_of_drop_path_that_does_nothing(
+    tree, drop_path, num_layers, is_warned
+):
+    tree["model"] |= {"drop_path": drop_path, "num_layers": num_layers}
+    warnings = drop_path_warnings(Config.model_validate(tree))
+    assert [line for line in warnings if "model.drop_path is 0.3" in line] == warnings
+    assert bool(warnings) == is_warned
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from vit_hk.explain.token_shares import token_shares
 from vit_hk.inference import make_attention_gradient, run_model
 from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import AttentionSettings, ModelSettings
+from vit_hk.runtime import memory
 from vit_hk.weights_metadata import WeightsInfo
 
 SETTINGS = AttentionSettings(
@@ -63,6 +64,18 @@ def test_attributions_in_chunks_are_those_of_one_pass(monkeypatch, info, model_a
     assert attributions.maps.shape == (4, 5, 6)
     np.testing.assert_allclose(attributions.maps, maps, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(explainer.maps(IMAGES, CLASSES), attributions.maps)
+
+
+def test_an_image_whose_attention_and_gradient_do_not_fit_is_refused(
+    monkeypatch, info, model_and_weights
+):
+    model, weights = model_and_weights
+    needed = 2 * 2 * 2 * 8 * 8 * 4  # two arrays of 2 layers, 2 heads, 8 x 8 tokens, float32
+    monkeypatch.setattr(memory, "free_bytes", lambda _: needed)
+    Explainer(model, weights, info, SETTINGS)
+    monkeypatch.setattr(memory, "free_bytes", lambda _: needed - 1)
+    with pytest.raises(MemoryError):
+        Explainer(model, weights, info, SETTINGS)
 
 
 def test_statistics_in_chunks_are_means_over_all_images(monkeypatch, info, model_and_weights):

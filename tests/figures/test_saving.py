@@ -17,7 +17,7 @@ from vit_hk.figures.curves import draw_curves
 from vit_hk.figures.mistakes import draw_mistakes
 from vit_hk.figures.overview import draw_overview
 from vit_hk.figures.per_class import draw_per_class
-from vit_hk.figures.saving import save_figure
+from vit_hk.figures.saving import remove_other_numbers, save_figure
 from vit_hk.figures.sheet import draw_sheet
 
 random = np.random.default_rng(0)
@@ -107,3 +107,11 @@ def test_last_digits_of_the_layout_do_not_change_the_bytes(tmp_path):
         save_figure(figure, tmp_path / "bar.png")
         contents.add((tmp_path / "bar.png").read_bytes())
     assert len(contents) == 1
+
+
+def test_figures_of_an_earlier_run_are_removed_and_nothing_else(tmp_path):
+    for name in ("01.png", "02.png", "12.png", "overview.png", "12.txt", "my 3.png"):
+        (tmp_path / name).touch()
+    remove_other_numbers(tmp_path, ["01.png", "02.png"])
+    left = {"01.png", "02.png", "overview.png", "12.txt", "my 3.png"}
+    assert {path.name for path in tmp_path.iterdir()} == left

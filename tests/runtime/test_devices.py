@@ -38,11 +38,15 @@ def test_auto_uses_the_cpu_where_there_is_no_gpu(monkeypatch):
 
 def test_missing_gpu_ends_in_one_line_that_names_the_remedy(monkeypatch, one_line):
     monkeypatch.setattr(jax, "local_devices", lambda: [Device("cpu")])
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     with pytest.raises(UserError) as caught:
         configure_jax("gpu")
     message = one_line(caught.value)
     assert "platform is gpu, but JAX sees only cpu" in message
     assert "pip install -r requirements-gpu.txt" in message
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # hides a GPU, whatever is installed
+    with pytest.raises(UserError, match="unset JAX_PLATFORMS, which is 'cpu', or set it to auto"):
+        configure_jax("gpu")
 
 
 def run_python(project, code, **environment) -> subprocess.CompletedProcess:

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from vit_hk.errors import UserError
 from vit_hk.training import fingerprint
 from vit_hk.training.code_identity import package_versions, stage_code
-from vit_hk.training.fingerprint import compute_fingerprint, state_folder
+from vit_hk.training.fingerprint import NUMERIC_VARIABLES, compute_fingerprint, state_folder
 
 CPU = SimpleNamespace(platform="cpu", device_kind="cpu")
 GPU = SimpleNamespace(platform="gpu", device_kind="H200")
@@ -112,7 +112,11 @@ def test_devices_and_cores_change_the_fingerprint(make_config, dataset, monkeypa
     with monkeypatch.context() as patch:
         patch.setenv("VIT_HK_KERNELS", "0")
         fingerprints.add(compute_fingerprint(make_config(), dataset, CPU))
-    assert len(fingerprints) == 5
+    for name in NUMERIC_VARIABLES:
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "another value")
+            fingerprints.add(compute_fingerprint(make_config(), dataset, CPU))
+    assert len(fingerprints) == 5 + len(NUMERIC_VARIABLES)
 
 
 @pytest.mark.usefixtures("no_packages")

@@ -165,11 +165,25 @@ def test_resumed_training_holds_one_state(make_config, quadrants, tmp_path):
         return stop
 
     train(config, quadrants, 4, stop_requested=count)
-    fresh, live[:] = live[-1], []
+    fresh, live[:] = live[-2], []  # the last call comes after the training
     with pytest.raises(StoppedError):
         train(config, quadrants, 4, Checkpoints(tmp_path), lambda: True)
     train(config, quadrants, 4, Checkpoints(tmp_path), count)
-    assert live[-1] <= fresh
+    assert live[-2] <= fresh
+
+
+@pytest.mark.usefixtures("quick_model")
+def test_stop_during_the_last_checkpoint_is_not_ignored(make_config, quadrants, tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    saved = []
+
+    def save(progress):
+        Checkpoints.save(checkpoints, progress)
+        saved.append(int(progress.state.step))
+
+    checkpoints.save = save
+    with pytest.raises(StoppedError, match="stopped after step 20 of 20"):
+        train(make_config(epochs=2), quadrants, 4, checkpoints, lambda: saved[-1:] == [20])
 
 
 @pytest.mark.usefixtures("quick_model")

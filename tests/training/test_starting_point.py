@@ -123,7 +123,7 @@ def test_missing_file_and_folder_are_named(start, refuse):
     path.unlink()
     assert f"train.init_from is {path}, which is not there;" in refuse(dataset_of(SHAPE))
     path.mkdir()
-    assert f"train.init_from is {path}, which is a folder;" in refuse(dataset_of(SHAPE))
+    assert f"train.init_from is {path}, which is no file;" in refuse(dataset_of(SHAPE))
 
 
 def test_description_says_what_is_kept_and_what_is_adapted(make_config):

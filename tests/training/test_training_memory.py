@@ -46,11 +46,13 @@ def test_activations_and_weights_must_fit_in_memory(
 
 
 @pytest.mark.parametrize("pool", ["cls", "gap"])
-@pytest.mark.parametrize(("trained", "num_layers"), [("block_1", 2), ("head", 0), ("patches", 3)])
+@pytest.mark.parametrize(
+    ("trained", "num_layers"), [("block_1", 2), ("head", 0), ("position", 3), ("patches", 3)]
+)
 def test_activations_of_layers_without_a_gradient_are_not_counted(
     make_config, quadrants, monkeypatch, pool, trained, num_layers
 ):
-    model = {"pool": pool, "num_layers": 3, "stem": "conv"}
+    model = {"pool": pool, "num_layers": 3, "stem": "conv", "position": "learned"}
     parts = make_config(model).model.parts
     frozen = [part for part in parts if part not in (trained, "norm", "head")]
     config = make_config(model, freeze=frozen, init_from="models/vit.safetensors")
@@ -61,8 +63,8 @@ def test_activations_of_layers_without_a_gradient_are_not_counted(
     needed = 100 * kept * 4 * config.model.num_heads * tokens**2
     needed += 4 * count_parameters(config.model, SHAPE, 4)
     if trained == "patches":
-        needed = 4 * count_parameters(config.model, SHAPE, 4) + activation_bytes(
-            config.model, SHAPE, 100, remat=False
+        needed += activation_bytes(config.model, SHAPE, 100, remat=False) - 100 * kept * (
+            4 * config.model.num_heads * tokens**2
         )
     monkeypatch.setattr(memory, "free_bytes", lambda _: needed)
     check_training_fits(config, quadrants, 4, layout)

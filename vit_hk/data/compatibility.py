@@ -3,15 +3,18 @@
 from vit_hk.data.dataset import Dataset
 from vit_hk.data.splits import stratified_split
 from vit_hk.errors import UserError
-from vit_hk.params import Config
+from vit_hk.params import MAX_POSITION_ELEMENTS, Config
+
+MAX_STEPS = 2**31 - 1  # of a training; JAX counts them in int32
 
 
 def check_compatible(config: Config, dataset: Dataset) -> None:
     """Make sure that a model can be trained with these settings on this data set.
 
     Raises:
-      UserError: the patch size does not divide the images, the shift is larger than they are, no
-        image can be held out for validation, or the batch is larger than the training split.
+      UserError: the patch size does not divide the images, there are too many patches, the shift
+        is larger than the images, none can be held out for validation, the batch is larger than the
+        training split, or the training has too many steps.
     """
     height, width, _ = dataset.image_shape
     patch, shift = config.model.patch_size, config.train.augment.shift
@@ -19,6 +22,13 @@ def check_compatible(config: Config, dataset: Dataset) -> None:
         raise UserError(
             f"params.yaml: model.patch_size is {patch}, images of {dataset.name} are {height} x "
             f"{width} pixels; allowed: {_common_divisors(height, width)}"
+        )
+    elements = config.model.num_patches(dataset.image_shape) * config.model.hidden_size
+    if elements > MAX_POSITION_ELEMENTS:
+        raise UserError(
+            f"params.yaml: model.patch_size is {patch} and model.hidden_size "
+            f"{config.model.hidden_size}; with images of {height} x {width} pixels the patches "
+            f"have {elements:,} numbers, allowed: {MAX_POSITION_ELEMENTS:,}; raise model.patch_size"
         )
     if shift >= min(height, width):
         raise UserError(
@@ -37,6 +47,12 @@ def check_compatible(config: Config, dataset: Dataset) -> None:
         raise UserError(
             f"params.yaml: train.batch_size is {config.train.batch_size}, the training split has "
             f"{len(kept):,} images; allowed: 1 to {len(kept)}"
+        )
+    steps_per_epoch = len(kept) // config.train.batch_size
+    if config.train.epochs * steps_per_epoch > MAX_STEPS:
+        raise UserError(
+            f"params.yaml: train.epochs is {config.train.epochs:,}, each of {steps_per_epoch:,} "
+            f"steps; allowed: 1 to {MAX_STEPS // steps_per_epoch:,} epochs"
         )
 
 

@@ -1,4 +1,4 @@
-"""Warnings of what the classes and the splits of a data set lack."""
+"""Warnings of what a data set lacks, and of settings that do not fit it or do nothing."""
 
 import hashlib
 
@@ -40,6 +40,17 @@ def flip_warnings(config: Config, dataset: Dataset) -> list[str]:
     return [
         f"warning: train.augment.flip is true, but the classes of {dataset.name} have no mirror "
         "images; set it to false in params.yaml"
+    ]
+
+
+def drop_path_warnings(config: Config) -> list[str]:
+    """Return a line if drop path is on in a model without a block that drops, else none."""
+    rate = config.model.drop_path
+    if not rate or config.model.num_layers > 1:
+        return []
+    return [
+        f"warning: model.drop_path is {rate}, which does nothing with model.num_layers = 1, since "
+        "the rate grows from 0 in the first block; set it to 0 in params.yaml, or use more layers"
     ]
 
 

@@ -9,7 +9,9 @@ import numpy as np
 from vit_hk.data.image_rows import ImageArray
 from vit_hk.explain.methods import METHODS, MethodInputs, attribution_maps
 from vit_hk.inference import attention_chunks, make_attention_gradient
+from vit_hk.model.size import attention_bytes
 from vit_hk.params import AttentionSettings
+from vit_hk.runtime.memory import check_free_memory
 from vit_hk.weights_metadata import WeightsInfo
 
 
@@ -34,7 +36,12 @@ class Explainer:
         info: WeightsInfo,
         settings: AttentionSettings,
     ) -> None:
-        """Store the model; nothing is compiled before the first images are processed."""
+        """Store the model; nothing is compiled before the first images are processed.
+
+        Raises:
+          MemoryError: the attention of one image and its gradient take more memory than is free.
+        """
+        check_free_memory(2 * info.model.num_layers * attention_bytes(info.model, info.image_shape))
         self._weights, self._info, self._settings = weights, info, settings
         self._attention_gradient = make_attention_gradient(model, info.normalization)
 

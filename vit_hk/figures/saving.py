@@ -1,5 +1,6 @@
 """Figures as PNG files; the same figure gives the same bytes."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,18 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         # the report.
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]
         Image.fromarray(pixels).save(temporary, "PNG", compress_level=9, dpi=(DPI, DPI))
+
+
+def remove_other_numbers(folder: Path, drawn: Collection[str]) -> None:
+    """Remove the numbered figures of an earlier run, such as 05.png, that this one has not drawn.
+
+    Args:
+      folder: the folder of the figures; what has another name in it stays.
+      drawn: the names of the figures that this run has drawn.
+    """
+    for path in folder.glob("*.png"):
+        if path.stem.isdecimal() and path.name not in drawn:
+            path.unlink()
 
 
 def repeat_layout(figure: Figure) -> None:

@@ -1,6 +1,6 @@
 """A JAX random key for each image, so that its random numbers do not depend on how it is batched.
 
-Dropout and drop path draw from these keys in training, and there are none in inference.
+Augmentations, dropout and drop path draw from these keys in training. Inference has none.
 """
 
 from collections.abc import Callable

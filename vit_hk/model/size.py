@@ -45,7 +45,7 @@ def inference_bytes(settings: ModelSettings, image_shape: ImageShape, num_images
       image_shape: height, width and channels.
       num_images: images that are processed at a time.
     """
-    attention = _attention_bytes(settings, image_shape)
+    attention = attention_bytes(settings, image_shape)
     if settings.pool == "cls" and settings.num_layers == 1:
         attention //= settings.num_tokens(image_shape)  # the row of the class token alone
     return num_images * max(attention, _stem_bytes(settings, image_shape))
@@ -73,7 +73,7 @@ def activation_bytes(
     """
     # With pool "cls" the last layer keeps the weights of the class token only.
     full_layers = max(0, settings.num_layers - (settings.pool == "cls"))
-    attention = _attention_bytes(settings, image_shape) if stores_attention else 0
+    attention = attention_bytes(settings, image_shape) if stores_attention else 0
     if remat:
         tokens = FLOAT32_BYTES * settings.num_tokens(image_shape) * settings.hidden_size
         kept = full_layers * tokens + min(1, full_layers) * attention
@@ -82,7 +82,7 @@ def activation_bytes(
     return num_images * (kept + _stem_bytes(settings, image_shape))
 
 
-def _attention_bytes(settings: ModelSettings, image_shape: ImageShape) -> int:
+def attention_bytes(settings: ModelSettings, image_shape: ImageShape) -> int:
     """Return the bytes of one layer's attention weights of one image, float32 [H, T, T]."""
     return FLOAT32_BYTES * settings.num_heads * settings.num_tokens(image_shape) ** 2
 

@@ -16,7 +16,7 @@ from vit_hk.figures.faithfulness import draw_faithfulness
 from vit_hk.figures.mistakes import draw_mistakes
 from vit_hk.figures.overview import draw_overview
 from vit_hk.figures.per_class import draw_per_class
-from vit_hk.figures.saving import save_figure
+from vit_hk.figures.saving import remove_other_numbers, save_figure
 from vit_hk.figures.snapshots import draw_snapshots
 from vit_hk.metrics import confusion_matrix
 from vit_hk.params import Config, ModelSettings
@@ -60,6 +60,7 @@ def draw_figures(
     save_figure(snapshots_figure(snapshots, config.model, class_names), folder / "snapshots.png")
     for epoch, figure in snapshot_figures(snapshots, config.model, class_names).items():
         save_figure(figure, folder / "snapshots" / f"{epoch}.png")
+    remove_other_numbers(folder / "snapshots", [f"{epoch}.png" for epoch in snapshots.epochs])
     save_figure(confusion_figure(dataset, predictions, class_names), folder / "confusion.png")
     save_figure(draw_per_class(per_class, class_names), folder / "per_class.png")
     save_figure(mistakes_figure(dataset, predictions, class_names), folder / "mistakes.png")

@@ -45,10 +45,10 @@ def configure_jax(platform: Platform) -> jax.Device:
     configure_cpu()
     if platform == "cpu":
         jax.config.update("jax_platforms", "cpu")
+    chosen = os.environ.get("JAX_PLATFORMS")
     try:
         devices = jax.local_devices()
     except (RuntimeError, AssertionError) as error:
-        chosen = os.environ.get("JAX_PLATFORMS")
         remedy = (
             f"JAX_PLATFORMS is {chosen!r}; unset it, or set it to cpu"
             if chosen
@@ -57,9 +57,14 @@ def configure_jax(platform: Platform) -> jax.Device:
         reason = f" ({text})" if (text := in_one_line(error, 200)) else ""
         raise UserError(f"JAX finds no device{reason}; {remedy}") from None
     if platform == "gpu" and devices[0].platform != "gpu":
+        remedy = (
+            f"unset JAX_PLATFORMS, which is {chosen!r},"
+            if chosen
+            else "install GPU support with: pip install -r requirements-gpu.txt,"
+        )
         raise UserError(
-            f"params.yaml: platform is gpu, but JAX sees only {devices[0].platform}; install "
-            "GPU support with: pip install -r requirements-gpu.txt, or set it to auto or cpu"
+            f"params.yaml: platform is gpu, but JAX sees only {devices[0].platform}; {remedy} or "
+            "set it to auto or cpu"
         )
     return devices[0]
 

@@ -10,7 +10,8 @@ from vit_hk.training.erasing import random_erase
 from vit_hk.training.trivial import affine_maps, change_colors, draw_operations
 from vit_hk.training.warp import random_warp
 
-# Each augmentation derives keys of its own; `warp.py` has 0 to 2.
+# Each augmentation derives keys of its own; `warp.py` has 0 to 2. Without a warp, `random_shift`
+# draws from the key of the image itself.
 FLIP, TRIVIAL, ERASE = 3, 4, 5
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -119,7 +120,7 @@ class Checkpoints:
         if checksum_files:
             raise UserError(
                 f"no checkpoint in {self._folder} can be read; start again with: "
-                f"rm -r '{self._folder}' && dvc repro"
+                f"rm -r {shlex.quote(str(self._folder))} && dvc repro"
             )
         return 0
 

@@ -17,6 +17,11 @@ from vit_hk.runtime.devices import usable_cores
 from vit_hk.training.code_identity import hash_code, package_versions, stage_code
 
 STATE_ROOT = Path(".scratch/train")
+# Variables of the environment by which JAX and XLA compute other numbers.
+NUMERIC_VARIABLES = (
+    "JAX_DEFAULT_DTYPE_BITS", "JAX_DEFAULT_MATMUL_PRECISION", "JAX_DEFAULT_PRNG_IMPL",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_ENABLE_X64", "JAX_THREEFRY_PARTITIONABLE", "XLA_FLAGS",
+)  # fmt: skip
 PROJECT = Path(__file__).parents[2]  # the folder with the code that runs, and its dvc.yaml
 
 
@@ -28,8 +33,8 @@ def compute_fingerprint(
     That holds on one machine, and on machines with the same processors.
 
     It depends on all that determines those bytes: the settings, the data, the code that dvc.yaml
-    lists for the stage, the packages that this code needs, and the devices and cores; but not on
-    how the devices are spread over processes.
+    lists for the stage, the packages that this code needs, NUMERIC_VARIABLES, and the devices and
+    cores; but not on how the devices are spread over processes.
 
     Args:
       config: all settings; the sections seed, model and train are part of the fingerprint, and so
@@ -55,6 +60,7 @@ def compute_fingerprint(
         "devices": f"{jax.device_count()} x {device.platform} {device.device_kind}",
         "threads_per_device": threads_per_device,
         "kernels": kernels_enabled(),
+        "environment": {name: os.environ.get(name) for name in NUMERIC_VARIABLES},
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 

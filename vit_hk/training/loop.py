@@ -127,7 +127,7 @@ class _Trainer:
         num_tokens = config.model.num_tokens(self.data.x_train.shape[1:])
         layout = layout_for_inference(config.train.batch_size, num_tokens)
         self.predict = make_predictor(model, self.data.normalization, layout)
-        self.snapshot_taker = SnapshotTaker(model, config.model, self.data)
+        self.snapshot_taker = SnapshotTaker(config.model, self.num_classes, self.data)
 
     def _compile(self, initial_weights: hk.Params | None) -> Progress:
         """Compile the loop; in another thread, draw the first weights and compile the predictor.
@@ -176,8 +176,8 @@ class _Trainer:
                 self.bar.set_description(f"epoch {epoch}/{self.epochs}")
                 state = self.run_epoch(progress)
                 progress = self.finish_epoch(progress._replace(state=state), epoch)
-        if not self.steps_done and self.stop_requested():  # else it is asked after each epoch
-            raise StoppedError(first, first)
+        if self.stop_requested():  # since the last checkpoint was begun
+            raise StoppedError(int(progress.state.step), self.steps_per_epoch * self.epochs)
         rate = self.images_per_second() if self.steps_done else 0.0
         timing = Timing(self.compile_seconds, self.seconds(progress), rate)
         weights = self.train_step.eval_params(progress.state)

@@ -40,16 +40,16 @@ def check_training_fits(
 
 
 def _part_with_gradient(config: Config) -> ModelSettings:
-    """Return the model without its first layers, if these and all that precedes them are frozen.
+    """Return the model without the stem and the first layers that no gradient reaches.
 
-    No gradient reaches such layers, so that their activations are not kept.
+    They are frozen, and so is all that precedes them. Their activations are not kept.
     """
     first = next(part for part in config.model.parts if part not in config.train.freeze)
+    if first == "patches":
+        return config.model
     if first.startswith("block_"):
         frozen_layers = int(first.removeprefix("block_"))
     else:
         frozen_layers = config.model.num_layers if first in ("norm", "head") else 0
-    if not frozen_layers:
-        return config.model
     rest = config.model.num_layers - frozen_layers
     return config.model.model_copy(update={"num_layers": rest, "stem": "linear"})

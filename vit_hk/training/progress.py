@@ -13,7 +13,7 @@ class Epoch:
     """A row of history.csv; losses are in nats."""
 
     epoch: int
-    train_loss: float  # with label smoothing
+    train_loss: float  # of augmented images and smoothed, mixed or weighted labels, with dropout
     validation_loss: float
     validation_accuracy: float
     learning_rate: float  # of the epoch's last step

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vit_hk.data.dataset import Dataset
-from vit_hk.errors import UserError, in_one_line, shorten
+from vit_hk.errors import UserError, find_file_problem, in_one_line, shorten
 from vit_hk.params import Config
 from vit_hk.weights_metadata import WeightsInfo, read_metadata
 
@@ -37,9 +37,8 @@ def find_file(config: Config) -> Path:
       UserError: there is no such file.
     """
     path = Path(config.train.init_from)
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "not there"
-        raise UserError(f"params.yaml: train.init_from is {path}, which is {found}; {REMEDY}")
+    if problem := find_file_problem(path):
+        raise UserError(f"params.yaml: train.init_from is {path}, which is {problem}; {REMEDY}")
     return path
 
 
