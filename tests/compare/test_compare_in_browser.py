@@ -1,5 +1,7 @@
 """The page that compares two runs, as a person uses it."""
 
+import json
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
@@ -133,6 +135,29 @@ def test_both_explorers_move_together(page):
     # Only one is right about it.
     texts = [part(side, "prediction").inner_text() for side in (a, b)]
     assert ["(wrong" in texts[0], "(correct" in texts[1]] == [True, True]
+
+
+def test_a_map_that_the_second_run_lacks_leaves_its_explorer_as_it_is(
+    open_file, page_file, tmp_path
+):
+    start, rest = page_file.read_text("utf-8").split('id="runs-data">')
+    text, end = rest.split("</script>", 1)
+    runs = json.loads(text)
+    best = runs[0]["explorer"]["best_map"]
+    maps = runs[1]["explorer"]["maps"]
+    runs[1]["explorer"]["maps"] = [map_ for map_ in maps if map_["key"] != best]
+    runs[1]["explorer"]["best_map"] = None
+    path = tmp_path / "compare.html"
+    path.write_text(f'{start}id="runs-data">{json.dumps(runs)}</script>{end}', "utf-8")
+    opened = open_file(path)
+    a, b = (opened.page.locator(f"#explorer-{side}") for side in "ab")
+    assert part(a, "map-select").input_value() == best
+    assert part(b, "map-select").input_value() == "attention"
+    part(a, "map-select").select_option("attention")
+    part(a, "layer").fill("1")
+    assert "Layer 1" in part(b, "description").inner_text()
+    assert opened.problems == []
+    opened.page.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

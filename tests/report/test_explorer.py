@@ -419,6 +419,50 @@ def test_images_can_be_filtered_and_sorted(page):
     assert listed(page)[0] == 1  # image 0 is a mistake
 
 
+# Changes filters and chooses images in a random order, and returns the texts after each step.
+RANDOM_CHOICES = """(steps) => {
+  const root = document.querySelector("#explorer");
+  const part = (name) => root.querySelector(`[data-part=${name}]`);
+  let state = 1;
+  const random = (count) => { state = (state * 48271) % 2147483647; return state % count; };
+  return Array.from({ length: steps }, () => {
+    const strip = [...root.querySelectorAll("input[name=image]")];
+    const chosen = random(2) ? strip[random(strip.length)] : undefined;
+    if (chosen) chosen.click();
+    else {
+      const select = part(["kind", "label", "predicted", "order"][random(4)]);
+      select.selectedIndex = random(select.length);
+      select.dispatchEvent(new Event("change"));
+    }
+    const listed = [...root.querySelectorAll("input[name=image]")].map((input) => input.value);
+    const checked = root.querySelector("input[name=image]:checked")?.value ?? null;
+    const shown = part("prediction").textContent.match(/^Test image (\\d+):/)[1];
+    return { chosen: chosen?.value ?? null, listed, checked, shown };
+  });
+}"""
+
+
+def test_the_strip_marks_the_image_that_is_shown(page):
+    for step in page.evaluate(RANDOM_CHOICES, 200):
+        assert step["chosen"] in (None, step["shown"])
+        assert step["checked"] == (step["shown"] if step["listed"] else None)
+
+
+def test_a_link_to_the_image_that_is_shown_shows_it_where_a_filter_hides_it(page):
+    show(page, label="0", predicted="2")
+    assert listed(page) == []
+    index = page.evaluate("""() => {
+      const root = document.querySelector("#explorer");
+      const text = root.querySelector("[data-part=prediction]").textContent;
+      const index = Number(text.match(/^Test image (\\d+):/)[1]);
+      document.dispatchEvent(new CustomEvent("open-image", { detail: { index } }));
+      return index;
+    }""")
+    assert len(listed(page)) == NUM_TEST
+    focus = page.evaluate("[document.activeElement.value, document.activeElement.checked]")
+    assert focus == [str(index), True]
+
+
 def test_maps_for_the_true_class_are_offered_also_where_all_stored_images_are_right(project_folder):
     settings = load_config(project_folder / "params.yaml").model
     dataset = load_dataset(project_folder / "data/dataset.npz")
@@ -468,13 +512,24 @@ def test_the_address_says_what_is_shown_and_back_and_forward_work(reloaded_page,
     assert part(page, "prediction").inner_text().startswith("Test image 0:")
 
 
+@pytest.mark.parametrize("section", ["", "#mistakes", "#try"])
+def test_pointing_at_patches_leaves_the_address_and_the_history(page, section):
+    page.evaluate("section => { if (section) location.hash = section; }", section)
+    history = page.evaluate("history.length")
+    patches(page).nth(4).hover()
+    patches(page).nth(3).hover()
+    page.mouse.move(0, 0)
+    assert page.evaluate(ADDRESS) == section
+    assert page.evaluate("history.length") == history
+
+
 def test_short_addresses_are_followed_and_bad_ones_ignored(page, arrays):
     page.evaluate("location.hash = '#image=1&layer=2&head=1'")
     assert_shows(page, arrays["attention"][1, 1, 0, POOLED, 2:])
     for bad in (
         "image=60", "image=-1", "image=1e0", "image=", "layer=0", "layer=4", "head=3", "head=x",
-        "query=8", "query=patch", "map=<b>", "constructor=1", "image=0&layer=9", "mistakes", "%",
-        "&&=", "image=2&other=1",
+        "query=8", "query=patch", "query=pooled", "map=<b>", "constructor=1", "image=0&layer=9",
+        "mistakes", "%", "&&=", "image=2&other=1",
     ):  # fmt: skip
         page.evaluate("bad => { location.hash = bad; }", bad)
         assert_shows(page, arrays["attention"][1, 1, 0, POOLED, 2:])

@@ -211,6 +211,14 @@ def test_without_room_for_the_attention_of_all_tokens_the_model_computes_it(
     else:  # the page has no model for two channels
         assert "attention of the mean patch" in text
         assert caution == "Of this image, the attention of single tokens is left out."
+        # The pin stays, in the menu and in the address.
+        menu = opened.page.locator("#explorer [data-part=query]")
+        pinned = menu.input_value()
+        assert pinned.isdecimal()
+        assert f"query={pinned}" in opened.page.evaluate("location.hash")
+        assert (
+            "(pinned)" not in opened.page.locator("#explorer [data-part=description]").inner_text()
+        )
         assert "single patches and registers for 4 of the 4 images" in " ".join(left_out.split())
     assert opened.problems == []
     page.close()

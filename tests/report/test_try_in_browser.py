@@ -461,6 +461,15 @@ def test_heads_are_ranked_by_what_their_absence_changes(page):
     assert rows.locator("th").all_inner_texts() == names
     shares = rows.locator("td:nth-of-type(1)").all_inner_texts()
     assert shares == [f"{100 * moved[index]:.1f} %" for index in order]
+    # As soon as the image or the model changes, they are of another one.
+    assert (
+        page.evaluate("""() => {
+      document.querySelector("#try-heads button").click();
+      return document.querySelectorAll("#try-ranking tbody tr").length;
+    }""")
+        == 0
+    )
+    rows.nth(5).wait_for()
 
 
 def test_one_change_makes_one_announcement(page):

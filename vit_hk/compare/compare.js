@@ -11,7 +11,8 @@
     return { data, explorer: makeExplorer(root, data, model && { model: makeModel(model), settings: model }) };
   });
   document.getElementById("apart").textContent = moveTogether(sides);
-  sides[1].explorer.show({ map: sides[0].explorer.read().map });
+  const { map } = sides[0].explorer.read();
+  if (sides[1].data.maps.some(({ key }) => key === map)) sides[1].explorer.show({ map });
   hintAtScrolling(document.querySelectorAll(".scrolls"));
   linkToExplorer(sides[0].explorer, document.getElementById("back-line"));
 })();

@@ -19,12 +19,13 @@ const keepAddress = (() => {
   /** Return what an address asks an explorer of `data` to show, or null if it is no such address. */
   function parse(hash, data, has) {
     const tokens = data.prefix_tokens.length + data.rows * data.columns;
+    const hasPooledOption = !data.prefix_tokens.includes(data.query_name); // else it is one of the tokens
     const readers = {
       image: (text) => { const index = readNumber(text, 0, Infinity); return has(index) ? index : NaN; },
       map: (text) => (text === "attention" || data.maps.some(({ key }) => key === text) ? text : NaN),
       layer: (text) => readNumber(text, 1, data.layers),
       head: (text) => (text === "mean" ? MEAN : readNumber(text, 1, data.heads)),
-      query: (text) => (text === "pooled" ? text : readNumber(text, 0, tokens - 1)),
+      query: (text) => (text === "pooled" && hasPooledOption ? text : readNumber(text, 0, tokens - 1)),
     };
     const result = { query: "pooled", pinned: false };
     for (const [name, text] of new URLSearchParams(hash.replace("#", ""))) {
@@ -42,6 +43,7 @@ const keepAddress = (() => {
   return function keepAddress(explorer, data) {
     const first = explorer.read();
     let written = -Infinity; // when
+    let last = write(first); // what the explorer shows; the address may name another part of the page
 
     function follow() {
       const wanted = location.hash ? parse(location.hash, data, explorer.has) : first;
@@ -50,7 +52,9 @@ const keepAddress = (() => {
 
     explorer.root.addEventListener("explorer-change", ({ detail }) => {
       const hash = write(detail);
-      if (hash === location.hash || (!location.hash && hash === write(first))) return;
+      const isSame = hash === last; // as when the pointer moves over the map
+      last = hash;
+      if (isSame || hash === location.hash || (!location.hash && hash === write(first))) return;
       const isNew = performance.now() - written > PAUSE;
       written = performance.now();
       history[isNew ? "pushState" : "replaceState"](null, "", hash);

@@ -48,7 +48,7 @@ GALLERY = (
         "A faithful map ranks first the patches on which the prediction depends: its deletion "
         "curve falls early, its insertion curve rises early. The score is the area under "
         "insertion minus the area under deletion: at most 1, about 0 for a random order, negative "
-        "for an order that ranks important patches last. Compare with the dashed reference "
+        "for an order that ranks important patches last. Compare with the grey reference "
         "orders: a map that does not beat the brightness of the patches tells little about the "
         "model.",
     ),

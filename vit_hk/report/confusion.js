@@ -1,5 +1,5 @@
 "use strict";
-// Links to images: cells of the confusion matrix, pictures of mistakes, and points of plots.
+// Links to images: cells of the confusion matrix, images of a page that compares, and points of plots.
 function linkToExplorer(explorer, backLine) {
   let origin = null; // where the focus came from
 
@@ -18,7 +18,7 @@ function linkToExplorer(explorer, backLine) {
 
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.("[data-label], [data-index]");
-    if (!link) return;
+    if (!link || event.ctrlKey || event.metaKey) return; // these keys open a link in a new tab
     const { label, predicted, index } = link.dataset;
     if (index !== undefined && explorer.has(Number(index))) explorer.show({ image: Number(index) });
     else if (label === undefined || !explorer.filter({ label, predicted })) return;

@@ -63,6 +63,7 @@ const makeExplorer = (() => {
     }
 
     const isOneLayer = () => state.map === ATTENTION;
+    const isPinShown = () => state.pinned && query() === state.query;
 
     function headAttention(layer, head) {
       const token = query();
@@ -91,7 +92,7 @@ const makeExplorer = (() => {
       if (!isOneLayer()) return describeMap(mapOf(state.map));
       const head = state.head === MEAN ? "mean over heads" : `head ${state.head + 1}`;
       const rest = Math.max(0, 1 - weights.reduce((sum, weight) => sum + weight, 0));
-      return `Layer ${state.layer + 1}, ${head}: attention of ${tokenName(query())}${state.pinned ? " (pinned)" : ""}.` +
+      return `Layer ${state.layer + 1}, ${head}: attention of ${tokenName(query())}${isPinShown() ? " (pinned)" : ""}.` +
         (data.other_tokens ? ` ${percent(rest)} of it goes to ${data.other_tokens}.` : "");
     }
 
@@ -107,7 +108,7 @@ const makeExplorer = (() => {
     // What a reader should know before believing the map.
     function warn() {
       if (!isOneLayer()) return mapOf(state.map).score < 0 ? "This map is worse than a random order of the patches." : "";
-      if (state.pinned && query() !== state.query) return "Of this image, the attention of single tokens is left out.";
+      if (state.pinned && !isPinShown()) return "Of this image, the attention of single tokens is left out.";
       if (state.layer !== data.layers - 1 || query() === POOLED) return "";
       const hasClassToken = data.prefix_tokens.includes(data.query_name); // else registers alone are before the patches
       const isRead = hasClassToken ? tokenName(query()) === data.query_name : query() >= data.prefix_tokens.length;
@@ -188,7 +189,7 @@ const makeExplorer = (() => {
 
     function read() {
       const { map, layer, head, pinned } = state;
-      return { image: state.image.index, map, layer, head, query: query(), pinned };
+      return { image: state.image.index, map, layer, head, query: pinned ? state.query : query(), pinned };
     }
 
     // The one announcement of a change, when no other change follows.

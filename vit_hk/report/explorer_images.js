@@ -56,7 +56,13 @@ const makeImageStrip = (() => {
       part("images").replaceChildren(...images.map((image) => labels.get(image)));
       part("count").textContent = `${images.length} of ${data.images.length}`;
       part("none").hidden = images.length > 0;
+      checkCurrent();
       return images;
+    }
+
+    // Of labels that come back, another one may have been checked meanwhile.
+    function checkCurrent() {
+      if (current) labels.get(current).firstChild.checked = true;
     }
 
     function refilter() {
@@ -75,17 +81,19 @@ const makeImageStrip = (() => {
     for (const name of filters) part(name).addEventListener("change", refilter);
     fill();
 
+    function mark(image) {
+      current = image;
+      if (!labels.get(image).isConnected) {
+        for (const name of ["kind", "label", "predicted"]) part(name).selectedIndex = 0;
+        fill();
+      }
+      checkCurrent();
+      scrollToCurrent();
+    }
+
     return {
       /** Mark an image as the one that is shown; filters that hide it are reset. */
-      mark(image) {
-        current = image;
-        if (!labels.get(image).isConnected) {
-          for (const name of ["kind", "label", "predicted"]) part(name).selectedIndex = 0;
-          fill();
-        }
-        labels.get(image).firstChild.checked = true;
-        scrollToCurrent();
-      },
+      mark,
       /** Show the images of a true and a predicted class only, and select the first of them; false if there is none. */
       filter({ label, predicted }) {
         const isOfPair = (image) => image.label === Number(label) && image.predicted === Number(predicted);
@@ -96,8 +104,11 @@ const makeImageStrip = (() => {
         refilter();
         return true;
       },
-      /** Move the focus to the image that is shown. */
-      focus: () => labels.get(current).firstChild.focus(),
+      /** Move the focus to the image that is shown; filters that hide it are reset. */
+      focus() {
+        mark(current);
+        labels.get(current).firstChild.focus();
+      },
     };
   };
 })();

@@ -45,7 +45,7 @@ class Metrics(BaseModel):
 
     Attributes:
       test, validation: of these images.
-      temperature_scaled: of the test images; None where the weights have no temperature.
+      temperature_scaled: of the test images, with the temperature that `train` has fitted.
       faithfulness: the score of each order of patches.
     """
 
@@ -53,7 +53,7 @@ class Metrics(BaseModel):
 
     test: TestSummary
     validation: Summary
-    temperature_scaled: TemperatureScaled | None = None
+    temperature_scaled: TemperatureScaled
     faithfulness: dict[str, float]
 
 

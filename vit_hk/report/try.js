@@ -118,6 +118,7 @@ const tryModel = (() => {
     function changed() {
       run++;
       element("try-app").setAttribute("aria-busy", "true");
+      views.fillRanking([]); // it is of what was shown before
       frame ??= requestAnimationFrame(update);
     }
 
