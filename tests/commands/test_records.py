@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from vit_hk.commands.records import Csv, JsonLines, Record, TextTable, make_records
+from vit_hk.commands.records import Csv, JsonLines, Record, TextTable, make_records, printable
 from vit_hk.trained_model import Predictions
 
 CLASSES = ["cat", 'a "dog", wild', "鳥"]
@@ -41,6 +41,13 @@ def test_text_has_aligned_columns_and_no_control_characters(capsys):
     assert second.startswith(r'a,\x1b[31m.png  a "dog", wild  50.0 %  cat            25.0 %')
     assert first.index("cat") == second.index('a "dog"')
     assert second.endswith("  unlike the training images, inverted")
+
+
+def test_letters_stay_and_what_acts_on_a_terminal_is_escaped():
+    # A screenshot of macOS, a Persian and a Hindi word with joiners.
+    letters = "9.41.00\u202fPM a\u00a0b می\u200cخواهم क्\u200dष 👩\u200d🚀"
+    assert printable(letters) == letters
+    assert printable("a\x1b[31m\n\u202egpj\u2066") == r"a\x1b[31m\n\u202egpj\u2066"
 
 
 def test_json_is_an_object_in_a_line_each(capsys):

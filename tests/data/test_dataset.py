@@ -90,7 +90,7 @@ def test_preparation_of_images_is_kept(small, path):
         ),
         (np.array(5), ": preparation is int64 []; allowed: text"),
         (np.array(["{}"]), ": preparation is <U2 [1]; allowed: text"),
-        (np.array("x" * 201), ": preparation is <U201 []; allowed: at most 10,000 texts"),
+        (np.array("x" * 201), ": preparation is <U201 []; allowed: at most 2,000 texts"),
     ],
     ids=["empty", "no JSON", "another shape", "a number", "a list", "long"],
 )

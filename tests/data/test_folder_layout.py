@@ -101,8 +101,8 @@ def test_names_that_no_class_can_have_are_problems():
 @pytest.mark.parametrize(
     ("files", "folders", "problem"),
     [
-        ((), (), "no folder of a class; allowed: 2 to 10,000 folders, as CLASS/IMAGE, or as"),
-        (("cat/1.png",), (), "one folder of a class, 'cat'; allowed: 2 to 10,000"),
+        ((), (), "no folder of a class; allowed: 2 to 2,000 folders, as CLASS/IMAGE, or as"),
+        (("cat/1.png",), (), "one folder of a class, 'cat'; allowed: 2 to 2,000"),
         (("train/a/1.png", "train/b/1.png"), (), "one folder of a class, 'train'"),
         ((), ("a", "b"), "no train images"),
         (("a/1.png", "b/1.png"), (), "no test images; a class needs two or more"),

@@ -130,6 +130,16 @@ def test_file_beside_the_folder_of_an_archive_is_named(tmp_path, below):
     assert "one folder of a class" not in message
 
 
+def test_files_of_an_archive_have_their_paths_in_it(tmp_path):
+    write_folder(tmp_path / "own" / "photos", {"a": 3, "b": 2})
+    for name in ("README.txt", "photos/README.txt", "photos/b/notes.txt"):
+        (tmp_path / "own" / name).write_text("notes")
+    message = refuse(shutil.make_archive(str(tmp_path / "own"), "zip", tmp_path / "own"))
+    for name in ("README.txt", "photos/README.txt", "photos/b/notes.txt"):
+        assert f"'{name}'" in message
+    assert "3 files" in message
+
+
 def test_archive_with_a_folder_train_alone_is_no_folder_of_classes(tmp_path):
     write_folder(tmp_path / "own" / "train", {"a": 3, "b": 2})
     path = shutil.make_archive(str(tmp_path / "own"), "zip", tmp_path / "own")

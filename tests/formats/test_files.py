@@ -10,8 +10,36 @@ from pydantic import BaseModel
 from safetensors.numpy import save
 
 from vit_hk.errors import UserError
-from vit_hk.formats.files import open_npz, open_safetensors, read_config
+from vit_hk.formats.files import (
+    CONFIG,
+    TENSORS,
+    find_in_folder,
+    open_npz,
+    open_safetensors,
+    read_config,
+)
 from vit_hk.weights_metadata import MAX_HEADER
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["config.json", "pytorch_model.bin"], r"pytorch_model\.bin is a pickle"),
+        (["config.json", "model.pth"], r"model\.pth is a pickle"),
+        (["config.json", "optimizer.pt", "pytorch_model.bin"], r"pytorch_model\.bin is a pickle"),
+        (["config.json", "model-00001-of-00002.safetensors", "training_args.bin"],
+         r"model\.safetensors is not there"),
+        (["model.safetensors", "pytorch_model.bin"], r"config\.json is not there"),
+        ([], r"model\.safetensors is not there"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_what_a_folder_lacks_is_named(names, message, tmp_path, one_line):
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UserError, match=message) as error:
+        [find_in_folder(tmp_path, name) for name in (TENSORS, CONFIG)]
+    one_line(error.value)
 
 
 class Config(BaseModel):

@@ -143,6 +143,24 @@ def test_snapshots_of_other_settings_or_data_are_refused(
     assert "dvc repro --force --single-item train" in text
 
 
+@pytest.mark.parametrize(
+    ("path", "read"),
+    [
+        (paths.SNAPSHOTS, read_snapshots),
+        (paths.ATTENTION_ARRAYS, read_attention_arrays),
+        (paths.MEAN_ATTENTION, read_attention_moments),
+    ],
+    ids=["snapshots", "attention", "mean attention"],
+)
+def test_arrays_that_unpack_to_more_than_their_file_are_refused(
+    folder, model, dataset, one_line, path, read
+):
+    with np.load(folder / path) as file:
+        content = dict(file)
+    np.savez_compressed(folder / path, **content)
+    assert "a compressed array" in refusal(one_line, lambda: read(folder / path, model, dataset))
+
+
 def test_empty_snapshots_are_refused(folder, model, dataset, one_line, change_arrays):
     path = folder / paths.SNAPSHOTS
     with np.load(path) as file:

@@ -4,12 +4,17 @@ import csv
 import json
 import math
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from vit_hk.params import CONTROL_CATEGORIES
 from vit_hk.trained_model import Predictions
+
+# Of characters that change the direction of the text around them, by the names that Unicode gives.
+DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 class Record(NamedTuple):
@@ -104,5 +109,15 @@ Writer = TextTable | JsonLines | Csv
 
 
 def printable(text: str) -> str:
-    """Return a name without control characters, which would act on a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """Return a name with escape sequences for the characters that would act on a terminal.
+
+    These are control characters, and those that set the direction of the text around them.
+    """
+    return "".join(c.encode("unicode_escape").decode() if _acts(c) else c for c in text)
+
+
+def _acts(character: str) -> bool:
+    return (
+        unicodedata.category(character) in CONTROL_CATEGORIES
+        or unicodedata.bidirectional(character) in DIRECTIONS
+    )

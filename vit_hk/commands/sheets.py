@@ -47,7 +47,7 @@ def sheet_paths(folder: Path, files: Sequence[str]) -> list[Path]:
 def draw_sheets(model: TrainedModel, predictions: Predictions, paths: Sequence[Path]) -> None:
     """Draw the attention of each layer and head for each image, and write it to its path."""
     info = model.info
-    names = choose_fonts(model.class_names)
+    names = choose_fonts(model.class_names, "draw the sheets again in another folder")
     for number, path in enumerate(paths):
         # One at a time: the weights of all queries of a large model take 200 MB an image.
         image = predictions.images[number]

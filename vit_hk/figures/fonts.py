@@ -17,14 +17,17 @@ DEFAULT_FAMILY = "sans-serif"  # DejaVu Sans, which comes with matplotlib
 CJK = ("BOPOMOFO", "CJK", "FULLWIDTH", "HALFWIDTH", "HANGUL", "HIRAGANA", "KATAKANA")
 
 
-def choose_fonts(class_names: Sequence[str]) -> list[str]:
+REDRAW = "draw the figures again with: dvc repro --force --single-item attention report"
+
+
+def choose_fonts(class_names: Sequence[str], redraw: str = REDRAW) -> list[str]:
     """Choose fonts that have the letters of class names; return the names as figures show them.
 
     The font that comes with matplotlib lacks many scripts. For the letters that it lacks, all later
     figures use other fonts of this machine: the same ones as long as the machine has the same. A
     name that no font can draw becomes "class 3", where 3 is its number, counted from 0 as in the
     labels, or "class 3*" where another class has that name. A warning on stderr names a package of
-    fonts to install.
+    fonts to install, and ends with `redraw`, which says what to do then.
     """
     rcParams["font.family"] = [DEFAULT_FAMILY]
     missing = {letter for letter in set("".join(class_names)) if not _can_draw(letter)}
@@ -34,7 +37,7 @@ def choose_fonts(class_names: Sequence[str]) -> list[str]:
     rcParams["font.family"] = [DEFAULT_FAMILY, *_choose_families(missing)]
     lacking = [name for name in class_names if not missing.isdisjoint(name) and not _can_draw(name)]
     if lacking:
-        _warn(class_names, lacking)
+        _warn(class_names, lacking, redraw)
     numbered = set(lacking)
     return [
         _number(n, class_names) if name in numbered else name for n, name in enumerate(class_names)
@@ -111,14 +114,13 @@ def _has_outline(font: FT2Font, letter: str) -> bool:
     return len(vertices) > 0
 
 
-def _warn(class_names: Sequence[str], lacking: list[str]) -> None:
+def _warn(class_names: Sequence[str], lacking: list[str], redraw: str) -> None:
     packages = {_package(letter) for name in lacking for letter in name if not _can_draw(letter)}
     print(
         f"warning: no font on this machine has the letters of {len(lacking)} of "
         f"{len(class_names)} class names, for example {shorten(lacking[0])}; figures show "
         f'"class {class_names.index(lacking[0])}" in its place. After installing fonts, on Debian '
-        f"for example with: apt-get install {' '.join(sorted(packages))}, draw the figures again "
-        "with: dvc repro --force --single-item attention report",
+        f"for example with: apt-get install {' '.join(sorted(packages))}, {redraw}",
         file=sys.stderr,
     )
 

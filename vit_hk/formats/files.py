@@ -20,6 +20,10 @@ from vit_hk.weights_metadata import check_header
 MAX_JSON = 10_000_000  # bytes; the names of 21,843 classes need a tenth
 MAX_BYTES = 16 * 2**30  # of all tensors together
 PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
+PICKLED_TENSORS = (
+    "pytorch_model",
+    "model",
+)  # names of the weights, among other pickles of a folder
 DTYPES = {"F16": 2, "F32": 4}  # of safetensors, which float32 holds exactly; bytes of an element
 CONFIG, TENSORS = "config.json", "model.safetensors"
 
@@ -68,7 +72,8 @@ def find_in_folder(folder: Path, name: str) -> Path:
     if path.is_file():
         return path
     for other in files:
-        check_is_no_pickle(other)
+        if name == TENSORS and other.stem in PICKLED_TENSORS:
+            check_is_no_pickle(other)
     raise UserError(f"{path} is not there; the folder must hold {CONFIG} and {TENSORS}")
 
 

@@ -88,6 +88,14 @@ def describe(
         raise UserError(
             f"--class-names has {len(names)} names, the model has {len(class_names)} classes"
         )
+    means = _for_channels(overrides.mean or mean or [DEFAULT_MEAN], channels)
+    deviations = _for_channels(overrides.std or std or [DEFAULT_STD], channels)
+    for option, values in (("--mean", means), ("--std", deviations)):
+        if len(values) != channels:
+            raise UserError(
+                f"{path}: images have {channels} channels, and there are {len(values)} numbers of "
+                f"{option}; state one number with this option, or one for each channel"
+            )
     try:
         return WeightsInfo(
             model=model,
@@ -96,8 +104,8 @@ def describe(
             class_names=_distinct(names),
             image_shape=[height, width, channels],
             preparation=preparation_for(image_shape, resize),
-            mean=_for_channels(overrides.mean or mean or [DEFAULT_MEAN], channels),
-            std=_for_channels(overrides.std or std or [DEFAULT_STD], channels),
+            mean=means,
+            std=deviations,
             seed=None,
             validation_fraction=None,
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-MAX_LOCK_BYTES = 10_000_000
+MAX_BYTES = 10_000_000  # of dvc.lock, and of the metrics
 
 
 def find_metrics(weights: Path) -> dict[str, Any] | None:
@@ -17,22 +17,31 @@ def find_metrics(weights: Path) -> dict[str, Any] | None:
     something else about either file, or there is no such project, the result is None.
     """
     project = weights.absolute().parent.parent  # weights may be a link into DVC's cache
-    metrics = project / "results/metrics.json"
     try:
-        lock = (project / "dvc.lock").read_bytes()
-        if len(lock) > MAX_LOCK_BYTES:
-            return None
-        stage = yaml.safe_load(lock)["stages"]["evaluate"]
+        stage = yaml.safe_load(_read_small(project / "dvc.lock"))["stages"]["evaluate"]
         recorded = {entry["path"]: entry["md5"] for entry in [*stage["deps"], *stage["outs"]]}
         if recorded[f"models/{weights.name}"] != _md5(weights):
             return None
-        if recorded["results/metrics.json"] != _md5(metrics):
+        content = _read_small(project / "results/metrics.json")
+        if recorded["results/metrics.json"] != _new_md5(content).hexdigest():
             return None
-        return dict(json.loads(metrics.read_text("utf-8")))
+        return dict(json.loads(content))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None
 
 
+def _read_small(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{path} is too large for what it should hold")
+    return content
+
+
 def _md5(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return hashlib.file_digest(file, _new_md5).hexdigest()
+
+
+def _new_md5(content: bytes = b"") -> "hashlib._Hash":
+    return hashlib.md5(content, usedforsecurity=False)

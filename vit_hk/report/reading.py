@@ -58,8 +58,13 @@ def read_table(path: Path, stage: str, text: list[str], numbers: list[str]) -> p
 
 
 def read_arrays(path: Path, stage: str, names: list[str]) -> dict[str, np.ndarray]:
-    """Read arrays of an NPZ file without unpickling; floating-point numbers must be finite."""
+    """Read arrays of an NPZ file without unpickling; floating-point numbers must be finite.
+
+    The stages compress none, so that a file cannot unpack to more bytes than it has.
+    """
     with user_error_if_damaged(path, stage), np.load(path, allow_pickle=False) as file:
+        if any(info.compress_type != zipfile.ZIP_STORED for info in file.zip.infolist()):
+            raise ValueError("a compressed array")
         if missing := [name for name in names if name not in file]:
             raise ValueError(f"no array {missing[0]}")
         arrays = {name: file[name] for name in names}

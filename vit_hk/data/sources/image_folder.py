@@ -74,7 +74,8 @@ def load_image_folder(settings: DataSettings) -> Dataset:
     with ImageSpool(len(files), preparation.image_shape) as spool:
         indices = {path: index for index, path in enumerate(files)}
         read_problems = _read_into(spool, indices, root, preparation)
-        if problems := listing.problems | layout.problems | read_problems:
+        layout_problems = {listing.top + path: text for path, text in layout.problems.items()}
+        if problems := listing.problems | layout_problems | read_problems:
             raise UserError(_describe(root, problems))
         images = spool.map()
     if settings.channels is None and _is_grey(images):
