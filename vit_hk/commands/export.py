@@ -16,7 +16,7 @@ from vit_hk.weights import NAME_ANOTHER, read_weights
 
 FORMATS = ("timm", "transformers", "google", "onnx")
 DESCRIPTION = """Write trained weights as a folder in the format of another library, with a model
-card (README.md). What the format cannot hold is an error that names it."""
+card (README.md). A setting that the format cannot hold ends in an error that names it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

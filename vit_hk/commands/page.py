@@ -13,9 +13,9 @@ from vit_hk.report.mailed_page import GENERATOR, add_run, read_stage_page
 from vit_hk.timing import read_timing
 from vit_hk.weights_metadata import weights_digest
 
-DESCRIPTION = """Write results/report.html of a run with what tells it from others: the name of the
-run, its commit, its training time and its speed. The page of the pipeline has none of them, so that
-the same settings give the same bytes. Nothing is checked out or downloaded."""
+DESCRIPTION = """Write a copy of a run's results/report.html with what tells it from others: the
+name of the run, its commit, its training time and its speed. The page of the pipeline has none of
+them, so that the same settings give the same bytes. Nothing is checked out or downloaded."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

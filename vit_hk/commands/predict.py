@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of classes for each image (default: %(default)s)",
     )  # fmt: skip
     formats = parser.add_mutually_exclusive_group()
-    formats.add_argument("--json", action="store_true", help="print a JSON object in a line each")
+    formats.add_argument(
+        "--json", action="store_true", help="print one line of JSON for each image"
+    )
     formats.add_argument("--csv", action="store_true", help="print CSV with a header")
     parser.add_argument(
         "--attention", type=Path, metavar="DIR", help="draw the attention of each image into DIR"

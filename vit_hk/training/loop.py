@@ -65,7 +65,7 @@ class StoppedError(Exception):
 
     def __init__(self, step: int, steps: int) -> None:
         """Store the number of steps done and of all steps."""
-        super().__init__(f"stopped after step {step} of {steps}")
+        super().__init__(f"stopped after step {step:,} of {steps:,}")
         self.step, self.steps = step, steps
 
 
