@@ -36,8 +36,14 @@ from vit_hk.training.snapshots import snapshot_indices
 from vit_hk.weights import save_weights
 from vit_hk.weights_metadata import WeightsInfo, weights_digest
 
-# Its lock is that of the outputs. Unlike the folder of states, clones never share it.
+# The lock in this folder protects the outputs. Clones may share the folder of states, but not this.
 OUTPUTS = Path(".scratch/outputs")
+
+# Of processes whose trainings differ.
+REMEDY = (
+    "use the same params.yaml, data, code, packages, kind of device, and variables of the "
+    "environment, such as XLA_FLAGS"
+)
 
 
 @report_out_of_memory("train.batch_size")
@@ -57,7 +63,7 @@ def run(config: Config, dataset: Dataset, data: TrainingData) -> None:
     info = describe_weights(config, dataset, data)
     initial_weights = load_initial_weights(config, dataset)
     fingerprint = compute_fingerprint(config, paths.DATASET, device)
-    check_same(fingerprint, "use the same params.yaml, data, code, packages and kind of device")
+    check_same(fingerprint, REMEDY)
     folder = state_folder(fingerprint)
     with lock_folders(folder):
         num_parameters = count_parameters(config.model, dataset.image_shape, dataset.num_classes)

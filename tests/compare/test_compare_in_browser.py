@@ -137,21 +137,22 @@ def test_both_explorers_move_together(page):
     assert ["(wrong" in texts[0], "(correct" in texts[1]] == [True, True]
 
 
-def test_a_map_that_the_second_run_lacks_leaves_its_explorer_as_it_is(
-    open_file, page_file, tmp_path
+@pytest.mark.parametrize("lacking", [0, 1], ids=["first", "second"])
+def test_a_map_that_one_run_lacks_leaves_both_explorers_working(
+    open_file, page_file, tmp_path, lacking
 ):
     start, rest = page_file.read_text("utf-8").split('id="runs-data">')
     text, end = rest.split("</script>", 1)
     runs = json.loads(text)
     best = runs[0]["explorer"]["best_map"]
-    maps = runs[1]["explorer"]["maps"]
-    runs[1]["explorer"]["maps"] = [map_ for map_ in maps if map_["key"] != best]
-    runs[1]["explorer"]["best_map"] = None
+    explorer = runs[lacking]["explorer"]
+    explorer["maps"] = [map_ for map_ in explorer["maps"] if map_["key"] != best]
+    explorer["best_map"] = None
     path = tmp_path / "compare.html"
     path.write_text(f'{start}id="runs-data">{json.dumps(runs)}</script>{end}', "utf-8")
     opened = open_file(path)
     a, b = (opened.page.locator(f"#explorer-{side}") for side in "ab")
-    assert part(a, "map-select").input_value() == best
+    assert part(a, "map-select").input_value() == (best if lacking else "attention")
     assert part(b, "map-select").input_value() == "attention"
     part(a, "map-select").select_option("attention")
     part(a, "layer").fill("1")

@@ -57,8 +57,8 @@ def test_more_patches_than_fit_are_refused(check, tiny_dataset):
         x_test=np.broadcast_to(np.uint8(0), (18, 80, 120, 2)),
     )
     assert check(large, model__hidden_size=900_000).startswith(
-        "params.yaml: model.patch_size is 4 and model.hidden_size 900000; with images of 80 x 120 "
-        "pixels the patches have 540,000,000 numbers, allowed: 268,435,456; raise model.patch_size"
+        "params.yaml: with model.patch_size 4 and images of 80 x 120 pixels, patches times "
+        "model.hidden_size is 540,000,000; allowed: at most 268,435,456; raise model.patch_size"
     )
 
 

@@ -96,6 +96,8 @@ def test_names_that_no_class_can_have_are_problems():
         "c" * 201: "a class, which has 201 characters",
         "\u200b": "a class",
     }
+    layout = layout_of("train/a/1.png", "train/b\x07/1.png", "test/a/1.png", "test/b\x07/1.png")
+    assert set(layout.problems) == {("train", "b\x07"), ("test", "b\x07")}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from vit_hk import inference
+from vit_hk.errors import UserError
 from vit_hk.explain.distance import attention_distance
 from vit_hk.explain.entropy import attention_entropy
 from vit_hk.explain.explainer import Explainer
@@ -74,7 +75,7 @@ def test_an_image_whose_attention_and_gradient_do_not_fit_is_refused(
     monkeypatch.setattr(memory, "free_bytes", lambda _: needed)
     Explainer(model, weights, info, SETTINGS)
     monkeypatch.setattr(memory, "free_bytes", lambda _: needed - 1)
-    with pytest.raises(MemoryError):
+    with pytest.raises(UserError, match=r"not enough memory .*; raise model\.patch_size, or"):
         Explainer(model, weights, info, SETTINGS)
 
 

@@ -448,6 +448,22 @@ def test_the_strip_marks_the_image_that_is_shown(page):
         assert step["checked"] == (step["shown"] if step["listed"] else None)
 
 
+@pytest.mark.parametrize("key", ["ctrlKey", "metaKey", "shiftKey"])
+def test_a_link_with_a_key_is_left_to_the_browser(page, key):
+    prevented = """(options) => {
+      const link = document.querySelector("[data-label]");
+      const event = new MouseEvent("click", { bubbles: true, cancelable: true, ...options });
+      addEventListener("click", (event) => {
+        window.wasPrevented = event.defaultPrevented;
+        event.preventDefault(); // stay on this page
+      }, { once: true });
+      link.dispatchEvent(event);
+      return window.wasPrevented;
+    }"""
+    assert page.evaluate(prevented, {})
+    assert not page.evaluate(prevented, {key: True})
+
+
 def test_a_link_to_the_image_that_is_shown_shows_it_where_a_filter_hides_it(page):
     show(page, label="0", predicted="2")
     assert listed(page) == []

@@ -45,7 +45,7 @@ def test_missing_gpu_ends_in_one_line_that_names_the_remedy(monkeypatch, one_lin
     assert "platform is gpu, but JAX sees only cpu" in message
     assert "pip install -r requirements-gpu.txt" in message
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # hides a GPU, whatever is installed
-    with pytest.raises(UserError, match="unset JAX_PLATFORMS, which is 'cpu', or set it to auto"):
+    with pytest.raises(UserError, match="unset JAX_PLATFORMS, which is 'cpu', or set platform to"):
         configure_jax("gpu")
 
 

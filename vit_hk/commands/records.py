@@ -13,7 +13,7 @@ import numpy as np
 from vit_hk.params import CONTROL_CATEGORIES
 from vit_hk.trained_model import Predictions
 
-# Of characters that change the direction of the text around them, by the names that Unicode gives.
+# Unicode's bidirectional classes of characters that change the direction of the text around them.
 DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 

@@ -26,9 +26,9 @@ def check_compatible(config: Config, dataset: Dataset) -> None:
     elements = config.model.num_patches(dataset.image_shape) * config.model.hidden_size
     if elements > MAX_POSITION_ELEMENTS:
         raise UserError(
-            f"params.yaml: model.patch_size is {patch} and model.hidden_size "
-            f"{config.model.hidden_size}; with images of {height} x {width} pixels the patches "
-            f"have {elements:,} numbers, allowed: {MAX_POSITION_ELEMENTS:,}; raise model.patch_size"
+            f"params.yaml: with model.patch_size {patch} and images of {height} x {width} pixels, "
+            f"patches times model.hidden_size is {elements:,}; allowed: at most "
+            f"{MAX_POSITION_ELEMENTS:,}; raise model.patch_size or lower model.hidden_size"
         )
     if shift >= min(height, width):
         raise UserError(

@@ -11,8 +11,10 @@ from vit_hk.explain.methods import METHODS, MethodInputs, attribution_maps
 from vit_hk.inference import attention_chunks, make_attention_gradient
 from vit_hk.model.size import attention_bytes
 from vit_hk.params import AttentionSettings
-from vit_hk.runtime.memory import check_free_memory
+from vit_hk.runtime.memory import advise_out_of_memory, check_free_memory
 from vit_hk.weights_metadata import WeightsInfo
+
+MEMORY_ADVICE = "raise model.patch_size, or lower model.num_layers or model.num_heads"
 
 
 class Attributions(NamedTuple):
@@ -39,9 +41,11 @@ class Explainer:
         """Store the model; nothing is compiled before the first images are processed.
 
         Raises:
-          MemoryError: the attention of one image and its gradient take more memory than is free.
+          UserError: the attention of one image and its gradient take more memory than is free.
         """
-        check_free_memory(2 * info.model.num_layers * attention_bytes(info.model, info.image_shape))
+        needed = 2 * info.model.num_layers * attention_bytes(info.model, info.image_shape)
+        with advise_out_of_memory(MEMORY_ADVICE):
+            check_free_memory(needed)
         self._weights, self._info, self._settings = weights, info, settings
         self._attention_gradient = make_attention_gradient(model, info.normalization)
 

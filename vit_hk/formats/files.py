@@ -20,10 +20,8 @@ from vit_hk.weights_metadata import check_header
 MAX_JSON = 10_000_000  # bytes; the names of 21,843 classes need a tenth
 MAX_BYTES = 16 * 2**30  # of all tensors together
 PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
-PICKLED_TENSORS = (
-    "pytorch_model",
-    "model",
-)  # names of the weights, among other pickles of a folder
+# Names of files of weights, without their ends. A folder may hold other pickles too.
+PICKLED_TENSORS = ("pytorch_model", "model")
 DTYPES = {"F16": 2, "F32": 4}  # of safetensors, which float32 holds exactly; bytes of an element
 CONFIG, TENSORS = "config.json", "model.safetensors"
 

@@ -93,8 +93,8 @@ def describe(
     for option, values in (("--mean", means), ("--std", deviations)):
         if len(values) != channels:
             raise UserError(
-                f"{path}: images have {channels} channels, and there are {len(values)} numbers of "
-                f"{option}; state one number with this option, or one for each channel"
+                f"{path}: the number of channels is {channels}, and {len(values)} numbers are "
+                f"given for {option[2:]}; state one, or one for each channel, with {option}"
             )
     try:
         return WeightsInfo(

@@ -60,7 +60,7 @@ const makeImageStrip = (() => {
       return images;
     }
 
-    // Of labels that come back, another one may have been checked meanwhile.
+    // A filter removes labels from the page. When they come back, two of them may be checked.
     function checkCurrent() {
       if (current) labels.get(current).firstChild.checked = true;
     }

@@ -67,7 +67,10 @@ def read_arrays(path: Path, stage: str, names: list[str]) -> dict[str, np.ndarra
             raise ValueError("a compressed array")
         if missing := [name for name in names if name not in file]:
             raise ValueError(f"no array {missing[0]}")
-        arrays = {name: file[name] for name in names}
+        try:
+            arrays = {name: file[name] for name in names}
+        except MemoryError:
+            raise ValueError("an array that claims more bytes than memory has") from None
         for name, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise ValueError(f"array {name} holds a number that is not finite")

@@ -118,7 +118,7 @@ const tryModel = (() => {
     function changed() {
       run++;
       element("try-app").setAttribute("aria-busy", "true");
-      views.fillRanking([]); // it is of what was shown before
+      views.fillRanking([]); // that of the former image or model
       frame ??= requestAnimationFrame(update);
     }
 

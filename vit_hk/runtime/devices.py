@@ -64,7 +64,7 @@ def configure_jax(platform: Platform) -> jax.Device:
         )
         raise UserError(
             f"params.yaml: platform is gpu, but JAX sees only {devices[0].platform}; {remedy} or "
-            "set it to auto or cpu"
+            "set platform to auto or cpu"
         )
     return devices[0]
 

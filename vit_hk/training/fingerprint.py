@@ -20,7 +20,8 @@ STATE_ROOT = Path(".scratch/train")
 # Variables of the environment by which JAX and XLA compute other numbers.
 NUMERIC_VARIABLES = (
     "JAX_DEFAULT_DTYPE_BITS", "JAX_DEFAULT_MATMUL_PRECISION", "JAX_DEFAULT_PRNG_IMPL",
-    "JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_ENABLE_X64", "JAX_THREEFRY_PARTITIONABLE", "XLA_FLAGS",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_ENABLE_X64", "JAX_RANDOM_SEED_OFFSET",
+    "JAX_THREEFRY_PARTITIONABLE", "XLA_FLAGS",
 )  # fmt: skip
 PROJECT = Path(__file__).parents[2]  # the folder with the code that runs, and its dvc.yaml
 

@@ -1,15 +1,16 @@
 """Locks that keep two trainings from writing to one folder.
 
-The holder of a lock writes its process id into the file `process`. A process that may wait creates
-the file `waiting-<process id>@<machine>` meanwhile. The holder looks for such files when it has
-finished: if a process waits, it leaves its last checkpoint in the folder, and the waiting process
-restores it, has nothing left to train, and writes the same results.
+The holder of a lock writes its process id into the file `process`. A process that may wait holds
+the lock of a file of its own meanwhile, `waiting-<random name>`. The holder looks for such files
+when it has finished: if a process waits, also on another machine, it leaves its last checkpoint in
+the folder, and the waiting process restores it, has nothing left to train, and writes the same
+results.
 """
 
 import contextlib
 import os
 import shutil
-import socket
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,13 +72,15 @@ def _acquire(lock: FileLock, folder: Path, wait: bool) -> None:
             raise
         pid = read_holder(folder)
         print(f"waiting for the result of process {pid}, which trains the same", flush=True)
-        waiting = folder / f"{WAITING}{os.getpid()}@{socket.gethostname()}"
+        waiting = folder / f"{WAITING}{uuid.uuid4().hex}"
+        waiting_lock = FileLock(waiting)
         with contextlib.suppress(FileNotFoundError):  # the holder has just removed the folder
-            waiting.touch()
+            waiting_lock.acquire(blocking=False)
         try:
             while not _is_acquired(lock):
                 folder.mkdir(parents=True, exist_ok=True)
         finally:
+            waiting_lock.release()
             waiting.unlink(missing_ok=True)
 
 
@@ -91,13 +94,19 @@ def _is_acquired(lock: FileLock) -> bool:
 
 
 def is_awaited(folder: Path) -> bool:
-    """Return whether a process waits for the lock of a folder.
+    """Return whether a living process waits for the lock of a folder."""
+    return any(map(_is_locked, folder.glob(f"{WAITING}*")))
 
-    One that was killed while it waited does not count, unless it ran on another machine.
-    """
-    waiting = (path.name.removeprefix(WAITING) for path in folder.glob(f"{WAITING}*"))
-    processes = (name.split("@", 1) for name in waiting)
-    return any(host != socket.gethostname() or _is_alive(int(pid)) for pid, host in processes)
+
+def _is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock of a file."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 def remove_folder(folder: Path) -> None:
@@ -111,16 +120,6 @@ def remove_folder(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rename(removed)
     shutil.rmtree(removed, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is another user's
-        return True
-    return True
 
 
 def read_holder(folder: Path) -> str:

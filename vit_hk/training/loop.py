@@ -87,7 +87,8 @@ def train(
       data: images on the host.
       num_classes: C.
       checkpoints: the checkpoints to resume from, and to save to after each epoch; None saves none.
-      stop_requested: called between calls of the compiled loop; True saves the state and stops.
+      stop_requested: called between calls of the compiled loop, where True saves the state and
+        stops, and once at the end, where the state is saved already.
       initial_weights: the first weights; None draws them.
 
     Raises:
@@ -176,7 +177,8 @@ class _Trainer:
                 self.bar.set_description(f"epoch {epoch}/{self.epochs}")
                 state = self.run_epoch(progress)
                 progress = self.finish_epoch(progress._replace(state=state), epoch)
-        if self.stop_requested():  # since the last checkpoint was begun
+        # A stop may have been requested while the last checkpoint was written or restored.
+        if self.stop_requested():
             raise StoppedError(int(progress.state.step), self.steps_per_epoch * self.epochs)
         rate = self.images_per_second() if self.steps_done else 0.0
         timing = Timing(self.compile_seconds, self.seconds(progress), rate)

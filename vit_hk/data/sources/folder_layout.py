@@ -64,7 +64,9 @@ def find_layout(
     depth = 1 if has_splits else 0  # of the class in a path
     class_names = _sorted_classes(root, {p[depth] for p in all_folders if len(p) == depth + 1})
     problems: dict[Parts, str] = {
-        (name,): f"a class{problem}" for name in class_names if (problem := name_problem(name))
+        path: f"a class{problem}"
+        for path in all_folders
+        if len(path) == depth + 1 and (problem := name_problem(path[depth]))
     }
     problems |= {path: NO_CLASS for path in files if len(path) < depth + 2}
     placed = sorted((path for path in files if len(path) >= depth + 2), key=_natural_path)
