@@ -343,7 +343,7 @@ def test_millions_of_class_names_are_refused_in_little_memory(large, path, refus
     # Four bytes each in the file, and many times that as Python strings.
     write_npz(path, large, {"class_names": np.full(2_000_000, "a")})
     message, memory = refused()
-    assert "class_names is <U1 [2000000]; allowed: at most 10,000 texts" in message
+    assert "class_names is <U1 [2000000]; allowed: at most 2,000 texts" in message
     assert memory < 2 * path.stat().st_size
 
 
