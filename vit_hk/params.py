@@ -62,7 +62,12 @@ RANDOM_WEIGHTS = "models/random"  # a file of the project, since DVC wants each 
 
 def is_plain_text(text: str) -> bool:
     """Return whether a text is not blank and has no control characters, in any script."""
-    return bool(text.strip()) and not {unicodedata.category(c) for c in text} & CONTROL_CATEGORIES
+    return bool(text.strip()) and not any(map(is_control, text))
+
+
+def is_control(character: str) -> bool:
+    """Return whether a character is of CONTROL_CATEGORIES."""
+    return unicodedata.category(character) in CONTROL_CATEGORIES
 
 
 class Settings(BaseModel):

@@ -63,9 +63,9 @@ def pinned(page):
       const side = (prefix_tokens, query_name) => {
         const root = new EventTarget();
         const sizes = { rows: 2, columns: 2, layers: 2, heads: 2 };
-        const data = { prefix_tokens, query_name, maps: [], ...sizes };
-        const explorer = { root, has: () => false, show: wanted => { side.shown = wanted; } };
-        return { data, explorer };
+        const show = wanted => { side.shown = wanted; };
+        const explorer = { root, has: () => false, hasMap: () => true, show };
+        return { data: { prefix_tokens, query_name, ...sizes }, explorer };
       };
       const from = side(fromTokens, fromName), to = side(toTokens, toName);
       moveTogether([from, to]);

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vit_hk.params import CONTROL_CATEGORIES
+from vit_hk.params import is_control
 from vit_hk.trained_model import Predictions
 
 # Unicode's bidirectional classes of characters that change the direction of the text around them.
@@ -117,7 +117,4 @@ def printable(text: str) -> str:
 
 
 def _acts(character: str) -> bool:
-    return (
-        unicodedata.category(character) in CONTROL_CATEGORIES
-        or unicodedata.bidirectional(character) in DIRECTIONS
-    )
+    return is_control(character) or unicodedata.bidirectional(character) in DIRECTIONS

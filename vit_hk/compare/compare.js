@@ -12,8 +12,7 @@
   });
   document.getElementById("apart").textContent = moveTogether(sides);
   const { map } = sides[0].explorer.read();
-  const isInB = map === "attention" || sides[1].data.maps.some(({ key }) => key === map);
-  if (isInB) sides[1].explorer.show({ map });
+  if (sides[1].explorer.hasMap(map)) sides[1].explorer.show({ map });
   hintAtScrolling(document.querySelectorAll(".scrolls"));
   linkToExplorer(sides[0].explorer, document.getElementById("back-line"));
 })();

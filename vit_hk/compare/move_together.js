@@ -23,7 +23,7 @@ const moveTogether = (() => {
   function translate({ image, map, layer, head, query, pinned }, from, to, samePatches) {
     const wanted = {};
     if (to.explorer.has(image)) wanted.image = image;
-    if (map === "attention" || to.data.maps.some(({ key }) => key === map)) wanted.map = map;
+    if (to.explorer.hasMap(map)) wanted.map = map;
     if (layer < to.data.layers) wanted.layer = layer;
     if (head < to.data.heads) wanted.head = head;
     const token = translateToken(query, from, to, samePatches);

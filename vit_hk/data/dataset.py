@@ -16,7 +16,7 @@ from vit_hk.atomic import replacing
 from vit_hk.data.npz import map_arrays
 from vit_hk.data.spool import NoRoomError
 from vit_hk.errors import UserError, check_file_exists, in_one_line, shorten
-from vit_hk.params import CONTROL_CATEGORIES, MAX_IMAGE_SIDE, Preparation
+from vit_hk.params import MAX_IMAGE_SIDE, Preparation, is_control
 
 PREPARATION = "preparation"  # an optional array: the fields of Preparation as JSON
 ARRAYS = ("x_train", "y_train", "x_test", "y_test", "name", "source", "class_names")
@@ -226,7 +226,7 @@ def name_problem(text: str) -> str | None:
     # More than spaces, joiners and control characters.
     if all(unicodedata.category(c)[0] in "CZ" for c in text):
         return "; allowed: a text with a visible character"
-    if bad := next((c for c in text if unicodedata.category(c) in CONTROL_CATEGORIES), ""):
+    if bad := next(filter(is_control, text), ""):
         return (
             f", which has the control character U+{ord(bad):04X}; "
             "allowed: letters, digits, signs and spaces"

@@ -15,8 +15,6 @@ from vit_hk.figures.text import text_width
 
 DEFAULT_FAMILY = "sans-serif"  # DejaVu Sans, which comes with matplotlib
 CJK = ("BOPOMOFO", "CJK", "FULLWIDTH", "HALFWIDTH", "HANGUL", "HIRAGANA", "KATAKANA")
-
-
 REDRAW = "draw the figures again with: dvc repro --force --single-item attention report"
 
 

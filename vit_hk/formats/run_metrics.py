@@ -1,5 +1,6 @@
 """The metrics of the run that weights come from."""
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import yaml
 
+MD5 = functools.partial(hashlib.md5, usedforsecurity=False)
 MAX_BYTES = 10_000_000  # of dvc.lock, and of the metrics
 
 
@@ -23,7 +25,7 @@ def find_metrics(weights: Path) -> dict[str, Any] | None:
         if recorded[f"models/{weights.name}"] != _md5(weights):
             return None
         content = _read_small(project / "results/metrics.json")
-        if recorded["results/metrics.json"] != _new_md5(content).hexdigest():
+        if recorded["results/metrics.json"] != MD5(content).hexdigest():
             return None
         return dict(json.loads(content))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
@@ -40,8 +42,4 @@ def _read_small(path: Path) -> bytes:
 
 def _md5(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, _new_md5).hexdigest()
-
-
-def _new_md5(content: bytes = b"") -> "hashlib._Hash":
-    return hashlib.md5(content, usedforsecurity=False)
+        return hashlib.file_digest(file, MD5).hexdigest()

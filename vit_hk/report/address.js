@@ -16,13 +16,13 @@ const keepAddress = (() => {
     return number >= start && number <= end ? number - start : NaN;
   }
 
-  /** Return what an address asks an explorer of `data` to show, or null if it is no such address. */
-  function parse(hash, data, has) {
+  /** Return what an address asks `explorer`, which has `data`, to show, or null if it is no such address. */
+  function parse(hash, data, explorer) {
     const tokens = data.prefix_tokens.length + data.rows * data.columns;
     const hasPooledOption = !data.prefix_tokens.includes(data.query_name); // else it is one of the tokens
     const readers = {
-      image: (text) => { const index = readNumber(text, 0, Infinity); return has(index) ? index : NaN; },
-      map: (text) => (text === "attention" || data.maps.some(({ key }) => key === text) ? text : NaN),
+      image: (text) => { const index = readNumber(text, 0, Infinity); return explorer.has(index) ? index : NaN; },
+      map: (text) => (explorer.hasMap(text) ? text : NaN),
       layer: (text) => readNumber(text, 1, data.layers),
       head: (text) => (text === "mean" ? MEAN : readNumber(text, 1, data.heads)),
       query: (text) => (text === "pooled" && hasPooledOption ? text : readNumber(text, 0, tokens - 1)),
@@ -46,7 +46,7 @@ const keepAddress = (() => {
     let last = write(first); // what the explorer shows; the address may name another part of the page
 
     function follow() {
-      const wanted = location.hash ? parse(location.hash, data, explorer.has) : first;
+      const wanted = location.hash ? parse(location.hash, data, explorer) : first;
       if (wanted) explorer.show(wanted);
     }
 

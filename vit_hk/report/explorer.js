@@ -288,6 +288,8 @@ const makeExplorer = (() => {
     return {
       root, read,
       has: (index) => byIndex.has(index),
+      /** Return whether there is such a map: "attention", or one over all layers that this model has. */
+      hasMap: (key) => key === ATTENTION || mapOf(key) !== undefined,
       /** Change what is shown; `image` is an index of the test set that the page has. */
       show({ image, ...changes }) {
         set(image === undefined ? changes : { image: byIndex.get(image), ...changes });
