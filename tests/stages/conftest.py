@@ -29,6 +29,12 @@ class StageRun(NamedTuple):
     err: str
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch) -> None:
+    """Start each test outside of the project: stages write below the current folder, and remove."""
+    monkeypatch.chdir(tmp_path)
+
+
 def run_program(stage: str, folder: Path, **environment: str) -> StageRun:
     inherited = {name: value for name, value in os.environ.items() if name != "DVC_ROOT"}
     run = subprocess.run(
