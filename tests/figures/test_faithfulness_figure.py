@@ -73,6 +73,12 @@ def test_legend_lists_scores_and_the_best_one_first(table):
     assert texts[-1] == "+0.25 ± 0.05  brightest patch first"
 
 
+def test_a_score_that_rounds_to_zero_has_no_minus_sign(table):
+    table.loc[table["method"] == "random", ["deletion", "insertion"]] = 0.004, 0.0
+    legend = draw_faithfulness(table, 500).axes[-1].get_legend()
+    assert legend.get_texts()[-1].get_text() == "+0.00 ± 0.04  random order"
+
+
 def test_each_entry_of_the_legend_has_the_colour_of_its_method(table):
     figure = draw_faithfulness(table, 500)
     insertion, legend = figure.axes[1], figure.axes[2].get_legend()
