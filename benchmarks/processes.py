@@ -21,7 +21,8 @@ from vit_hk.runtime.launcher_variables import ADDRESS, COUNT, INDEX
 BATCH_SIZES = (64, 512, 4096)
 ROUNDS = 3
 EPOCHS = 2  # the first steps include the connection of the processes
-COPIED = ("stages", "vit_hk", "dvc.yaml", "params.yaml", "models/random", "data/dataset.npz")
+COPIED = ("stages", "vit_hk", "dvc.yaml", "models/random", "data/dataset.npz")
+DEFAULT = "recipes/default.yaml"
 
 
 def main() -> None:
@@ -32,6 +33,7 @@ def main() -> None:
             copy = shutil.copytree if Path(path).is_dir() else shutil.copy
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             copy(path, folder / path)
+        shutil.copy(DEFAULT, folder / "params.yaml")
         for batch_size in BATCH_SIZES:
             change_settings(folder / "params.yaml", batch_size)
             rates: dict[int, list[float]] = {1: [], 2: []}

@@ -1,4 +1,4 @@
-"""The recipe of `make bench-99` (params.yaml with the changes of recipe_99.yaml) and its data."""
+"""The recipe of `make bench-99` (the default with the changes of recipe_99.yaml) and its data."""
 
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from vit_hk.errors import UserError, in_one_line
 from vit_hk.params import Config, load_config
 
 RECIPE = Path("benchmarks/recipe_99.yaml")
+DEFAULT = Path("recipes/default.yaml")  # params.yaml may hold the settings of an experiment
 DATASET = Path("data/dataset.npz")
 TARGET = 0.99  # test accuracy
 
@@ -23,7 +24,9 @@ def load_recipe(seed: int) -> Config:
     """
     try:
         changes = yaml.safe_load(RECIPE.read_text("utf-8"))
-        return Config.model_validate(_merge(load_config().model_dump(), changes) | {"seed": seed})
+        return Config.model_validate(
+            _merge(load_config(DEFAULT).model_dump(), changes) | {"seed": seed}
+        )
     except (OSError, yaml.YAMLError, TypeError, ValidationError) as error:
         raise UserError(f"{RECIPE}: {in_one_line(error)}") from None
 

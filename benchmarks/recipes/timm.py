@@ -156,5 +156,5 @@ def _check(config: Config) -> None:
         if found != allowed:
             raise UserError(
                 f"{RECIPE}: {key} is {found}, benchmarks/recipes/timm.py supports only {allowed}; "
-                "change it in this file or in params.yaml"
+                "change it in this file"
             )
