@@ -1,5 +1,5 @@
 #!/bin/bash
-# Run the lines of a recipe as an array of Slurm jobs: a line, a clone and an experiment each.
+# Run a list of experiments as an array of Slurm jobs: each has a line of the list and a clone.
 # Command: sbatch -W --array=1-12%4 recipes/cluster/array.sh recipes/ablation.txt evaluate
 # All machines must see the project's folder and DVC's cache. Commit dvc.lock first: jobs take the
 # data set that it names from the cache. The last word, a stage to stop at, may be left out.

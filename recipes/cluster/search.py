@@ -1,7 +1,8 @@
 """Search for settings with Optuna; each trial is an experiment of DVC, which `dvc exp show` lists.
 
-Command: pip install optuna==5.0.0 && python recipes/cluster/search.py 20 (trials). An interrupted
-search goes on with the same command. `dvc exp apply trial-N` applies the best one.
+Command: pip install optuna==5.0.0 && python recipes/cluster/search.py 20 (trials). The same
+command adds as many trials to an earlier search, also to an interrupted one.
+`dvc exp apply trial-N` applies the best one.
 """
 
 import json
