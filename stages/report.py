@@ -35,15 +35,17 @@ def main() -> None:
     check_writable(paths.REPORT, paths.FIGURES / "curves.png")
     dataset = load_dataset(paths.DATASET)
     weights = read_weights_file(paths.WEIGHTS, config.model, dataset)
-    history = read_history(paths.HISTORY)
+    history = read_history(paths.HISTORY, config.train.epochs)
     snapshots = read_snapshots(paths.SNAPSHOTS, config.model, dataset)
     metrics = read_metrics(paths.METRICS)
     predictions = read_predictions(paths.PREDICTIONS, dataset)
     per_class = add_intervals(
         read_per_class(paths.PER_CLASS, dataset), dataset.y_test, predictions.classes
     )
-    faithfulness = read_faithfulness(paths.FAITHFULNESS)
-    corruptions = read_corruptions(paths.CORRUPTIONS)
+    faithfulness = read_faithfulness(
+        paths.FAITHFULNESS, config.model.num_patches(dataset.image_shape)
+    )
+    corruptions = read_corruptions(paths.CORRUPTIONS, config.evaluate.corruptions)
     attention = read_attention_arrays(paths.ATTENTION_ARRAYS, config.model, dataset)
     moments = read_attention_moments(paths.MEAN_ATTENTION, config.model, dataset)
     names_in_figures = choose_fonts(dataset.class_names)

@@ -18,6 +18,7 @@ from vit_hk.calibration import Calibration
 from vit_hk.data.corruptions import MAX_SEVERITY
 from vit_hk.data.dataset import Dataset, save_dataset
 from vit_hk.explain.attention_moments import AttentionMoments
+from vit_hk.explain.faithfulness import changed_shares
 from vit_hk.explain.methods import METHODS
 from vit_hk.figures.faithfulness import STYLES
 from vit_hk.model.vit import make_model, parameter_shapes
@@ -94,8 +95,8 @@ def write_results(
     predictions = np.where(is_wrong, (labels + 1) % len(class_names), labels)
     model = ModelSettings(**settings["model"])
     write_weights(folder, model, dataset)
-    write_training(folder, model, dataset)
-    write_evaluation(folder, dataset, predictions)
+    write_training(folder, model, dataset, settings["train"]["epochs"])
+    write_evaluation(folder, model, dataset, predictions, settings["evaluate"]["corruptions"])
     write_attention(folder, model, dataset, predictions[:num_images])
     write_mean_attention(folder, model, dataset)
     for known in GALLERY:
@@ -154,14 +155,14 @@ def random_params(
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-def write_training(folder: Path, model: ModelSettings, dataset: Dataset) -> None:
+def write_training(folder: Path, model: ModelSettings, dataset: Dataset, epochs: int) -> None:
     pd.DataFrame(
         {
-            "epoch": [1, 2, 3],
-            "train_loss": [1.5, 0.75, 0.5],
-            "validation_loss": [1.25, 0.625, 0.375],
-            "validation_accuracy": [0.5, 0.625, 0.75],
-            "learning_rate": [0.1, 0.05, 0.0],
+            "epoch": np.arange(1, epochs + 1),
+            "train_loss": np.geomspace(1.5, 0.5, epochs),
+            "validation_loss": np.geomspace(1.25, 0.375, epochs),
+            "validation_accuracy": np.linspace(0.5, 0.75, epochs),
+            "learning_rate": np.linspace(0.1, 0.0, epochs),
         }
     ).to_csv(folder / paths.HISTORY, index=False)
     random = np.random.default_rng(3)
@@ -185,7 +186,13 @@ def confidences(dataset: Dataset) -> np.ndarray:
     return np.linspace(0.5, 1, len(dataset.y_test))
 
 
-def write_evaluation(folder: Path, dataset: Dataset, predictions: np.ndarray) -> None:
+def write_evaluation(
+    folder: Path,
+    model: ModelSettings,
+    dataset: Dataset,
+    predictions: np.ndarray,
+    corruptions: list[str],
+) -> None:
     names, labels = np.array(dataset.class_names), dataset.y_test
     metrics = {
         "data": dataset.name,
@@ -201,7 +208,7 @@ def write_evaluation(folder: Path, dataset: Dataset, predictions: np.ndarray) ->
         },
         "temperature_scaled": {"temperature": 1.25, "loss": 0.2, "calibration_error": 0.005},
         "validation": {"accuracy": 0.75, "loss": 0.5, "examples": 1},
-        "corruptions": {"mean": 0.7, "translate": 0.8, "thin": 0.6},
+        "corruptions": {"mean": 0.7, **dict.fromkeys(corruptions, 0.7)},
         "faithfulness": {"rollout": 0.4784, "relevance": 0.2142, "random": -0.02},
     }
     (folder / paths.METRICS).write_text(json.dumps(metrics), "utf-8")
@@ -215,13 +222,13 @@ def write_evaluation(folder: Path, dataset: Dataset, predictions: np.ndarray) ->
             "probability": confidences(dataset),
         }
     ).to_csv(folder / paths.PREDICTIONS, index=False, float_format="%.6f")
-    shares = [0.0, 0.5, 1.0]
+    shares = changed_shares(model.num_patches(dataset.image_shape))
     pd.DataFrame(
         {
             "method": np.repeat(list(STYLES), len(shares)),
             "share": np.tile(shares, len(STYLES)),
-            "deletion": np.tile([0.9, 0.3, 0.1], len(STYLES)),
-            "insertion": np.tile([0.1, 0.7, 0.9], len(STYLES)),
+            "deletion": np.tile(0.9 - 0.8 * shares, len(STYLES)),
+            "insertion": np.tile(0.1 + 0.8 * shares, len(STYLES)),
             "deletion_error": 0.01,
             "insertion_error": 0.02,
             "score_error": 0.015,
@@ -230,12 +237,12 @@ def write_evaluation(folder: Path, dataset: Dataset, predictions: np.ndarray) ->
     severities = np.arange(MAX_SEVERITY + 1)
     pd.DataFrame(
         {
-            "corruption": np.repeat(["translate", "thin"], len(severities)),
-            "severity": np.tile(severities, 2),
-            "measure": np.repeat(["distance", "shrinkage"], len(severities)),
-            "strength": np.tile(severities / 2, 2),
+            "corruption": np.repeat(corruptions, len(severities)),
+            "severity": np.tile(severities, len(corruptions)),
+            "measure": "distance",
+            "strength": np.tile(severities / 2, len(corruptions)),
             "unit": "px",
-            "accuracy": np.r_[1 - 0.08 * severities, 1 - 0.16 * severities].round(6),
+            "accuracy": np.tile(1 - 0.12 * severities, len(corruptions)).round(6),
             "standard_error": 0.01,
             "mean_error": 0.015,
             "examples": 30,

@@ -291,12 +291,12 @@ def test_faithfulness_and_corruptions_have_the_errors_of_both_tables(runs, compa
     runs.run("git", "commit", "--quiet", "--all", "--message=errors")
     metrics = json.loads(runs.read("results/metrics.json"))
     metrics["faithfulness"]["rollout"] += 0.08  # within 1.96 * 0.03 * 2**0.5
-    metrics["corruptions"]["thin"] += 0.08  # not within 1.96 * 0.015 * 2**0.5
+    metrics["corruptions"]["impulse_noise"] += 0.08  # not within 1.96 * 0.015 * 2**0.5
     (runs.folder / "results/metrics.json").write_text(json.dumps(metrics), "utf-8")
     compare(runs, "HEAD", ".")
     text = text_of((runs.folder / "compare.html").read_text("utf-8"))
     assert "faithfulness.rollout 0.4784 0.5584 +0.0800 0.0424 could be noise" in text
-    assert "corruptions.thin 0.6000 0.6800 +0.0800 0.0212 more than noise" in text
+    assert "corruptions.impulse_noise 0.7000 0.7800 +0.0800 0.0212 more than noise" in text
     assert "faithfulness.relevance 0.2142 0.2142 0 — no difference" in text
 
 

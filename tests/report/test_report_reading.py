@@ -1,5 +1,6 @@
 """Results that do not belong to the settings and the data are refused in one line."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from vit_hk.report.attention_arrays import read_attention_arrays
 from vit_hk.report.attention_moments import read_attention_moments
 from vit_hk.report.corruptions import read_corruptions
 from vit_hk.report.faithfulness import read_faithfulness
+from vit_hk.report.history import read_history
 from vit_hk.report.predictions import read_predictions
 from vit_hk.report.snapshots import read_snapshots
 
@@ -93,14 +95,35 @@ def test_faithfulness_without_a_method_is_refused(folder, one_line):
     path = folder / paths.FAITHFULNESS
     table = pd.read_csv(path)
     table[table["method"] != "rollout"].to_csv(path, index=False)
-    text = refusal(one_line, lambda: read_faithfulness(path))
-    assert "no rows of the method rollout" in text
+    text = refusal(one_line, lambda: read_faithfulness(path, 6))
+    assert "not the 7 points of the method rollout for 6 patches" in text
+
+
+def test_tables_that_end_at_any_row_or_belong_to_other_settings_are_refused(folder, one_line):
+    readers = {
+        paths.HISTORY: (read_history, 2, 3),
+        paths.FAITHFULNESS: (read_faithfulness, 6, 12),
+        paths.CORRUPTIONS: (read_corruptions, ["translate", "impulse_noise"], ["translate"]),
+    }
+    for name, (read, right, other) in readers.items():
+        path = folder / name
+        table = read(path, right)
+        assert f"{path} is damaged" in refusal(one_line, functools.partial(read, path, other))
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        assert len(lines) == len(table) + 1
+        for count in range(len(lines)):
+            path.write_text("".join(lines[:count]), "utf-8")
+            assert f"{path} is damaged" in refusal(one_line, functools.partial(read, path, right))
 
 
 @pytest.mark.parametrize(
     ("column", "value", "problem"),
     [
-        ("corruption", "fog", "unknown corruption 'fog'"),
+        (
+            "corruption",
+            "fog",
+            "the corruptions ['fog', 'translate', 'impulse_noise'], the settings have",
+        ),
         ("severity", 3, "translate must have the severities 0 to 4, in order"),
         ("accuracy", np.inf, "column accuracy holds a number that is not finite"),
     ],
@@ -109,11 +132,12 @@ def test_corruptions_that_no_evaluation_writes_are_refused(
     folder, one_line, column, value, problem
 ):
     path = folder / paths.CORRUPTIONS
-    assert len(read_corruptions(path)) == 10
+    names = ["translate", "impulse_noise"]
+    assert len(read_corruptions(path, names)) == 10
     table = pd.read_csv(path)
     table.loc[0, column] = value
     table.to_csv(path, index=False)
-    assert problem in refusal(one_line, lambda: read_corruptions(path))
+    assert problem in refusal(one_line, lambda: read_corruptions(path, names))
 
 
 def test_snapshots_are_the_recorded_ones(folder, model, dataset):

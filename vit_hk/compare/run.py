@@ -90,7 +90,7 @@ def read_run(files: RunFiles) -> Run:
             _read_predictions(files.folder / PREDICTIONS),
             _read_errors(files.find(FAITHFULNESS), "faithfulness", "method", "score_error")
             | _read_errors(files.find(CORRUPTIONS), "corruptions", "corruption", "mean_error"),
-            read_history(history) if history else None,
+            read_history(history, None) if history else None,
             _read_timing(files),
         )
 

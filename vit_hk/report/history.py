@@ -5,18 +5,27 @@ from pathlib import Path
 import pandas as pd
 
 from vit_hk.report.charts import Chart, make_chart, make_logarithmic_chart
-from vit_hk.report.reading import read_table
+from vit_hk.report.reading import read_table, user_error_if_damaged
 
 
-def read_history(path: Path) -> pd.DataFrame:
+def read_history(path: Path, epochs: int | None) -> pd.DataFrame:
     """Read the history, one row for each epoch.
 
+    Args:
+      path: the file.
+      epochs: how many epochs it must have; None for any number.
+
     Raises:
-      UserError: the file is missing or damaged.
+      UserError: the file is missing or damaged, or has other epochs.
     """
     losses = ["train_loss", "validation_loss"]
     numbers = ["epoch", *losses, "validation_accuracy", "learning_rate"]
-    return read_table(path, "train", [], numbers)
+    table = read_table(path, "train", [], numbers)
+    with user_error_if_damaged(path, "train"):
+        last = epochs or len(table)
+        if table["epoch"].tolist() != list(range(1, last + 1)):
+            raise ValueError(f"not one row for each of the epochs 1 to {last}, in order")
+    return table
 
 
 def make_charts(history: pd.DataFrame) -> list[Chart]:
