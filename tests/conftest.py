@@ -32,8 +32,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+# Nobody reads from which line of Python an operation comes; finding it out takes time.
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
 # The same number on any machine, so that expected layouts and losses can be written down.
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
+
+import jax  # it reads these variables when it is imported
 
 # Garbage collection takes a fifth of the tests' time if it visits all modules that they import.
 gc.disable()
@@ -62,7 +66,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Exclude the imported modules from garbage collection, and make it rarer."""
+    """Exclude the imported modules from garbage collection, and make it rarer.
+
+    Keep small programs out of the compilation cache: no two tests compile the same one, other than
+    the stages, which have a process each.
+    """
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
