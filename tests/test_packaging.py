@@ -15,10 +15,12 @@ from packaging.utils import canonicalize_name
 
 
 def pins(path: Path) -> dict[str, str]:
-    """Return the versions that a requirements file pins, by package."""
-    lines = path.read_text("utf-8").splitlines()
-    pinned = [re.fullmatch(r"([\w.-]+)(?:\[\w+\])?==([\w.]+)", line) for line in lines]
-    return {canonicalize_name(found[1]): found[2] for found in pinned if found}
+    """Return the versions that a requirements file pins, by package; each line must pin one."""
+    lines = [line.partition("#")[0].strip() for line in path.read_text("utf-8").splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("-r ", "-c "))]
+    pinned = [re.fullmatch(r"([\w.-]+)(?:\[[\w,]+\])?==([\w.]+)", line) for line in lines]
+    assert None not in pinned, f"{path.name} pins no version: {lines[pinned.index(None)]}"
+    return {canonicalize_name(found[1]): found[2] for found in pinned}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,8 @@ def test_each_dependency_is_pinned_to_a_version_that_it_allows(project, dependen
 
 
 def test_all_that_pinned_packages_need_is_pinned(project):
-    files = ["constraints.txt", *(f"requirements{kind}.txt" for kind in ("", "-dev", "-bench"))]
+    kinds = ("", "-dev", "-bench", "-gpu")
+    files = ["constraints.txt", *(f"requirements{kind}.txt" for kind in kinds)]
     pinned = {name for file in files for name in pins(project / file)}
     needed = set()
     for name in pinned:

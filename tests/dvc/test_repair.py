@@ -19,6 +19,8 @@ def test_pipeline_goes_on_without_training_again_after_both_files_were_cut_off(c
         printed = clone.run(*REPAIR)
         assert ".dvc/tmp/rwlock, which" in printed
         assert "dvc.lock, which" in printed
+        assert clone.read("dvc.lock.truncated") == lock[:length]
+        assert clone.read(".dvc/tmp/rwlock.truncated") == b""
     # DVC keeps no run of download, whose output it does not remove; all else is restored.
     assert clone.repro("train") == ["download"]
     assert clone.read("models/vit.safetensors") == weights

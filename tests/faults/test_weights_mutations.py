@@ -274,7 +274,8 @@ def test_reading_takes_less_than_twice_the_size(tmp_path, one_line, monkeypatch,
     monkeypatch.setattr("vit_hk.weights._check_shapes", lambda *_: None)
     big = {**weights, "vit/head": {"w": np.zeros((2000, 2000), np.float32)}}
     save_weights(tmp_path / "vit.safetensors", big, INFO)
-    _, memory = measure_memory(lambda: load_or_message(tmp_path / "vit.safetensors", one_line))
+    loaded, memory = measure_memory(lambda: load_or_message(tmp_path / "vit.safetensors", one_line))
+    assert not isinstance(loaded, str), loaded
     assert memory < 2 * 16e6
 
 

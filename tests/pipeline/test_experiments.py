@@ -57,6 +57,7 @@ def test_parallel_experiments_with_one_training_leave_the_workspace_unchanged(re
         queue.run("dvc", "exp", "run", "train", "--queue", "--name", name, *changes)
     queue.run("dvc", "exp", "run", "--run-all", "--jobs", "2")
     rows = experiment_table(queue)
+    assert [rows[name]["State"] for name in ("one", "right")] == ["Success", "Success"]
     assert rows["one"]["attention.num_images"] == "1"
     assert rows["right"]["attention.num_wrong"] == "0"
     assert queue.run("git", "status", "--porcelain") == ""

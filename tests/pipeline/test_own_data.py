@@ -44,7 +44,7 @@ def test_own_file_under_every_command(reproduced, tmp_path):
 
     clone.run("dvc", "repro", "--force", "--single-item", "evaluate")
     assert_own(clone, path, content)
-    run = ("dvc", "exp", "run", "check")  # the cheapest stage that reads the data set
+    run = ("dvc", "exp", "run", "--force", "check")  # and `download`, which reads the file
     setting = "evaluate.faithfulness_share"
     clone.run(*run, "--name", "here", "-S", f"{setting}=0.1")
     assert_own(clone, path, content)
@@ -56,6 +56,7 @@ def test_own_file_under_every_command(reproduced, tmp_path):
         for row in csv.DictReader(io.StringIO(clone.run("dvc", "exp", "show", "--csv")))
     }
     for name in ("here", "temporary", "queued"):
+        assert rows[name]["State"] in ("", "Success")
         assert rows[name]["data.name"] == "npz"
         assert float(rows[name]["test.examples"]) == 12
     clone.run("dvc", "exp", "apply", "temporary")

@@ -54,3 +54,31 @@ def test_after_a_suspension_the_others_have_time_to_answer(clock, monkeypatch):
     assert ended.is_set()
     watched.is_over.set()
     client.answers.set()
+
+
+class Store:
+    """A key-value store that several watches share."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, str] = {}
+
+    def key_value_set(self, key: str, value: str, **_: object) -> None:
+        self.content[key] = value
+
+    def key_value_dir_get(self, folder: str) -> list[tuple[str, str]]:
+        return [item for item in list(self.content.items()) if item[0].startswith(folder)]
+
+
+@pytest.mark.usefixtures("clock")
+def test_the_failure_of_a_process_ends_the_others_which_name_it(monkeypatch, capsys):
+    ended, store = threading.Event(), Store()
+    monkeypatch.setattr(watch, "os", SimpleNamespace(_exit=lambda code: code == 1 and ended.set()))
+    failing, other = (watch.Watch(store, index, 2) for index in range(2))
+    assert not ended.wait(0.1)
+    failing.report_failure(ValueError("of any kind"))
+    assert ended.wait(10)
+    other.is_over.set()
+    assert (
+        "error: process 0 has failed, of 2 processes; the last checkpoint"
+        in capsys.readouterr().err
+    )

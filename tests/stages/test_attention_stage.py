@@ -5,6 +5,9 @@ from matplotlib.figure import Figure
 
 from stages import attention_figures
 from vit_hk.explain.attention_arrays import AttentionArrays
+from vit_hk.explain.distance import attention_distance
+from vit_hk.explain.entropy import attention_entropy
+from vit_hk.model import reference
 from vit_hk.params import load_config
 from vit_hk.weights import load_weights
 from vit_hk.weights_metadata import WeightsInfo
@@ -25,13 +28,22 @@ def test_attention_succeeds(finished):
     assert ended.out == "results/attention: attention of 3 test images\n"
 
 
-def test_mean_attention_is_over_all_test_images(finished, arrays):
+@pytest.fixture(scope="module")
+def attention(finished, tiny_dataset) -> np.ndarray:
+    """Return the attention of all test images by the plain model, [L, B, H, T, T]."""
+    model = load_config(finished[0] / "params.yaml").model
+    path = finished[0] / "models" / "vit.safetensors"
+    weights, info, _ = load_weights(path, model, tiny_dataset)
+    images = info.normalization(tiny_dataset.x_test)
+    return np.asarray(reference.vit(weights, images, model).attention)
+
+
+def test_mean_attention_is_that_of_all_test_images(finished, attention):
+    of_images = attention[..., 2:, 2:].mean(axis=-2)  # of the pooled patches, after 2 registers
     with np.load(finished[0] / "results" / "attention" / "mean_attention.npz") as file:
         assert file["count"] == 18
-        assert file["mean"].shape == file["mean_square"].shape == (2, 2, 6)
-        rest = 1 - file["mean"].sum(axis=-1)  # goes to registers
-    of_three = 1 - arrays["attention"][..., 2:, 2:].sum(axis=-1).mean(axis=(1, 3))
-    np.testing.assert_allclose(rest, of_three, atol=0.1)
+        np.testing.assert_allclose(file["mean"], of_images.mean(axis=1), rtol=1e-4)
+        np.testing.assert_allclose(file["mean_square"], (of_images**2).mean(axis=1), rtol=1e-4)
 
 
 def test_rows_of_the_attention_sum_to_1(arrays):
@@ -87,12 +99,14 @@ def test_maps_of_all_methods_for_the_predicted_and_the_true_class(arrays):
     assert same.tolist() == [[True] * 3, [True] * 3, right.tolist(), right.tolist()]
 
 
-def test_table_of_heads_has_a_row_for_each_head(finished):
+def test_table_of_heads_is_over_all_test_images(finished, attention):
     heads = pd.read_csv(finished[0] / "results" / "attention" / "heads.csv")
     assert heads[["layer", "head"]].to_numpy().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
-    # Patches of 4 pixels in 2 rows of 3: the corners are 4 * sqrt(1 + 4) apart.
-    assert heads["distance_pixels"].between(0, 4 * 5**0.5).all()
-    assert heads["entropy_nats"].between(0, np.log(8) + 1e-6).all()
+    # Patches of 4 pixels in 2 rows of 3.
+    distances = attention_distance(attention, (2, 3), 4).mean(axis=1)
+    np.testing.assert_allclose(heads["distance_pixels"], distances.ravel(), rtol=1e-3)
+    entropies = attention_entropy(attention).mean(axis=1)
+    np.testing.assert_allclose(heads["entropy_nats"], entropies.ravel(), rtol=1e-3)
 
 
 @pytest.mark.parametrize(

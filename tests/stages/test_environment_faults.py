@@ -13,6 +13,8 @@ from small_disk import disk_of
 import vit_hk.data.sources.load
 import vit_hk.runtime.memory
 from vit_hk.data.dataset import save_dataset
+from vit_hk.environment import check_environment
+from vit_hk.errors import UserError
 from vit_hk.params import ModelSettings
 from vit_hk.weights import load_weights, save_weights
 
@@ -34,18 +36,22 @@ MINIMAL_ENVIRONMENT = {
 }
 
 
-@pytest.mark.parametrize(
-    ("stage", "value"),
-    [("train", "abc"), ("train", ""), ("train", "0"), ("train", "1.5"), ("train", "²"),
-     ("evaluate", "-2"), ("attention", "3000000000")],
-)  # fmt: skip
-def test_number_of_devices_that_is_none_ends_in_one_line(program, copy, project, stage, value):
-    ended = program(stage, copy, PYTHONPATH=str(project), JAX_NUM_CPU_DEVICES=value)
-    assert ended.code == 1
-    assert ended.err == (
-        f"error: JAX_NUM_CPU_DEVICES is {value!r}; allowed: a whole number from 1 to 4,096; "
-        "unset it, and each core is a device\n"
+@pytest.mark.parametrize("value", ["abc", "", "0", "1.5", "²", "-2", "4097", "3000000000"])
+def test_number_of_devices_that_is_none_is_refused(monkeypatch, one_line, value):
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", value)
+    with pytest.raises(UserError) as caught:
+        check_environment()
+    assert one_line(caught.value) == (
+        f"JAX_NUM_CPU_DEVICES is {value!r}; allowed: a whole number from 1 to 4,096; "
+        "unset it, and each core is a device"
     )
+
+
+def test_number_of_devices_that_is_none_ends_a_stage_before_it_imports_jax(program, copy, project):
+    ended = program("train", copy, PYTHONPATH=str(project), JAX_NUM_CPU_DEVICES="abc")
+    assert ended.code == 1
+    assert ended.err.startswith("error: JAX_NUM_CPU_DEVICES is 'abc'; allowed")
+    assert ended.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("stage", OUTPUTS)
@@ -154,7 +160,7 @@ def non_ascii(finished, copy, monkeypatch, tiny_dataset, settings_of_tests) -> P
 
 
 def test_minimal_environment_and_non_ascii_names_work(program, non_ascii):
-    for stage in ("evaluate", "report", "download"):
+    for stage in ("check", "evaluate", "attention", "report", "download"):
         ended = program(stage, non_ascii, **MINIMAL_ENVIRONMENT)
         assert (ended.code, ended.err) == (0, ""), stage
     assert r"\u2026" in ended.out  # in the warning about the offline sample

@@ -102,7 +102,7 @@ def test_when_a_process_is_gone_the_others_end_and_name_it(project_with):
         run.running[index].kill()
 
 
-def test_when_a_process_fails_the_others_end_and_name_it(project_with):
+def test_processes_with_other_settings_are_refused(project_with):
     folder = project_with(epochs=100_000)
     other = folder.with_name("other")
     shutil.copytree(folder, other)

@@ -226,6 +226,8 @@ def test_results_that_cannot_be_written_are_reported_in_one_line(here, monkeypat
     assert ended.err == (
         "error: models/vit.safetensors could not be written: No space left on device\n"
     )
+    # The state of the training stays, so that the next run writes its results.
+    assert len(list(copy.glob(".scratch/train/*/lock"))) == 1
 
 
 def test_finished_training_leaves_no_state(finished):

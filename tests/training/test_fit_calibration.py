@@ -1,10 +1,14 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from sklearn.covariance import EmpiricalCovariance
+from synthetic_results import random_params
 
 from vit_hk.errors import UserError
+from vit_hk.model import reference
 from vit_hk.model.vit import init_params
 from vit_hk.training.fit_calibration import (
     calibrate,
@@ -34,6 +38,39 @@ def test_weights_whose_features_are_not_finite_are_named(make_config, quadrants,
     with pytest.raises(UserError, match=r"not finite .*; lower train\.learning_rate") as error:
         calibrate(config, huge, quadrants, 4)
     one_line(error.value)
+
+
+def test_statistics_come_from_training_or_validation_images(make_config, quadrants):
+    config = make_config()
+    weights = random_params(config.model, (8, 8, 1), 4)
+    seen, held_out = (
+        reference.vit(weights, quadrants.normalization(images), config.model)
+        for images in (quadrants.x_train, quadrants.x_validation)
+    )
+    # Labels such that the temperature is about 2.
+    random = np.random.default_rng(0)
+    probabilities = softmax(np.asarray(held_out.logits, np.float64) / 2, axis=1)
+    labels = np.array([random.choice(4, p=p / p.sum()) for p in probabilities], np.int32)
+    data = dataclasses.replace(quadrants, y_validation=labels)
+    found = calibrate(config, weights, data, 4)
+
+    fitted = minimize_scalar(
+        lambda t: cross_entropy(np.asarray(held_out.logits), labels, t), bounds=(0.1, 10)
+    )
+    assert 0.5 < fitted.x < 8
+    assert found.temperature == pytest.approx(fitted.x, rel=1e-3)
+    features = np.asarray(seen.features, np.float64)
+    means = np.stack([features[data.y_train == c].mean(axis=0) for c in range(4)])
+    np.testing.assert_allclose(found.class_means, means, rtol=1e-3, atol=1e-4)
+    precision = np.linalg.pinv(np.cov((features - means[data.y_train]).T, bias=True), rcond=1e-6)
+    offsets = np.asarray(held_out.features, np.float64)[:, np.newaxis] - means
+    squares = np.einsum("icd,de,ice->ic", offsets, precision, offsets)
+    distances = np.sqrt(squares.min(axis=1))
+    assert found.threshold == pytest.approx(np.quantile(distances, 0.99), rel=1e-2)
+    is_border = np.ones((8, 8), bool)
+    is_border[1:-1, 1:-1] = False
+    border = data.x_train[:, is_border].mean(axis=(1, 2)) / 255
+    np.testing.assert_allclose(found.border_range, np.percentile(border, [1, 99]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])

@@ -17,7 +17,7 @@ from vit_hk.training.initial_weights import (
 from vit_hk.weights import save_weights
 
 FULL = {"position": "learned", "registers": 2, "qk_norm": True}
-SHAPE = (8, 8, 3)
+SHAPE = (8, 12, 3)
 
 
 def assert_same(actual, expected):
@@ -43,9 +43,9 @@ def test_weights_for_the_same_data_are_those_of_the_file(make_config, tmp_path, 
     ("model", "shape"),
     [
         (FULL, (4, 20, 1)),
-        ({"stem": "conv", "pool": "gap"}, (8, 8, 3)),
-        ({"stem": "cct", "pool": "gap"}, (8, 8, 3)),
-        ({"stem": "hybrid", "pool": "gap"}, (8, 8, 3)),
+        ({"stem": "conv", "pool": "gap"}, SHAPE),
+        ({"stem": "cct", "pool": "gap"}, SHAPE),
+        ({"stem": "hybrid", "pool": "gap"}, SHAPE),
     ],
     ids=["full, another shape", "plain, the same shape", "max pooling", "residual stem"],
 )
@@ -64,6 +64,9 @@ def test_adapted_weights_fit_the_new_model_and_keep_all_else(make_config, model,
     kept = weights.keys() - changed
     assert len(kept) > 5
     assert_same({key: adapted[key] for key in kept}, {key: weights[key] for key in kept})
+    if "position" in weights.get("vit", {}):
+        expected = resample_positions(weights["vit"]["position"], (2, 3), (1, 5))
+        np.testing.assert_array_equal(adapted["vit"]["position"], expected)
     for name in ("class_token", "registers"):
         if name in weights.get("vit", {}):
             np.testing.assert_array_equal(adapted["vit"][name], weights["vit"][name])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from synthetic_results import random_params
 
 from vit_hk.data.dataset import Dataset, load_dataset, save_dataset
 from vit_hk.data.image_rows import ImageArray, ImageRows, mean_image
@@ -14,7 +15,7 @@ from vit_hk.data.normalization import Normalization
 from vit_hk.data.warnings import duplicate_warnings
 from vit_hk.explain.faithfulness import faithfulness, reference_maps
 from vit_hk.inference import make_predictor
-from vit_hk.model.vit import init_params, make_model
+from vit_hk.model.vit import make_model
 from vit_hk.runtime.batch_layout import layout_for_inference, layout_for_training
 from vit_hk.training import feed
 from vit_hk.training.data import TrainingData, epoch_order, prepare_data
@@ -117,11 +118,12 @@ def mean_pixels(images: ImageArray) -> np.ndarray:
 def test_predictions_and_images_with_changed_patches(data, make_config):
     settings = make_config({"patch_size": 16}).model
     model = make_model(settings, 4)
-    weights = init_params(settings, SHAPE, 4, 0)
+    weights = random_params(settings, SHAPE, 4)
     layout = layout_for_inference(100, 5)
     predict = make_predictor(model, Normalization((0.0,) * 3, (1.0,) * 3), layout)
     few = data.x_validation[:100]
     expected = predict(weights, few)
+    assert np.ptp(expected, axis=0).min() > 0.1  # images differ, so that their order matters
 
     def compute() -> None:
         np.testing.assert_array_equal(predict(weights, data.x_validation)[:100], expected)

@@ -1,12 +1,13 @@
 import jax
 import numpy as np
 import pytest
+from scipy.special import softmax
+from synthetic_results import random_params
 
 from vit_hk import inference
 from vit_hk.explain import patch_attention_model
 from vit_hk.explain.patch_attention import patch_attention
 from vit_hk.model import reference
-from vit_hk.model.vit import init_params
 from vit_hk.training.loop import train
 from vit_hk.training.snapshots import MAX_IMAGES, SnapshotTaker, snapshot_indices
 
@@ -26,11 +27,13 @@ def test_snapshots_are_taken_after_the_epochs_of_the_settings_and_the_last_one(
 @pytest.fixture(scope="module")
 def taken(make_config, quadrants):
     settings = make_config().model
-    weights = init_params(settings, (8, 8, 1), 4, seed=0)
+    weights = random_params(settings, (8, 8, 1), 4)
     return settings, weights, SnapshotTaker(settings, 4, quadrants).take(2, weights)
 
 
-def test_attention_is_from_the_class_token_to_the_patches(taken, quadrants):
+def test_attention_is_from_the_class_token_to_the_patches_and_probabilities_are_of_the_same_images(
+    taken, quadrants
+):
     settings, weights, snapshot = taken
     images = quadrants.x_validation[snapshot_indices(quadrants)]
     run = jax.jit(lambda weights, images: reference.vit(weights, images, settings))
@@ -39,8 +42,9 @@ def test_attention_is_from_the_class_token_to_the_patches(taken, quadrants):
     assert snapshot.attention.shape == (1, 4, 2, 4)
     expected = output.attention[:, :, :, 0, 1:]
     np.testing.assert_allclose(snapshot.attention, expected, rtol=1e-4, atol=1e-6)
-    assert snapshot.probabilities.shape == (4, 4)
-    np.testing.assert_allclose(snapshot.probabilities.sum(axis=-1), 1, rtol=1e-5)
+    expected = softmax(output.logits, axis=-1)
+    assert np.ptp(expected, axis=0).min() > 1e-3
+    np.testing.assert_allclose(snapshot.probabilities, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_images_whose_attention_does_not_fit_are_taken_one_after_the_other(
