@@ -4,7 +4,7 @@ import gc
 import os
 from collections.abc import Callable
 
-from vit_hk.environment import begin_garbage_collection, check_environment
+from vit_hk.environment import begin_garbage_collection, check_environment, use_one_blas_thread
 from vit_hk.errors import one_line_errors
 
 # The process that started this one: DVC, unless it is killed before this line.
@@ -13,6 +13,7 @@ PARENT = os.getppid()
 gc.disable()  # until a stage has imported JAX
 with one_line_errors():  # this package is imported before JAX
     check_environment()
+use_one_blas_thread()
 
 
 def run_stage(main: Callable[[], None]) -> None:

@@ -8,6 +8,7 @@ from stages import attention_figures as figures
 from stages import paths, run_stage
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.dataset import Dataset, load_dataset
+from vit_hk.data.image_rows import ImageRows
 from vit_hk.explain.attention_arrays import AttentionArrays
 from vit_hk.explain.explainer import Explainer
 from vit_hk.explain.head_statistics import HeadStatistics, head_statistics
@@ -57,7 +58,7 @@ def main() -> None:
     figures.draw_mistakes(mistakes, dataset, class_names, info)
 
     sample = evenly_spaced_indices(NUM_STATISTICS_IMAGES, len(dataset.x_test))
-    statistics = head_statistics(model, weights, info, dataset.x_test[sample])
+    statistics = head_statistics(model, weights, info, ImageRows(dataset.x_test, sample))
     write_statistics(statistics)
     figures.draw_statistics(statistics, info, len(sample))
     figures.draw_weights(weights, info)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import haiku as hk
+import jax
 import numpy as np
 
 from stages import PARENT, paths, run_stage
@@ -78,11 +79,20 @@ def run(config: Config, dataset: Dataset, data: TrainingData) -> None:
         if not is_main_process():
             return
         write_results(trained, calibration, data, info)
-        # If DVC was killed, this process has another parent, and DVC does not take its results. The
-        # state then stays, so that the next `dvc repro` resumes at the end of the training, as a
-        # process that waits does.
-        if os.getppid() == PARENT and not is_awaited(folder):
+        # The state stays where DVC may not take the results, so that the next `dvc repro` resumes
+        # at the end of the training, as a process that waits does.
+        if is_child_of_dvc() and not is_awaited(folder):
             remove_folder(folder)
+
+
+def is_child_of_dvc() -> bool:
+    """Return whether the process that started this one is DVC, and lives.
+
+    If DVC was killed, this process has another parent. Below a launcher, which outlives DVC, that
+    cannot be seen; and of several processes, one may fail after this one has written the results.
+    """
+    is_launched = bool(os.environ.get("LAUNCH")) or jax.process_count() > 1
+    return os.getppid() == PARENT and not is_launched
 
 
 def train_or_stop(

@@ -23,6 +23,15 @@ def check_environment() -> None:
         )
 
 
+def use_one_blas_thread() -> None:
+    """Give NumPy's OpenBLAS one thread; call this before NumPy is imported.
+
+    With more threads it sums in another order from matrices of about 200 rows on, and the results
+    of a stage must not depend on how many cores its process may use.
+    """
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+
 def begin_garbage_collection() -> None:
     """Exclude all modules that are imported from garbage collection, and turn it on.
 

@@ -67,6 +67,16 @@ def test_attributions_in_chunks_are_those_of_one_pass(monkeypatch, info, model_a
     np.testing.assert_array_equal(explainer.maps(IMAGES, CLASSES), attributions.maps)
 
 
+def test_attention_of_all_images_that_does_not_fit_is_refused(monkeypatch, info, model_and_weights):
+    explainer = Explainer(*model_and_weights, info, SETTINGS)
+    needed = 5 * 2 * 2 * 8 * 8 * 4  # 5 images, 2 layers, 2 heads, 8 x 8 tokens, float32
+    monkeypatch.setattr(memory, "free_host_bytes", lambda: needed)
+    assert explainer.explain(IMAGES, CLASSES).attention.nbytes == needed
+    monkeypatch.setattr(memory, "free_host_bytes", lambda: needed - 1)
+    with pytest.raises(MemoryError, match="are needed"):
+        explainer.explain(IMAGES, CLASSES)
+
+
 def test_an_image_whose_attention_and_gradient_do_not_fit_is_refused(
     monkeypatch, info, model_and_weights
 ):

@@ -1,8 +1,11 @@
 """Stages with missing folders, a full disk, too little memory, or a minimal environment."""
 
 import dataclasses
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +55,18 @@ def test_number_of_devices_that_is_none_ends_a_stage_before_it_imports_jax(progr
     assert ended.code == 1
     assert ended.err.startswith("error: JAX_NUM_CPU_DEVICES is 'abc'; allowed")
     assert ended.err.count("\n") == 1
+
+
+def test_numpy_has_one_thread_in_a_stage_so_that_its_sums_do_not_depend_on_the_cores(project):
+    code = (
+        "import stages, numpy, threadpoolctl\n"
+        "print([library['num_threads'] for library in threadpoolctl.threadpool_info()])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, env=os.environ | {"OPENBLAS_NUM_THREADS": "8"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ended.stdout == "[1]\n"
 
 
 @pytest.mark.parametrize("stage", OUTPUTS)

@@ -67,6 +67,8 @@ def test_four_processes_of_mpirun_give_the_bytes_of_one_with_as_many_devices(
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("epoch   1/10") == 1  # the others print none
     assert outputs(folder) == of_one_process
+    # One of the others could still fail, or the launcher outlive DVC: the state stays.
+    assert len(list(folder.glob(".scratch/train/*/20.sha256.json"))) == 1
 
 
 def test_a_stop_of_one_process_stops_all_and_one_process_goes_on(random_project, of_one_process):

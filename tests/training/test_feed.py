@@ -156,7 +156,14 @@ def test_images_are_held_in_memory_only_where_they_take_a_quarter_of_it(
     needed = int(4 * share * 67 * 30)
     for free, kind in [(needed, WholeFeed), (needed - 4, ChunkFeed), (None, ChunkFeed)]:
         monkeypatch.setattr(feed, "free_bytes", lambda _, free=free: free)
+        monkeypatch.setattr(feed, "free_host_bytes", lambda: 10 * needed)
         assert type(make_feed(numbered, layout, 8)) is kind
+    # Images are copied in the memory of the machine before GPUs take them.
+    monkeypatch.setattr(feed, "free_bytes", lambda _: 10 * needed)
+    for host, kind in [(4 * 67 * 30, WholeFeed), (4 * 67 * 30 - 4, ChunkFeed), (None, ChunkFeed)]:
+        monkeypatch.setattr(feed, "free_host_bytes", lambda host=host: host)
+        assert type(make_feed(numbered, layout, 8)) is kind
+    monkeypatch.setattr(feed, "free_host_bytes", lambda: 10 * needed)
     # Of several processes, each reads the images of its own devices alone.
     monkeypatch.setattr(feed, "free_bytes", lambda _: needed)
     monkeypatch.setattr(jax, "process_count", lambda: 2)

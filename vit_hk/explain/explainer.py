@@ -11,7 +11,11 @@ from vit_hk.explain.methods import METHODS, MethodInputs, attribution_maps
 from vit_hk.inference import attention_chunks, make_attention_gradient
 from vit_hk.model.size import attention_bytes
 from vit_hk.params import AttentionSettings
-from vit_hk.runtime.memory import advise_out_of_memory, check_free_memory
+from vit_hk.runtime.memory import (
+    advise_out_of_memory,
+    check_free_host_memory,
+    check_free_memory,
+)
 from vit_hk.weights_metadata import WeightsInfo
 
 MEMORY_ADVICE = "raise model.patch_size, or lower model.num_layers or model.num_heads"
@@ -57,10 +61,18 @@ class Explainer:
         Args:
           images: uint8 [B, height, width, channels].
           classes: int [B], the class of each image whose logit is attributed.
+
+        Raises:
+          MemoryError: the attention of all images takes more memory than is free.
         """
-        chunks = self._chunks(images, classes)
-        attention, maps = zip(*chunks, strict=True)
-        return Attributions(np.concatenate(attention, axis=1), np.concatenate(maps, axis=1))
+        info, count = self._info, len(images)
+        layers, heads, tokens = info.model.num_layers, info.model.num_heads, info.num_tokens
+        check_free_host_memory(count * layers * attention_bytes(info.model, info.image_shape))
+        attention = np.empty((layers, count, heads, tokens, tokens), np.float32)
+        maps = np.empty((len(METHODS), count, info.num_patches), np.float32)
+        for chunk, found in self._chunks(images, classes):
+            attention[:, chunk], maps[:, chunk] = found
+        return Attributions(attention, maps)
 
     def maps(self, images: ImageArray, classes: np.ndarray) -> np.ndarray:
         """Return the attribution maps; only one chunk's attention is held in memory at a time.
@@ -73,11 +85,13 @@ class Explainer:
           Float32 [methods, B, N], in the order of METHODS; B may be 0.
         """
         none = np.empty((len(METHODS), 0, self._info.num_patches), np.float32)
-        chunks = (chunk.maps for chunk in self._chunks(images, classes))
+        chunks = (found.maps for _, found in self._chunks(images, classes))
         return np.concatenate([none, *chunks], axis=1)
 
-    def _chunks(self, images: ImageArray, classes: np.ndarray) -> Iterator[Attributions]:
-        """Yield the attributions of the images, chunk by chunk."""
+    def _chunks(
+        self, images: ImageArray, classes: np.ndarray
+    ) -> Iterator[tuple[slice, Attributions]]:
+        """Yield which images a chunk has, and their attributions."""
         info, settings = self._info, self._settings
         for chunk in attention_chunks(len(images), info.num_tokens, info.model):
             output, gradient = self._attention_gradient(
@@ -90,4 +104,4 @@ class Explainer:
                 head_fusion=settings.head_fusion,
                 discard_ratio=settings.discard_ratio,
             )
-            yield Attributions(inputs.attention, attribution_maps(inputs, info.num_patches))
+            yield chunk, Attributions(inputs.attention, attribution_maps(inputs, info.num_patches))

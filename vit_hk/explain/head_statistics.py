@@ -6,6 +6,7 @@ import haiku as hk
 import jax
 import numpy as np
 
+from vit_hk.data.image_rows import ImageArray
 from vit_hk.explain.distance import attention_distance
 from vit_hk.explain.entropy import attention_entropy
 from vit_hk.explain.token_shares import token_shares
@@ -22,7 +23,7 @@ class HeadStatistics(NamedTuple):
 
 
 def head_statistics(
-    model: hk.Transformed, weights: hk.Params, info: WeightsInfo, images: np.ndarray
+    model: hk.Transformed, weights: hk.Params, info: WeightsInfo, images: ImageArray
 ) -> HeadStatistics:
     """Run the model over images and return the mean statistics of its attention heads.
 

@@ -77,10 +77,12 @@ def configure_cpu() -> None:
     """
     if "JAX_NUM_CPU_DEVICES" not in os.environ:  # a number that the user has set stays
         jax.config.update("jax_num_cpu_devices", usable_cores())
-    if usable_cores() == 1:
+    asked = os.environ.get("NPROC", "")
+    threads = int(asked) if asked.isdecimal() and int(asked) else usable_cores()
+    if threads == 1:
         # XLA sums in another order where it has one thread only, and results must not depend on
         # whether two cores belong to one process or to two.
-        os.environ.setdefault("NPROC", "2")
+        os.environ["NPROC"] = "2"
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     keep_freed_memory()
 

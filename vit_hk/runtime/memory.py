@@ -13,7 +13,7 @@ MEMINFO = Path("/proc/meminfo")
 
 
 def check_free_memory(needed: int) -> None:
-    """Compare a lower bound of the memory that will be needed with the free memory.
+    """Compare a lower bound of the memory that will be needed with the free memory of a device.
 
     Linux grants more memory than there is, and later kills the process that uses it without a
     message. So a need that is known is checked beforehand.
@@ -24,7 +24,22 @@ def check_free_memory(needed: int) -> None:
     Raises:
       MemoryError: less is free. If the system does not report free memory, nothing is raised.
     """
-    free = free_bytes(jax.local_devices()[0])
+    _check(needed, free_bytes(jax.local_devices()[0]))
+
+
+def check_free_host_memory(needed: int) -> None:
+    """Compare the memory that will be needed with the free memory of the machine.
+
+    Args:
+      needed: bytes.
+
+    Raises:
+      MemoryError: as in `check_free_memory`.
+    """
+    _check(needed, free_host_bytes())
+
+
+def _check(needed: int, free: int | None) -> None:
     if free is not None and needed > free:
         raise MemoryError(
             f"at least {needed / 2**30:,.1f} GiB are needed, {free / 2**30:,.1f} GiB are free"
@@ -35,6 +50,11 @@ def free_bytes(device: jax.Device) -> int | None:
     """Return the free memory of a device in bytes, or None if it is not reported."""
     if statistics := device.memory_stats():  # a GPU
         return statistics["bytes_limit"] - statistics["bytes_in_use"]
+    return free_host_bytes()
+
+
+def free_host_bytes() -> int | None:
+    """Return the free memory of the machine in bytes, or None if it is not reported."""
     reported = []
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = MEMINFO.read_text("ascii").splitlines()

@@ -17,7 +17,7 @@ from vit_hk.data.image_rows import ImageArray
 from vit_hk.inference import prefetch_one
 from vit_hk.runtime.aligned import aligned_empty
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout
-from vit_hk.runtime.memory import free_bytes
+from vit_hk.runtime.memory import free_bytes, free_host_bytes
 from vit_hk.training.data import TrainingData
 from vit_hk.training.microbatches import CallInputs, DeviceData
 
@@ -201,10 +201,15 @@ def make_feed(data: TrainingData, layout: BatchLayout, steps_per_epoch: int) -> 
 
 
 def _fits_in_memory(shape: tuple[int, ...], layout: BatchLayout) -> bool:
-    """Return whether images take at most MEMORY_SHARE of the free memory of a device."""
-    free = free_bytes(layout.mesh.devices.flat[0])
+    """Return whether images take at most MEMORY_SHARE of the free memory.
+
+    That is the memory of the devices, and that of the machine, which copies them.
+    """
+    device, host = free_bytes(layout.mesh.devices.flat[0]), free_host_bytes()
+    if device is None or host is None:
+        return False
     num_memories = layout.mesh.size // layout.devices_per_memory
-    return free is not None and math.prod(shape) <= MEMORY_SHARE * free * num_memories
+    return math.prod(shape) <= MEMORY_SHARE * min(device * num_memories, host)
 
 
 def copy_rows(images: ImageArray, rows: np.ndarray, size: int | None = None) -> np.ndarray:

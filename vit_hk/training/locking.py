@@ -74,8 +74,10 @@ def _acquire(lock: FileLock, folder: Path, wait: bool) -> None:
         print(f"waiting for the result of process {pid}, which trains the same", flush=True)
         waiting = folder / f"{WAITING}{uuid.uuid4().hex}"
         waiting_lock = FileLock(waiting)
-        with contextlib.suppress(FileNotFoundError):  # the holder has just removed the folder
-            waiting_lock.acquire(blocking=False)
+        # The holder has just removed the folder, or it tests at this moment whether the new file
+        # is locked.
+        with contextlib.suppress(FileNotFoundError, Timeout):
+            waiting_lock.acquire(timeout=10)
         try:
             while not _is_acquired(lock):
                 folder.mkdir(parents=True, exist_ok=True)
