@@ -14,7 +14,7 @@ from vit_hk.report.class_names import find_numbered, shorten_class_name
 from vit_hk.report.class_scores import add_intervals
 from vit_hk.report.corruptions import read_corruptions
 from vit_hk.report.explorer import make_explorer
-from vit_hk.report.faithfulness import read_faithfulness
+from vit_hk.report.faithfulness import read_faithfulness, score_errors
 from vit_hk.report.figures import draw_figures
 from vit_hk.report.history import make_charts, read_history
 from vit_hk.report.metrics import read_metrics
@@ -85,7 +85,14 @@ def main() -> None:
         mistakes=collect_mistakes(dataset, predictions.classes),
         per_class=per_class,
         num_explorer_images=len(attention.indices),
-        explorer=make_explorer(attention, dataset, predictions, config.model, metrics.faithfulness),
+        explorer=make_explorer(
+            attention,
+            dataset,
+            predictions,
+            config.model,
+            metrics.faithfulness,
+            score_errors(faithfulness),
+        ),
         panels=make_panels(config.model, dataset, predictions, weights, snapshots, moments),
         gallery=read_gallery(paths.ATTENTION, paths.FIGURES),
         paths=paths,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vit_hk.figures.overview import draw_overview
+from vit_hk.figures.overview import count_breaks, draw_overview
 from vit_hk.figures.saving import save_figure
 
 QUERY = "the class token"
@@ -71,3 +71,16 @@ def test_maps_of_zeros_can_be_drawn(tmp_path):
     # All attention may go to class and register tokens.
     images, maps = np.zeros((1, 8, 8, 1), np.uint8), np.zeros((1, 2, 2))
     save_figure(draw_overview(images, maps, [("a", "b")], QUERY), tmp_path / "overview.png")
+
+
+def test_frames_with_room_for_the_longest_title_have_one_size():
+    images, maps = np.zeros((2, 28, 28, 1), np.uint8), np.ones((2, 2, 2))
+    long = ("a name of a class that is long", "another name of a class that is long")
+    epochs = [[("a", "a"), ("b", "b")], [("a", "a"), long]]
+    breaks = max(map(count_breaks, epochs))
+    assert breaks > count_breaks(epochs[0])
+    first, second = (
+        draw_overview(images, maps, classes, QUERY, min_breaks=breaks).get_size_inches()
+        for classes in epochs
+    )
+    np.testing.assert_array_equal(first, second)

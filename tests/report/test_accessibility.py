@@ -109,10 +109,15 @@ def test_on_a_phone_map_bar_and_layer_are_visible_together(phone):
     page.wait_for_function("!document.querySelector('.scrolls').classList.contains('is-needed')")
 
 
-def test_tapping_pins_and_unpins(phone):
+def test_a_tap_points_at_a_patch_the_next_one_pins_it_and_the_third_one_unpins(phone):
     page = phone
     patch = page.locator("#explorer .patches button").nth(6)
     description = page.locator("#explorer [data-part=description]")
+    before = description.inner_text()
+    patch.tap()
+    assert description.inner_text() == before
+    pointed = page.locator("#explorer [data-part=patch-text]").inner_text()
+    assert pointed.startswith("Row 2, column 3 gets ")
     patch.tap()
     assert "the patch in row 2, column 3 (pinned)" in description.inner_text()
     patch.tap()

@@ -107,6 +107,12 @@ def show(page, **values: str) -> None:
         part(page, name).select_option(value)
 
 
+def percent(share: float) -> str:
+    """Return a share in % as the page writes it."""
+    value = 100 * share
+    return f"{value:.{1 if value >= 0.95 or value == 0 else 2 if value >= 0.095 else 3}f} %"
+
+
 def set_layer(page, layer: int) -> None:
     part(page, "layer").fill(str(layer))
 
@@ -174,8 +180,7 @@ def test_a_pin_says_what_other_patches_get_and_stays(page, arrays):
     assert_shows(page, own)
     assert patches(page).nth(1).get_attribute("aria-selected") == "true"
     assert part(page, "patch-text").inner_text() == (
-        f"Row 2, column 3 gets {100 * own[5]:.1f} % of the attention of the patch in row 1, "
-        "column 2."
+        f"Row 2, column 3 gets {percent(own[5])} of the attention of the patch in row 1, column 2."
     )
     page.mouse.move(0, 0)
     set_layer(page, 1)
@@ -195,7 +200,7 @@ def test_any_token_can_be_pinned(page, arrays, token, name):
     weights = arrays["attention"][2, 0, :, token, 2:].mean(axis=0)
     assert_shows(page, weights)
     assert part(page, "patch-text").inner_text() == (
-        f"Row 2, column 1 gets {100 * weights[3]:.1f} % of the attention of {name}."
+        f"Row 2, column 1 gets {percent(weights[3])} of the attention of {name}."
     )
 
 
@@ -448,6 +453,86 @@ def test_the_strip_marks_the_image_that_is_shown(page):
         assert step["checked"] == (step["shown"] if step["listed"] else None)
 
 
+def test_small_shares_keep_two_digits(page):
+    shares = [0.5, 0.00951, 0.0094, 0.00125, 0.00094, 0.0000131, 0.0]
+    written = ["50.0 %", "1.0 %", "0.94 %", "0.13 %", "0.094 %", "0.001 %", "0.0 %"]
+    assert page.evaluate("(shares) => shares.map(percent)", shares) == written
+    assert list(map(percent, shares[:2])) == written[:2]
+
+
+def test_the_layer_slider_goes_from_the_map_over_all_layers_to_each_layer_and_back(page):
+    description = part(page, "description")
+    before = description.inner_text()
+    assert "Map over all layers" in before
+    for layer in (3, 1, 2):
+        set_layer(page, layer)
+        assert f"Layer {layer}," in description.inner_text()
+    set_layer(page, 0)
+    assert description.inner_text() == before
+
+
+@pytest.mark.parametrize("key", ["ctrlKey", "metaKey", "altKey"])
+@pytest.mark.parametrize("pressed", ["ArrowRight", "PageUp"])
+def test_a_key_of_the_browser_is_left_to_it(page, key, pressed):
+    press = """([options]) => {
+      const cell = document.querySelector("#explorer .patches button");
+      cell.focus();
+      const event = new KeyboardEvent("keydown", { bubbles: true, cancelable: true, ...options });
+      cell.dispatchEvent(event);
+      return [event.defaultPrevented, document.activeElement === cell];
+    }"""
+    assert page.evaluate(press, [{"key": pressed, key: True}]) == [False, True]
+    assert page.evaluate(press, [{"key": pressed}])[0]
+
+
+WARNING_OF = """([markup, score, error]) => {
+  const section = document.createElement("section");
+  section.innerHTML = markup;
+  document.body.append(section);
+  const data = JSON.parse(document.getElementById("explorer-data").textContent);
+  data.images = data.images.filter((image) => image.pooled_attention);
+  Object.assign(data.maps[0], { score, score_error: error });
+  makeExplorer(section.firstElementChild, data, null).show({ map: data.maps[0].key });
+  const [description, warning] = ["description", "warning"].map(
+    (name) => section.querySelector(`[data-part=${name}]`).textContent);
+  section.remove();
+  return [description, warning];
+}"""
+
+
+@pytest.mark.parametrize(
+    ("score", "error", "text", "is_worse"),
+    [(-0.05, 0.02, "-0.05", True), (-0.05, 0.03, "-0.05", False), (-0.003, 0.0, "0.00", True)],
+)
+def test_a_map_is_called_worse_than_random_beyond_two_standard_errors(
+    page, project, score, error, text, is_worse
+):
+    markup = (project / "vit_hk" / "report" / "explorer.html").read_text("utf-8")
+    markup = markup.split("#}\n", 1)[1]
+    description, warning = page.evaluate(WARNING_OF, [markup, score, error])
+    assert f"Its faithfulness on test images is {text} (at most 1" in description
+    assert ("worse than a random order" in warning) == is_worse
+
+
+def test_a_link_to_more_images_than_the_explorer_has_leads_to_their_pictures(page):
+    prevented = """(missing) => {
+      const link = document.querySelector("[data-label]").cloneNode(true);
+      document.body.append(link);
+      link.dataset.count = Number(link.dataset.count) + missing;
+      const event = new MouseEvent("click", { bubbles: true, cancelable: true });
+      let wasPrevented = null;
+      addEventListener("click", (event) => {
+        wasPrevented = event.defaultPrevented;
+        event.preventDefault();
+      }, { once: true });
+      link.dispatchEvent(event);
+      link.remove();
+      return wasPrevented;
+    }"""
+    assert page.evaluate(prevented, 0)
+    assert not page.evaluate(prevented, 1)
+
+
 @pytest.mark.parametrize("key", ["ctrlKey", "metaKey", "shiftKey"])
 def test_a_link_with_a_key_is_left_to_the_browser(page, key):
     prevented = """(options) => {
@@ -486,7 +571,7 @@ def test_maps_for_the_true_class_are_offered_also_where_all_stored_images_are_ri
     arrays = read_attention_arrays(path, settings, dataset)
     arrays = dataclasses.replace(arrays, maps_true=arrays.maps)
     predictions = read_predictions(project_folder / "results/predictions.csv", dataset)
-    explorer = make_explorer(arrays, dataset, predictions, settings, {})
+    explorer = make_explorer(arrays, dataset, predictions, settings, {}, {})
     of_a_class = [f"{name}{end}" for name in METHODS_OF_A_CLASS for end in ("", "-true")]
     assert [map_.key for map_ in explorer.maps] == ["last_layer", "rollout", *of_a_class]
 

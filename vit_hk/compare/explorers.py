@@ -89,12 +89,15 @@ def read_explorable(run: Run) -> Explorable:
         arrays = read_attention_arrays(files.folder / ATTENTION, config.model, dataset)
         predictions = read_predictions(files.folder / PREDICTIONS, dataset)
         _check_same_weights(arrays, predictions)
-        scores = {
-            key.removeprefix("faithfulness."): value
-            for key, value in run.metrics.items()
-            if key.startswith("faithfulness.")
-        }
-        explorer = make_explorer(arrays, dataset, predictions, config.model, scores)
+        scores, errors = (
+            {
+                key.removeprefix("faithfulness."): value
+                for key, value in numbers.items()
+                if key.startswith("faithfulness.")
+            }
+            for numbers in (run.metrics, run.standard_errors)
+        )
+        explorer = make_explorer(arrays, dataset, predictions, config.model, scores, errors)
         return Explorable(config, dataset, predictions, weights, explorer)
 
 

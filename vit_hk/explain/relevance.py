@@ -36,10 +36,11 @@ def relevance(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     Returns:
       [B, T, T], not negative; the rows are not normalized.
     """
-    result = identity = np.eye(attention.shape[-1], dtype=attention.dtype)
-    for layer in gradient_weighted_attention(attention, gradient):
-        result = result + layer @ result
-    return result - identity
+    first, *others = gradient_weighted_attention(attention, gradient)
+    result = first  # R - I, without the rounding errors of a sum with 1
+    for layer in others:
+        result = result + layer @ result + layer
+    return result
 
 
 def gradient_rollout(attention: np.ndarray, gradient: np.ndarray) -> np.ndarray:

@@ -8,6 +8,28 @@ from vit_hk.figures.overlay import draw_overlay, label_scale, weight_colors
 from vit_hk.figures.text import fit_clauses, lines_height
 
 FONT_SIZE = 9
+MAX_COLUMNS = 4
+
+
+def count_breaks(classes: list[tuple[str, str]]) -> int:
+    """Return the number of line breaks of the longest title of an overview."""
+    columns = min(MAX_COLUMNS, len(classes))
+    return max(title.count("\n") for title in _make_titles(classes, _width(columns) / columns))
+
+
+def _width(columns: int) -> float:
+    """Return the width of a figure in inches."""
+    return max(3.0 * columns, 7.0)
+
+
+def _make_titles(classes: list[tuple[str, str]], width: float) -> list[str]:
+    """Return the title of each image, wrapped to a width in inches."""
+    titles = []
+    for guess, label in classes:
+        ending = "" if guess == label else ": WRONG"
+        clauses = (("true {},", label), (f"predicted {{}}{ending}", guess))
+        titles.append(fit_clauses(clauses, width - 0.15, FONT_SIZE, max_lines=2))
+    return titles
 
 
 def draw_overview(
@@ -18,6 +40,7 @@ def draw_overview(
     *,
     epoch: int | None = None,
     max_weight: float | None = None,
+    min_breaks: int = 0,
 ) -> Figure:
     """Draw each image beside the last layer's attention, averaged over heads.
 
@@ -28,17 +51,14 @@ def draw_overview(
       query_name: name of the query token, for example "the class token".
       epoch: the epoch after which the model was like this; None for the trained model.
       max_weight: the weight of the last colour; None for the largest weight of these maps.
+      min_breaks: the line breaks for which each title has room, as of `count_breaks`.
     """
     max_weight = float(maps.max()) if max_weight is None else max_weight
-    columns = min(4, len(images))
+    columns = min(MAX_COLUMNS, len(images))
     rows = -(-len(images) // columns)
-    width = max(3.0 * columns, 7.0)  # inches
-    titles = []
-    for guess, label in classes:
-        ending = "" if guess == label else ": WRONG"
-        clauses = (("true {},", label), (f"predicted {{}}{ending}", guess))
-        titles.append(fit_clauses(clauses, width / columns - 0.15, FONT_SIZE, max_lines=2))
-    breaks = max(title.count("\n") for title in titles)
+    width = _width(columns)
+    titles = _make_titles(classes, width / columns)
+    breaks = max(min_breaks, count_breaks(classes))
     titles = ["\n" * (breaks - title.count("\n")) + title for title in titles]  # aligns images
     row_height = 1.4 * images.shape[1] / images.shape[2] + 0.4
     images_height = rows * (row_height + lines_height(breaks, FONT_SIZE))

@@ -1,6 +1,10 @@
 "use strict";
+// With such a key, a key belongs to the browser: Alt and the left arrow go back in the history.
+const hasModifier = ({ altKey, ctrlKey, metaKey }) => altKey || ctrlKey || metaKey;
+
 // Keys of a grid of buttons of which the Tab key reaches one: arrow keys, Home and End move.
-function moveInGrid(buttons, columns, index, key) {
+function moveInGrid(buttons, columns, index, event) {
+  if (hasModifier(event)) return false;
   const column = index % columns;
   const target = {
     ArrowLeft: column > 0 ? index - 1 : index,
@@ -9,7 +13,7 @@ function moveInGrid(buttons, columns, index, key) {
     ArrowDown: index + columns,
     Home: index - column,
     End: index - column + columns - 1,
-  }[key];
+  }[event.key];
   if (target === undefined) return false;
   if (target >= 0 && target < buttons.length) buttons[target].focus();
   return true;
@@ -33,7 +37,7 @@ function makeSwitches(names, columns, onClick) {
     button.title = `Switch off ${name}`;
     button.addEventListener("click", () => onClick(index));
     button.addEventListener("keydown", (event) => {
-      if (moveInGrid(buttons, columns, index, event.key)) event.preventDefault();
+      if (moveInGrid(buttons, columns, index, event)) event.preventDefault();
     });
     return button;
   });

@@ -31,8 +31,8 @@ class GalleryFigure:
 GALLERY = (
     GalleryFigure(
         "report", "corruptions.png", "Accuracy on corrupted images",
-        "The share of test images that are still classified correctly when all of them are "
-        "corrupted, more and more; on the right the first test image with each corruption.",
+        "The share of a sample of the test images that are still classified correctly when they "
+        "are corrupted, more and more; on the right the first test image with each corruption.",
         "A line that stays high means that the corruption hardly matters to the model; compare "
         "its severities with the images on the right, and with what you could still read. The "
         "severities of two corruptions are not equally hard, so compare models on one corruption, "

@@ -19,9 +19,9 @@ function linkToExplorer(explorer, backLine) {
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.("[data-label], [data-index]");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab or window
-    const { label, predicted, index } = link.dataset;
+    const { label, predicted, count, index } = link.dataset;
     if (index !== undefined && explorer.has(Number(index))) explorer.show({ image: Number(index) });
-    else if (label === undefined || !explorer.filter({ label, predicted })) return;
+    else if (label === undefined || !explorer.filter({ label, predicted, count })) return;
     event.preventDefault();
     go(link);
   });

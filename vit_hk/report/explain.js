@@ -12,16 +12,15 @@ const explain = (() => {
   // From a matrix [query T, key T], the row of the class token, or the mean of the rows of the
   // patches, to the patches: [N]. Patches that are off are no part of the mean.
   function pooledRow(model, matrix, patchesOff) {
-    const { tokenCount, patchCount, firstPatch } = model;
-    const isQuery = (patch) => !patchesOff.has(patch);
-    const queries = model.isClassToken
-      ? [0] : [...Array(patchCount).keys()].filter(isQuery).map((patch) => firstPatch + patch);
-    const result = new Float32Array(patchCount);
-    for (const query of queries) {
-      for (let patch = 0; patch < patchCount; patch++) {
-        result[patch] += matrix[query * tokenCount + firstPatch + patch] / queries.length;
-      }
-    }
+    return ofPatches(model, pooledRowOfProduct(model, [matrix], patchesOff));
+  }
+
+  // The share of each token in what is classified, [T]: the class token, or the patches that are on.
+  function pooledQuery({ tokenCount, patchCount, firstPatch, isClassToken }, patchesOff) {
+    const on = [...Array(patchCount).keys()].filter((patch) => !patchesOff.has(patch));
+    const queries = isClassToken ? [0] : on.map((patch) => firstPatch + patch);
+    const result = new Float64Array(tokenCount);
+    for (const query of queries) result[query] = 1 / queries.length;
     return result;
   }
 
@@ -56,17 +55,6 @@ const explain = (() => {
     }
   }
 
-  function multiply(a, b, size) {
-    const result = new Float32Array(size * size);
-    for (let row = 0; row < size; row++) {
-      for (let inner = 0; inner < size; inner++) {
-        const factor = a[row * size + inner];
-        for (let column = 0; column < size; column++) result[row * size + column] += factor * b[inner * size + column];
-      }
-    }
-    return result;
-  }
-
   /** Return the attention of the pooled token to the patches, [N], in one head. */
   function headAttention(model, attention, layer, head, patchesOff) {
     const size = model.tokenCount ** 2;
@@ -99,15 +87,29 @@ const explain = (() => {
     return weights.map((weight) => (sum > 0 ? weight / sum : 0));
   }
 
-  // The product of the matrices of all layers, each of which multiplies those before it from the left.
-  function chain(matrices, size) {
-    return matrices.reduce((before, matrix) => multiply(matrix, before, size), identity(size));
+  // The product of a row [T] and a matrix [T, T].
+  function multiplyRow(row, matrix) {
+    const result = new Float64Array(row.length);
+    row.forEach((weight, inner) => {
+      if (!weight) return;
+      for (let column = 0; column < row.length; column++) result[column] += weight * matrix[inner * row.length + column];
+    });
+    return result;
   }
+
+  // The pooled row of the product of the matrices of all layers, to all tokens, [T]. Each matrix
+  // multiplies those before it from the left, so the row starts at the last one: a product of a row
+  // and a matrix for each layer, where products of matrices would take T times as long.
+  function pooledRowOfProduct(model, matrices, patchesOff) {
+    return matrices.reduceRight(multiplyRow, pooledQuery(model, patchesOff));
+  }
+
+  const ofPatches = ({ firstPatch }, row) => row.subarray(firstPatch);
 
   /** Return the rollout from the pooled token to the patches. */
   function rollout(model, attention, settings, off) {
-    const product = chain(layerMatrices(model, attention, settings, off), model.tokenCount);
-    return normalize(pooledRow(model, product, off.patches));
+    const matrices = layerMatrices(model, attention, settings, off);
+    return normalize(ofPatches(model, pooledRowOfProduct(model, matrices, off.patches)));
   }
 
   /** Return the attention of the pooled token in the last layer, the mean over its heads. */
@@ -128,18 +130,19 @@ const explain = (() => {
 
   /** Return the relevance of the patches for the class whose logit `gradient` is of. */
   function relevance(model, attention, gradient) {
-    const size = model.tokenCount;
-    const layers = weightByGradient(model, attention, gradient).map((matrix) => nn.add(matrix, identity(size)));
-    const product = chain(layers, size);
-    for (let token = 0; token < size; token++) product[token * (size + 1)] -= 1; // as in relevance.py
-    return normalize(pooledRow(model, product, NONE));
+    const itself = pooledQuery(model, NONE);
+    const row = weightByGradient(model, attention, gradient).reduceRight((below, matrix) => {
+      const added = multiplyRow(below, matrix);
+      return below.map((weight, token) => weight + added[token]);
+    }, itself);
+    return normalize(ofPatches(model, row.map((weight, token) => weight - itself[token]))); // as in relevance.py
   }
 
   /** Return the rollout of the attention, weighted by the gradient of the logit of a class. */
   function gradientRollout(model, attention, gradient) {
     const layers = weightByGradient(model, attention, gradient);
     for (const matrix of layers) addResidual(model, matrix);
-    return normalize(pooledRow(model, chain(layers, model.tokenCount), NONE));
+    return normalize(ofPatches(model, pooledRowOfProduct(model, layers, NONE)));
   }
 
   return { headAttention, layerMatrices, rollout, lastLayer, relevance, gradientRollout };

@@ -6,7 +6,7 @@ const makeExplorer = (() => {
   const MEAN = -1; // as a head: the mean over heads
   const PAUSE = 400; // ms without a change, after which it is announced
 
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const scoreText = (score) => score.toFixed(2).replace(/^-0\.00$/, "0.00");
   const maxOf = (arrays) => arrays.reduce((max, array) => array.reduce((a, b) => Math.max(a, b), max), 0);
 
   /**
@@ -38,6 +38,7 @@ const makeExplorer = (() => {
     };
     let outline = null; // of the image
     let pause = null;
+    let overLayers = data.best_map ?? data.maps[0]?.key; // the map over all layers that was shown last
 
     const patchName = (patch) => `row ${Math.floor(patch / data.columns) + 1}, column ${(patch % data.columns) + 1}`;
     const className = (number) => Object.assign(document.createElement("bdi"), { textContent: data.class_names[number] });
@@ -100,15 +101,20 @@ const makeExplorer = (() => {
       if (score === null) return `Map over all layers: ${name}.`;
       const best = key === data.best_map ? ", the best of this run" : "";
       const reference = data.brightness_score;
-      const brightness = reference === null ? "" : `; brightest patches first: ${reference.toFixed(2)}`;
-      return `Map over all layers: ${name}. Its faithfulness on test images is ${score.toFixed(2)}${best} ` +
+      const brightness = reference === null ? "" : `; brightest patches first: ${scoreText(reference)}`;
+      return `Map over all layers: ${name}. Its faithfulness on test images is ${scoreText(score)}${best} ` +
         `(at most 1; random order: 0${brightness}).`;
+    }
+
+    // By more than the noise of the images; the score of a map that was not measured is null.
+    function isWorseThanRandom({ score, score_error: error }) {
+      return score !== null && score < -2 * error;
     }
 
     // What a reader should know before believing the map.
     function warn() {
-      if (!isOneLayer()) return mapOf(state.map).score < 0 ? "This map is worse than a random order of the patches." : "";
-      if (state.pinned && !isPinShown()) return "Of this image, the attention of single tokens is left out.";
+      if (!isOneLayer()) return isWorseThanRandom(mapOf(state.map)) ? "This map is worse than a random order of the patches." : "";
+      if (state.pinned && !isPinShown() && tokenName(state.query) !== data.query_name) return "Of this image, the attention of single tokens is left out.";
       if (state.layer !== data.layers - 1 || query() === POOLED) return "";
       const hasClassToken = data.prefix_tokens.includes(data.query_name); // else registers alone are before the patches
       const isRead = hasClassToken ? tokenName(query()) === data.query_name : query() >= data.prefix_tokens.length;
@@ -138,7 +144,7 @@ const makeExplorer = (() => {
         const line = document.createElement("tr");
         line.append(header(row + 1, "row"));
         for (const weight of weights.subarray(row * data.columns, (row + 1) * data.columns)) {
-          line.insertCell().textContent = (100 * weight).toFixed(1);
+          line.insertCell().textContent = percentNumber(weight);
         }
         return line;
       });
@@ -148,7 +154,7 @@ const makeExplorer = (() => {
     function updateControls() {
       part("map-select").value = state.map; // a browser may restore another value after a reload
       part("query").value = state.pinned ? state.query : "";
-      part("layer").value = state.layer + 1;
+      part("layer").value = isOneLayer() ? state.layer + 1 : 0;
       part("layer").setAttribute("aria-valuetext", isOneLayer() ? `layer ${state.layer + 1} of ${data.layers}` : "all layers");
       part("layer-text").textContent = isOneLayer() ? `${state.layer + 1} of ${data.layers}` : "all; move to see one";
       part("head").value = isOneLayer() ? state.head : "";
@@ -212,6 +218,7 @@ const makeExplorer = (() => {
       if (!isOther) return;
       const before = { ...state };
       Object.assign(state, changes);
+      if (!isOneLayer()) overLayers = state.map;
       if (state.image !== before.image) describeImage();
       changed();
       if (Object.keys(changes).some((key) => key !== "activePatch" && state[key] !== before[key])) announce();
@@ -237,6 +244,7 @@ const makeExplorer = (() => {
     }
 
     function handleKey(event) {
+      if (hasModifier(event)) return;
       if (event.key === "PageUp") changeLayer(-1);
       else if (event.key === "PageDown") changeLayer(1);
       else if (event.key === "Escape") unpin();
@@ -248,7 +256,7 @@ const makeExplorer = (() => {
       part("map-select").append(new Option("attention of one layer", ATTENTION));
       const all = Object.assign(document.createElement("optgroup"), { label: "all layers" });
       for (const { key, name, score } of data.maps) {
-        all.append(new Option(score === null ? name : `${name}, faithfulness ${score.toFixed(2)}`, key));
+        all.append(new Option(score === null ? name : `${name}, faithfulness ${scoreText(score)}`, key));
       }
       part("map-select").append(all);
       part("layer").max = data.layers;
@@ -261,7 +269,10 @@ const makeExplorer = (() => {
 
     function listen() {
       part("map-select").addEventListener("change", (event) => set({ map: event.target.value }));
-      part("layer").addEventListener("input", (event) => set({ layer: Number(event.target.value) - 1, map: ATTENTION }));
+      part("layer").addEventListener("input", ({ target: { value } }) => {
+        if (Number(value)) set({ layer: Number(value) - 1, map: ATTENTION });
+        else set({ map: overLayers ?? ATTENTION });
+      });
       part("head").addEventListener("change", (event) => set({ head: Number(event.target.value), map: ATTENTION }));
       part("query").addEventListener("change", ({ target: { value } }) => {
         if (value === "") unpin();
@@ -277,7 +288,7 @@ const makeExplorer = (() => {
     fillSelects();
     part("colors").style.background = `linear-gradient(to right, ${data.palette.join(", ")})`;
     const strip = makeImageStrip(part, data, nameImage, (image) => set({ image }));
-    const labelPatches = makePatchGrid(part("patches"), data, patchName, percent, { point, pin: togglePin });
+    const labelPatches = makePatchGrid(part("patches"), data, patchName, { point, pin: togglePin });
     const drawSheet = makeSheet(part("sheet"), data, (layer, head) => set({ layer, head, map: ATTENTION }));
     part("sheet-figure").hidden = !drawSheet;
     listen();
@@ -299,7 +310,7 @@ const makeExplorer = (() => {
       image: () => state.image,
       /** Return the number and the classes of an image as text. */
       nameText: (image) => `Test image ${image.index}: ${nameImage(image).map((part) => part.textContent ?? part).join("")}`,
-      /** Show the images of a true and a predicted class only; return whether there are any. */
+      /** Show the `count` images of a true and a predicted class only; return whether the page has all of them. */
       filter: (classes) => strip.filter(classes),
       focusImages: () => strip.focus(),
     };

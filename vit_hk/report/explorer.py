@@ -59,11 +59,13 @@ class ExplorerMap:
       key: its short name, for addresses.
       name: its name in a sentence.
       score: faithfulness of its method on test images; None where it was not measured.
+      score_error: its standard error; 0 where it is not known.
     """
 
     key: str
     name: str
     score: float | None
+    score_error: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +118,7 @@ def make_explorer(
     predictions: Predictions,
     model: ModelSettings,
     faithfulness: dict[str, float],
+    errors: dict[str, float],
 ) -> Explorer:
     """Encode as many images as the page has room for.
 
@@ -125,9 +128,10 @@ def make_explorer(
       predictions: the predictions for the test images.
       model: the architecture.
       faithfulness: score of each attribution method, by name.
+      errors: standard errors of these scores.
     """
     layers, _, heads = arrays.attention.shape[:3]
-    maps, normalized = _list_maps(arrays, faithfulness)
+    maps, normalized = _list_maps(arrays, faithfulness, errors)
     rows, columns = model.grid(dataset.image_shape)
     class_token = ["the class token"] if model.pool == "cls" else []
     registers = [f"register {number + 1}" for number in range(model.registers)]
@@ -209,7 +213,7 @@ def _encode_further_images(
 
 
 def _list_maps(
-    arrays: AttentionArrays, faithfulness: dict[str, float]
+    arrays: AttentionArrays, faithfulness: dict[str, float], errors: dict[str, float]
 ) -> tuple[list[ExplorerMap], np.ndarray]:
     """Return what each map is, and the maps [K, B, N], which sum to 1.
 
@@ -221,13 +225,14 @@ def _list_maps(
         arrays.methods.tolist(), arrays.maps, arrays.maps_true, strict=True
     ):
         name, score = STYLES[method].label, faithfulness.get(method)
+        error = errors.get(method, 0.0)
         if method in CLASS_INDEPENDENT:
-            listed.append(ExplorerMap(method, name, score))
+            listed.append(ExplorerMap(method, name, score, error))
             maps.append(predicted)
         else:
             # Faithfulness was measured for the predicted class.
             listed += [
-                ExplorerMap(method, f"{name} for the predicted class", score),
+                ExplorerMap(method, f"{name} for the predicted class", score, error),
                 ExplorerMap(f"{method}-true", f"{name} for the true class", None),
             ]
             maps += [predicted, actual]

@@ -94,10 +94,15 @@ const makeImageStrip = (() => {
     return {
       /** Mark an image as the one that is shown; filters that hide it are reset. */
       mark,
-      /** Show the images of a true and a predicted class only, and select the first of them; false if there is none. */
-      filter({ label, predicted }) {
+      /**
+       * Show the images of a true and a predicted class only, and select the first of them.
+       *
+       * `count` is how many there are; where the strip does not have all, nothing changes, and the
+       * result is false.
+       */
+      filter({ label, predicted, count }) {
         const isOfPair = (image) => image.label === Number(label) && image.predicted === Number(predicted);
-        if (!data.images.some(isOfPair)) return false;
+        if (data.images.filter(isOfPair).length < Number(count)) return false;
         Object.assign(part("kind"), { value: "all" });
         Object.assign(part("label"), { value: label });
         Object.assign(part("predicted"), { value: predicted });

@@ -47,19 +47,28 @@ function drawMap(canvas, { rows, columns, image_shape: [height, width] }, weight
  * Make the grid of buttons over the map, one for each patch.
  *
  * `point(patch)` is called when the pointer or the focus moves, with null when it leaves; `pin(patch)`
- * when a patch is clicked. The result is a function that labels the buttons: it takes the weights and
+ * when a patch is clicked, or tapped while it has the focus: a finger has no other way to point than
+ * a first tap. The result is a function that labels the buttons: it takes the weights and
  * the patch that is the query, or -1.
  */
-function makePatchGrid(grid, { rows, columns, image_shape: [height, width] }, patchName, percent, { point, pin }) {
+function makePatchGrid(grid, { rows, columns, image_shape: [height, width] }, patchName, { point, pin }) {
   const cells = Array.from({ length: rows * columns }, (_, patch) => {
     const cell = Object.assign(document.createElement("button"), { type: "button" });
     cell.setAttribute("role", "gridcell");
     cell.addEventListener("pointerenter", () => point(patch));
     cell.addEventListener("focus", () => point(patch));
     cell.addEventListener("blur", () => point(null));
-    cell.addEventListener("click", () => pin(patch));
+    let isFirstTap = false;
+    cell.addEventListener("pointerdown", ({ pointerType }) => {
+      isFirstTap = pointerType === "touch" && document.activeElement !== cell;
+    });
+    cell.addEventListener("click", () => {
+      if (isFirstTap) cell.focus(); // not all browsers do
+      else pin(patch);
+      isFirstTap = false; // a key has no pointerdown
+    });
     cell.addEventListener("keydown", (event) => {
-      if (moveInGrid(cells, columns, patch, event.key)) event.preventDefault();
+      if (moveInGrid(cells, columns, patch, event)) event.preventDefault();
     });
     return cell;
   });

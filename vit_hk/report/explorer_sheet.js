@@ -21,7 +21,7 @@ function makeSheet(grid, { layers, heads, rows, columns }, select) {
     button.append(canvas);
     button.addEventListener("click", () => select(layer, head));
     button.addEventListener("keydown", (event) => {
-      if (moveInGrid(buttons, heads + 1, n, event.key)) event.preventDefault();
+      if (moveInGrid(buttons, heads + 1, n, event)) event.preventDefault();
     });
     return button;
   });

@@ -14,6 +14,11 @@ COLUMNS = [
 ]  # fmt: skip
 
 
+def score_errors(table: pd.DataFrame) -> dict[str, float]:
+    """Return the standard error of the score of each method."""
+    return dict(table.groupby("method")["score_error"].first())
+
+
 def read_faithfulness(path: Path, num_patches: int) -> pd.DataFrame:
     """Read the deletion and insertion curves, one row for each point of each method.
 

@@ -14,7 +14,7 @@ from vit_hk.figures.corruptions import draw_corruptions
 from vit_hk.figures.curves import draw_curves
 from vit_hk.figures.faithfulness import draw_faithfulness
 from vit_hk.figures.mistakes import draw_mistakes
-from vit_hk.figures.overview import draw_overview
+from vit_hk.figures.overview import count_breaks, draw_overview
 from vit_hk.figures.per_class import draw_per_class
 from vit_hk.figures.saving import remove_other_numbers, save_figure
 from vit_hk.figures.snapshots import draw_snapshots
@@ -89,17 +89,24 @@ def snapshot_figures(
     """Draw a figure for each recorded epoch, all on one colour scale, as frames of a sequence."""
     maps = _last_layer_maps(snapshots, model)
     predictions = snapshots.probabilities.argmax(axis=-1)  # [snapshots, B]
+    pairs = [
+        [
+            (class_names[guess], class_names[label])
+            for guess, label in zip(guesses, snapshots.labels, strict=True)
+        ]
+        for guesses in predictions
+    ]
+    # Frames of one size: titles of all of them have the lines of the longest one.
+    breaks = max(count_breaks(classes) for classes in pairs)
     return {
         epoch: draw_overview(
             snapshots.images,
             maps[step],
-            [
-                (class_names[guess], class_names[label])
-                for guess, label in zip(predictions[step], snapshots.labels, strict=True)
-            ],
+            pairs[step],
             query_name(model.pool),
             epoch=epoch,
             max_weight=float(maps.max()),
+            min_breaks=breaks,
         )
         for step, epoch in enumerate(snapshots.epochs.tolist())
     }

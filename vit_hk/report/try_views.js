@@ -3,7 +3,6 @@
 function makeTryViews({ class_names: classNames, palette }, model, shape) {
   const MAX_CLASSES = 50; // rows of the table; with more classes, those of the highest probability
   const element = (id) => document.getElementById(id);
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
   /** Return a class name as an element that keeps its spaces and its direction of writing. */
   function nameElement(number) {

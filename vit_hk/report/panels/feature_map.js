@@ -107,7 +107,7 @@ function showFeatureMap(data, network) {
 
   function handleKey(event) {
     const from = buttons.indexOf(document.activeElement);
-    if (from < 0 || !event.key.startsWith("Arrow")) return;
+    if (from < 0 || hasModifier(event) || !event.key.startsWith("Arrow")) return;
     event.preventDefault();
     buttons[neighbour(from, event.key)].focus();
   }

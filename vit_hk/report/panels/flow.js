@@ -14,8 +14,6 @@ function showFlow(explorer, data, network) {
   let flow = null;
   let image = null;
 
-  const percent = (share) => `${(100 * share).toFixed(1)} %`;
-
   function tokenName(token) {
     const patch = token - firstPatch;
     return data.prefix_tokens[token] ?? `row ${Math.floor(patch / columns) + 1}, column ${(patch % columns) + 1}`;
@@ -124,7 +122,17 @@ function showFlow(explorer, data, network) {
 
   element("app").hidden = false;
   element("count").addEventListener("input", draw);
-  explorer.root.addEventListener("explorer-change", update);
   new ResizeObserver(draw).observe(drawing);
-  update();
+  // It computes the attention of an image, which may take long, so it begins when it comes into view.
+  function begin() {
+    explorer.root.addEventListener("explorer-change", update);
+    update();
+  }
+
+  addEventListener("beforeprint", update);
+  new IntersectionObserver(([entry], observer) => {
+    if (!entry.isIntersecting) return;
+    observer.disconnect();
+    begin();
+  }, { rootMargin: "50%" }).observe(drawing);
 }
