@@ -100,6 +100,17 @@ def test_images_on_white_are_inverted_where_asked_for_or_by_themselves(model):
     np.testing.assert_array_equal(model.attention(on_white), model.attention(IMAGES[:2]))
 
 
+def test_ink_on_nothing_is_white_on_black_whatever_its_colour(model):
+    ink = IMAGES[0]
+    for level, inverted in ((0, True), (255, False)):
+        drawn = Image.fromarray(np.dstack([np.full_like(ink, level)] * 3 + [ink]), "RGBA")
+        predictions = model.predict(drawn)
+        assert predictions.is_inverted.tolist() == [inverted]
+        np.testing.assert_allclose(predictions.images[0, ..., 0].astype(int), ink, atol=1)
+        chosen = model.predict(drawn, invert="yes" if inverted else "no")
+        np.testing.assert_array_equal(chosen.images, predictions.images)
+
+
 @pytest.mark.parametrize("invert", [True, "Yes", None])
 @pytest.mark.parametrize("method", ["predict", "attention"])
 def test_another_way_to_invert_is_refused(model, one_line, method, invert):

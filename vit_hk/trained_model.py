@@ -146,13 +146,34 @@ class TrainedModel:
         if invert not in get_args(Invert):
             allowed = ", ".join(map(repr, get_args(Invert)))
             raise UserError(f"invert is {shorten(invert)}; allowed: {allowed}")
-        pixels = to_pixels(images, self.info.image_shape, self.preparation)
+        shape, preparation = self.info.image_shape, self.preparation
+        pixels = to_pixels(images, shape, preparation)
+        if invert == "no":
+            return pixels, np.zeros(len(pixels), bool)
+        to_invert = to_pixels(images, shape, preparation and preparation.to_invert)
+        return self.invert(pixels, to_invert, invert)
+
+    def invert(
+        self, pixels: np.ndarray, to_invert: np.ndarray, invert: Invert
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Invert the brightness of prepared images, of all or of those that look inverted.
+
+        What is inverted is an image, and not the background below its transparent pixels or around
+        it: black ink on nothing becomes white ink on the black of the training images.
+
+        Args:
+          pixels: uint8 [N, height, width, channels].
+          to_invert: the same images, prepared by `Preparation.to_invert`.
+          invert: which are inverted.
+
+        Returns:
+          Uint8 images of the same shape, and which were inverted, bool [N].
+        """
         is_inverted = np.full(len(pixels), invert == "yes")
         if invert == "auto" and self._calibration:
-            is_inverted = looks_inverted(pixels, self._calibration.border_range)
-        if is_inverted.any():
-            pixels = np.where(is_inverted[:, np.newaxis, np.newaxis, np.newaxis], ~pixels, pixels)
-        return pixels, is_inverted
+            is_inverted = looks_inverted(to_invert, self._calibration.border_range)
+        chosen = is_inverted[:, np.newaxis, np.newaxis, np.newaxis]
+        return np.where(chosen, ~to_invert, pixels), is_inverted
 
     def _build_predictor_of_size(self, batch_size: int) -> Predictor:
         return build_predictor(self._model, self.info, batch_size, LOGITS_AND_FEATURES)

@@ -134,6 +134,21 @@ def test_the_card_says_how_images_are_resized_and_what_makes_probabilities_calib
     assert "divide the logits" not in model_card(name, info, None)
 
 
+def test_the_card_of_googles_format_names_one_normalization(info):
+    card = model_card("google", info, None)
+    assert "from 0 … 255 to -1 … 1" in card
+    assert "(x - mean) / std" not in card
+
+
+def test_names_stay_distinct_where_one_looks_like_another_with_its_number(project_folder):
+    main(["export", "timm", "exported"])
+    (project_folder / "names.txt").write_text("a\na\na (0)\n")
+    main(["import", "timm", "exported", "new.safetensors", "--class-names", "names.txt"])
+    names = read_weights(project_folder / "new.safetensors").info.class_names
+    assert len(set(names)) == 3
+    assert all(name.startswith("a") for name in names)
+
+
 def test_the_card_has_the_figures_that_dvc_recorded_for_these_weights(project_folder):
     metrics = project_folder / "results/metrics.json"
     metrics.parent.mkdir()

@@ -94,6 +94,28 @@ def test_batches_change_nothing(run, monkeypatch):
     assert run("images", "--csv") == whole
 
 
+@pytest.mark.usefixtures("folder")
+def test_batches_have_a_limit_of_bytes(run, monkeypatch):
+    whole = run("images", "--csv")
+    sizes = []
+    stack = np.stack
+    monkeypatch.setattr(predict, "MAX_BATCH_BYTES", 3 * 8 * 12 + 1)
+    monkeypatch.setattr(predict.np, "stack", lambda a: sizes.append(len(a)) or stack(a))
+    assert run("images", "--csv") == whole
+    assert max(sizes) == 3
+
+
+@pytest.mark.usefixtures("folder")
+def test_ink_on_nothing_is_inverted_as_in_python(run, weights):
+    ink = IMAGES[0]
+    Image.fromarray(np.dstack([np.zeros_like(ink)] * 3 + [ink]), "RGBA").save("ink.png")
+    record = json.loads(run("ink.png", "--json", "--top", "1").out)
+    expected = vit_hk.load(weights).predict("ink.png")
+    assert record["inverted"]
+    assert record["predictions"][0]["class"] == expected.names[0]
+    assert record["distance"] == pytest.approx(expected.distances[0], abs=1e-3)
+
+
 def test_unreadable_images_are_named_and_the_others_predicted(run, folder):
     (folder / "images/1.png").write_text("no image")
     Image.fromarray(np.full((8, 12), 7.0, np.float32)).save(folder / "images/2.tif")

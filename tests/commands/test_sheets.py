@@ -18,6 +18,7 @@ from vit_hk.trained_model import load
         (["a/b.png", "a_b.png"], ["a_b.png", "a_b-2.png"]),
         (["../../etc/x.png", "..\\x.png"], ["etc_x.png", "x.png"]),
         (["z.zip/../évil 数.tar.gz"], ["z_zip_évil_数_tar.png"]),
+        (["Cat.jpg", "cat.jpg", "CAT.png"], ["Cat.png", "cat-2.png", "CAT-3.png"]),
         (["...", "-", "stdin"], ["image.png", "-.png", "stdin.png"]),
         (["x" * 300 + ".png"], ["x" * 50 + ".png"]),
     ],

@@ -140,6 +140,12 @@ def test_files_of_an_archive_have_their_paths_in_it(tmp_path):
     assert "3 files" in message
 
 
+def test_archive_with_one_class_says_so(tmp_path):
+    write_folder(tmp_path / "own", {"cat": 3})
+    path = shutil.make_archive(str(tmp_path / "own"), "zip", tmp_path / "own")
+    assert "has one folder of a class, 'cat'" in refuse(path)
+
+
 def test_archive_with_a_folder_train_alone_is_no_folder_of_classes(tmp_path):
     write_folder(tmp_path / "own" / "train", {"a": 3, "b": 2})
     path = shutil.make_archive(str(tmp_path / "own"), "zip", tmp_path / "own")

@@ -2,6 +2,7 @@ import io
 import os
 import struct
 import zlib
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -127,19 +128,24 @@ def with_alpha(mode: str) -> Image.Image:
 
 
 def grey_png(bits: int, levels: list[int], transparent: int) -> bytes:
-    """Return a PNG of a row of two pixels, which Pillow cannot write with so few bits."""
+    """Return a PNG of a row of two grey pixels, which Pillow cannot write with so few bits."""
+    row = levels[0] << (8 - bits) | levels[1] << (8 - 2 * bits)
+    return raw_png(bits, 0, bytes([row]), struct.pack(">H", transparent))
+
+
+def raw_png(bits: int, colour_type: int, row: bytes, transparent: bytes) -> bytes:
+    """Return a PNG of a row of two pixels."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(kind + content))
         return struct.pack(">I", len(content)) + kind + content + checksum
 
-    row = levels[0] << (8 - bits) | levels[1] << (8 - 2 * bits)
     return b"".join(
         [
             b"\x89PNG\r\n\x1a\n",
-            chunk(b"IHDR", struct.pack(">2I5B", 2, 1, bits, 0, 0, 0, 0)),
-            chunk(b"tRNS", struct.pack(">H", transparent)),
-            chunk(b"IDAT", zlib.compress(bytes([0, row]))),
+            chunk(b"IHDR", struct.pack(">2I5B", 2, 1, bits, colour_type, 0, 0, 0)),
+            chunk(b"tRNS", transparent),
+            chunk(b"IDAT", zlib.compress(b"\0" + row)),
             chunk(b"IEND", b""),
         ]
     )
@@ -152,6 +158,28 @@ def test_lack_of_memory_is_no_damage(monkeypatch):
     monkeypatch.setattr(PngImageFile, "load", fail)
     with pytest.raises(UnreadableImageError, match="needs more memory than is free"):
         open_image(io.BytesIO(encoded(Image.new("L", (2, 1)))))
+
+
+def test_a_file_is_read_in_small_blocks_and_lack_of_memory_is_named():
+    class File(io.BytesIO):
+        asked: ClassVar[list[int]] = []
+
+        def read(self, size: int = -1) -> bytes:
+            if not 0 <= size <= 2**22:
+                raise MemoryError
+            self.asked.append(size)
+            return super().read(size)
+
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), np.uint8)
+    assert open_image(File(encoded(Image.fromarray(noise)))).size == (1200, 1200)
+    assert len(File.asked) > 2
+
+    class Full(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise MemoryError
+
+    with pytest.raises(UnreadableImageError, match="needs more memory than is free"):
+        open_image(Full())
 
 
 TRANSPARENT = {
@@ -172,15 +200,21 @@ TRANSPARENT = {
         Image.frombytes("I;16", (2, 1), struct.pack("<2H", 50 * 257, 100 * 257)),
         transparency=50 * 257,
     ),
-}
+    "one of 16-bit colours": raw_png(
+        16, 2, struct.pack(">6H", *[50 * 257] * 3, *[100 * 257] * 3),
+        struct.pack(">3H", *[50 * 257] * 3),
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", TRANSPARENT)
 def test_transparent_pixels_show_the_background(kind):
-    image = open_image(io.BytesIO(TRANSPARENT[kind]))
+    content = TRANSPARENT[kind]
     level = {"one of 4-bit levels": 102, "one of 2-bit levels": 85}.get(kind, 100)
-    assert keeping(image).ravel().tolist() == [200, level]
-    assert keeping(image, channels=3).tolist() == [[[200] * 3, [level] * 3]]
+    # The second one as a person opens it: Pillow has not decoded it yet.
+    for image in (open_image(io.BytesIO(content)), Image.open(io.BytesIO(content))):
+        assert keeping(image).ravel().tolist() == [200, level]
+        assert keeping(image, channels=3).tolist() == [[[200] * 3, [level] * 3]]
 
 
 def test_black_and_white_pixels_may_be_transparent():

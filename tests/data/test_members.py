@@ -175,6 +175,17 @@ def test_archive_that_is_too_large_is_refused(tmp_path, monkeypatch, one_line, k
     assert "holds more than" in refuse(tmp_path / f"a.{kind}", one_line)
 
 
+def test_a_tar_archive_that_ends_with_a_zip_file_is_a_tar_archive(tmp_path):
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("dog/9.png", b"nine")
+    write(tmp_path / "a.tar", {**FILES, "z.zip": inner.getvalue()})
+    assert zipfile.is_zipfile(tmp_path / "a.tar")  # its end is that of a ZIP file
+    found = {"/".join(member.parts) for member in iterate_members(tmp_path / "a.tar")}
+    assert found >= {*FILES, "z.zip"}
+    assert "dog/9.png" not in found
+
+
 def test_header_of_a_tar_archive_that_claims_gigabytes_takes_no_memory(tmp_path, one_line):
     # GNU's long names: tarfile reads as many bytes as the header claims. Zeros compress well.
     header = tar_member("././@LongLink", type=tarfile.GNUTYPE_LONGNAME, size=2**33)

@@ -28,6 +28,20 @@ def test_a_large_model_on_small_patches(make_report, model):
     assert "for 7 of the 12 images above, where the query token is always the class token" in text
 
 
+def test_attention_of_single_tokens_is_left_out_where_the_page_is_too_large_with_it(
+    make_report, model, monkeypatch
+):
+    options = {"image_shape": (28, 28, 2), "num_images": 2}
+    model["model"] |= {"num_layers": 1, "num_heads": 1, "patch_size": 2}
+    whole = make_report(model, **options)
+    assert "single patches and registers" not in text_of(whole)
+    size = (whole / "results" / "report.html").stat().st_size
+    monkeypatch.setattr("vit_hk.report.page.MAX_BYTES", size - 1)
+    folder = make_report(model, **options)
+    assert "single patches and registers for 2 of the 2 images above" in text_of(folder)
+    assert (folder / "results" / "report.html").stat().st_size < size - 1
+
+
 def test_a_bad_model_on_large_colour_images(make_report, model):
     model["model"]["patch_size"] = 8
     names = tuple(f"class {n}" for n in range(10))

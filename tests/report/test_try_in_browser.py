@@ -259,6 +259,16 @@ def test_a_dropped_photo_on_bright_paper_is_inverted(page):
     assert np.abs(seen_pixels(page)[..., 0].astype(int) - (255 - seen)).max() <= 1
 
 
+def test_ink_on_nothing_is_seen_in_white_on_black(page):
+    drawn = np.zeros((28, 28, 4), np.uint8)
+    drawn[6:22, 12:16, 3] = 255  # black, opaque in the middle only
+    drop(page, "ink.png", png(drawn))
+    assert settle(page).startswith("The border of ink.png is bright")
+    page.get_by_label("Centre and scale").uncheck()
+    settle(page)
+    np.testing.assert_array_equal(seen_pixels(page)[..., 0], drawn[..., 3])
+
+
 def test_borders_are_examined_as_predict_does(page):
     random = np.random.default_rng(0)
     usual = np.array([0.0, 0.3], np.float32)

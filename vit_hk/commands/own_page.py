@@ -1,6 +1,7 @@
 """Writes the page of a command, and replaces no file that the command did not write."""
 
 import argparse
+import os
 from pathlib import Path
 
 from vit_hk.atomic import check_writable, replacing
@@ -28,12 +29,13 @@ def check_own_page(output: Path, generator: str) -> None:
       UserError: there is a file which this command did not write, or the folder is not writable.
     """
     try:
-        is_foreign = output.is_file() and not _is_page_of(output, generator)
+        is_own = output.is_file() and _is_page_of(output, generator)
     except OSError as error:
         raise UserError(
             f"{output} cannot be read: {error.strerror}; name another file with -o"
         ) from None
-    if is_foreign:
+    # A link to nothing, a pipe and a device are somebody's too; `check_writable` names folders.
+    if os.path.lexists(output) and not is_own and not output.is_dir():
         raise UserError(
             f"{output} is there already and is no page of this command; name another file with "
             "-o, or remove it"

@@ -1,7 +1,9 @@
 """python -m vit_hk predict: the classes of image files."""
 
 import argparse
+import dataclasses
 import itertools
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +28,8 @@ from vit_hk.params import Preparation
 from vit_hk.runtime.devices import configure_jax
 from vit_hk.runtime.memory import advise_out_of_memory
 from vit_hk.trained_model import MAX_BATCH, TrainedModel, load
+
+MAX_BATCH_BYTES = 2**28  # of the pixels of the images that are predicted together
 
 DESCRIPTION = """Predict the classes of images. They are prepared as the training images were.
 An image that cannot be read is named with the reason, the others are predicted, and the exit code
@@ -93,7 +97,8 @@ def run(arguments: argparse.Namespace) -> None:
     with advise_out_of_memory("close other programs"):
         for batch in read_batches(files, preparation):
             num_read += len(batch.numbers)
-            predictions = model.predict(batch.pixels, arguments.invert)
+            pixels, is_inverted = model.invert(batch.pixels, batch.to_invert, arguments.invert)
+            predictions = dataclasses.replace(model.predict(pixels, "no"), is_inverted=is_inverted)
             batch_names = [names[number] for number in batch.numbers]
             for record in make_records(batch_names, predictions, model.class_names, count):
                 writer.write(record)
@@ -109,22 +114,28 @@ class Batch(NamedTuple):
 
     numbers: list[int]  # their positions among all files
     pixels: np.ndarray  # uint8 [images, height, width, channels]
+    to_invert: np.ndarray  # the same images; see `Preparation.to_invert`
 
 
 def read_batches(files: Sequence[ImageFile], preparation: Preparation) -> Iterator[Batch]:
     """Yield the images in batches; one that cannot be read is named on stderr and left out."""
 
-    def read() -> Iterator[tuple[int, np.ndarray]]:
+    def read() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         for number, file in enumerate(files):
             try:
-                yield number, prepare_image(file.open(), preparation)
+                image = file.open()
+                pixels, to_invert = (
+                    prepare_image(image, each) for each in (preparation, preparation.to_invert)
+                )
+                yield number, pixels, to_invert
             except UnreadableImageError as error:
                 print(f"error: {printable(file.name)}: {error}", file=sys.stderr)
 
     images = read()
-    while batch := list(itertools.islice(images, MAX_BATCH)):
-        numbers, pixels = zip(*batch, strict=True)
-        yield Batch(list(numbers), np.stack(pixels))
+    size = min(MAX_BATCH, max(1, MAX_BATCH_BYTES // math.prod(preparation.image_shape)))
+    while batch := list(itertools.islice(images, size)):
+        numbers, pixels, to_invert = zip(*batch, strict=True)
+        yield Batch(list(numbers), np.stack(pixels), np.stack(to_invert))
 
 
 def warn(record: Record, model: TrainedModel) -> None:

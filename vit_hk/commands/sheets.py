@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,22 +27,28 @@ def sheet_paths(folder: Path, files: Sequence[str]) -> list[Path]:
     Raises:
       UserError: one of them is there already, or cannot be written.
     """
-    paths: dict[Path, None] = {}  # a set that keeps its order
+    paths: dict[str, Path] = {}  # by what no other may have, on disks that ignore case too
     for file in files:
         stem = (
             re.sub(r"[^\w-]+", "_", re.sub(r"\.\w+$", "", file)).strip("_")[-MAX_NAME:] or "image"
         )
         numbered = (f"{stem}-{number}" for number in itertools.count(2))
-        free = (folder / f"{name}.png" for name in itertools.chain([stem], numbered))
-        paths[next(path for path in free if path not in paths)] = None
-    if there := [path for path in paths if os.path.lexists(path)]:
+        keys = ((name, _key(name)) for name in itertools.chain([stem], numbered))
+        name, key = next((name, key) for name, key in keys if key not in paths)
+        paths[key] = folder / f"{name}.png"
+    listed = list(paths.values())
+    if there := [path for path in listed if os.path.lexists(path)]:
         raise UserError(
             f"{there[0]} is there already, and so are {len(there) - 1} of {len(paths) - 1} other "
             "sheets; choose another folder, or remove them"
         )
-    listed = list(paths)
     check_writable(listed[0])  # all are in one folder
     return listed
+
+
+def _key(name: str) -> str:
+    """Return what two names share that are one file on some disks."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def draw_sheets(model: TrainedModel, predictions: Predictions, paths: Sequence[Path]) -> None:

@@ -127,7 +127,7 @@ def _standard_errors(a: Run, b: Run, pairs: Pairs | None) -> dict[str, float]:
     for split in ("test", "validation"):
         names = f"{split}.accuracy", f"{split}.examples"
         values = [run.metrics.get(name) for run in (a, b) for name in names]
-        if all(values):
+        if None not in values:
             errors[names[0]] = unpaired_error(*values)  # type: ignore[arg-type]
     if pairs:
         errors["test.accuracy"] = pairs.standard_error

@@ -20,6 +20,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP")
 NAMES = ", ".join(FORMATS)
 ENDINGS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"}  # of their files
 MAX_FILE_BYTES = 2**28  # of an image file
+BLOCK_BYTES = 2**20  # that are read at a time
 MAX_PIXELS = 80_000_000  # of an image as it is stored: 320 MB in colours, as Pillow stores them
 NO_MEMORY = "needs more memory than is free"
 BLACK_IS_ZERO = 1  # PhotometricInterpretation of a grey TIFF
@@ -53,6 +54,8 @@ def open_image(source: str | Path | IO[bytes]) -> Image.Image:
     """
     try:
         raw = _read_limited(source)
+    except MemoryError:
+        raise UnreadableImageError(NO_MEMORY) from None
     except OSError as error:
         raise UnreadableImageError(error.strerror or in_one_line(error)) from None
     if not raw:
@@ -93,6 +96,8 @@ def prepare_image(image: Image.Image, preparation: Preparation) -> np.ndarray:
       OSError: Pillow has not read the file yet, and cannot.
     """
     _check_scale(image)
+    if getattr(image, "tile", None):  # of a file that Pillow has not decoded yet
+        _scale_transparent_level(image)
     try:
         image.load()  # Pillow turns TIFF files upright when it reads their pixels
         flat = _flatten(_upright(image), preparation.background)
@@ -103,8 +108,10 @@ def prepare_image(image: Image.Image, preparation: Preparation) -> np.ndarray:
     return np.asarray(resized).reshape(preparation.height, preparation.width, preparation.channels)
 
 
-def preparation_for(image_shape: ImageShape, resize: Resize) -> Preparation | None:
-    """Return how image files become arrays of a shape, with a black background.
+def preparation_for(
+    image_shape: ImageShape, resize: Resize, background: int = 0
+) -> Preparation | None:
+    """Return how image files become arrays of a shape.
 
     None for images that are neither grey nor RGB, which no file can become.
     """
@@ -112,7 +119,7 @@ def preparation_for(image_shape: ImageShape, resize: Resize) -> Preparation | No
     if channels not in (1, 3):
         return None
     sizes = {"height": height, "width": width, "channels": channels}
-    return Preparation.model_validate({**sizes, "resize": resize, "background": 0})
+    return Preparation.model_validate({**sizes, "resize": resize, "background": background})
 
 
 def _read_limited(source: str | Path | IO[bytes]) -> bytes:
@@ -121,8 +128,13 @@ def _read_limited(source: str | Path | IO[bytes]) -> bytes:
             raise UnreadableImageError("not a file" if Path(source).exists() else "not there")
         with Path(source).open("rb") as file:
             return _read_limited(file)
-    raw = source.read(MAX_FILE_BYTES + 1)
-    if len(raw) > MAX_FILE_BYTES:
+    blocks, size = [], 0
+    # A read of all at once would take the memory of the largest file that is allowed.
+    while size <= MAX_FILE_BYTES and (block := source.read(BLOCK_BYTES)):
+        blocks.append(block)
+        size += len(block)
+    raw = b"".join(blocks)
+    if size > MAX_FILE_BYTES:
         raise UnreadableImageError(f"more than {MAX_FILE_BYTES:,} bytes")
     return raw
 
@@ -151,11 +163,20 @@ def _check_scale(image: Image.Image) -> None:
 
 
 def _scale_transparent_level(image: Image.Image) -> None:
-    """Scale the transparent level of a grey PNG of 2 or 4 bits, as Pillow scales its pixels."""
+    """Scale the transparent level of a PNG as Pillow scales its pixels when it decodes them.
+
+    Those are grey ones of 2 or 4 bits, and colours of 16, of which Pillow keeps the upper 8.
+    """
     level = image.info.get("transparency")
-    if isinstance(image, PngImageFile) and image.mode == "L" and isinstance(level, int):
-        raw_mode = image.tile[0].args
-        image.info["transparency"] = level * {"L;2": 85, "L;4": 17}.get(str(raw_mode), 1)
+    if not isinstance(image, PngImageFile) or level is None:
+        return
+    match str(image.tile[0].args):
+        case "L;2":
+            image.info["transparency"] = 85 * level
+        case "L;4":
+            image.info["transparency"] = 17 * level
+        case "RGB;16B":
+            image.info["transparency"] = tuple(value >> 8 for value in level)
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -59,6 +59,7 @@ def describe(
     std: list[float] | None,
     resize: Resize,
     overrides: Overrides,
+    background: int = 0,
 ) -> WeightsInfo:
     """Return the metadata of imported weights; what nobody knows about them is None.
 
@@ -72,6 +73,7 @@ def describe(
       std: likewise.
       resize: how the library brings images to this shape.
       overrides: stated by a person.
+      background: the grey level that the library fills up with.
 
     Raises:
       UserError: a number or a name is invalid, or there is another number of them than needed.
@@ -103,7 +105,7 @@ def describe(
             source=f"imported from {library}",
             class_names=_distinct(names),
             image_shape=[height, width, channels],
-            preparation=preparation_for(image_shape, resize),
+            preparation=preparation_for(image_shape, resize, background),
             mean=means,
             std=deviations,
             seed=None,
@@ -162,4 +164,6 @@ def _for_channels(values: list[float], channels: int) -> list[float]:
 def _distinct(names: list[str]) -> list[str]:
     """Add the number of the class to names that several classes share, as two of ImageNet's do."""
     counts = Counter(names)
-    return [f"{name} ({n})" if counts[name] > 1 else name for n, name in enumerate(names)]
+    distinct = [f"{name} ({n})" if counts[name] > 1 else name for n, name in enumerate(names)]
+    # A name may look like another one with its number.
+    return distinct if len(set(distinct)) == len(distinct) else _distinct(distinct)

@@ -111,6 +111,11 @@ class Explorer:
         stored = [image for image in self.images if image.pooled_attention]
         return dataclasses.replace(self, images=stored)
 
+    def without_token_attention(self) -> "Explorer":
+        """Return the explorer with the attention of the pooled token only."""
+        images = [dataclasses.replace(image, token_attention="") for image in self.images]
+        return dataclasses.replace(self, images=images)
+
 
 def make_explorer(
     arrays: AttentionArrays,

@@ -14,7 +14,7 @@ from vit_hk.report.page_model import encoded_size, make_page_model
 from vit_hk.report.weights_file import WeightsFile
 
 TEMPLATES = Path(__file__).parent
-MAX_BYTES = 5_000_000  # of a page with the trained model
+MAX_BYTES = 5_000_000  # of a page
 DRAWN_CHANNELS = (1, 3)  # a person can draw in grey and in colours
 
 
@@ -34,18 +34,22 @@ def render_page_with_model(
     Raises:
       UserError: the weights file is damaged.
     """
-    stored = dataclasses.asdict(explorer.with_stored_attention_only())
+    small = explorer.with_stored_attention_only()
+    stored = dataclasses.asdict(small)
     channels = weights.info.image_shape[2]
     if channels not in DRAWN_CHANNELS:
         reason = f"images of 1 or 3 channels can be drawn; those of this model have {channels}."
-        return render_page(page_model=None, page_model_missing=reason, explorer=stored, **content)
-    reason = (
-        f"the weights of {weights.num_parameters:,} parameters take "
-        f"{encoded_size(weights) / 1e6:.1f} MB, and this page is to have at most "
-        f"{MAX_BYTES / 1e6:.0f} MB in all."
-    )
+    else:
+        reason = (
+            f"the weights of {weights.num_parameters:,} parameters take "
+            f"{encoded_size(weights) / 1e6:.1f} MB, and this page is to have at most "
+            f"{MAX_BYTES / 1e6:.0f} MB in all."
+        )
     page = render_page(page_model=None, page_model_missing=reason, explorer=stored, **content)
-    if len(page.encode()) + encoded_size(weights) > MAX_BYTES:
+    if len(page.encode()) > MAX_BYTES:
+        fewer = dataclasses.asdict(small.without_token_attention())
+        return render_page(page_model=None, page_model_missing=reason, explorer=fewer, **content)
+    if channels not in DRAWN_CHANNELS or len(page.encode()) + encoded_size(weights) > MAX_BYTES:
         return page
     model = dataclasses.asdict(make_page_model(weights, attention))
     for images in (dataclasses.asdict(explorer), stored):

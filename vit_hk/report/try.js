@@ -223,16 +223,18 @@ const tryModel = (() => {
       try {
         const image = await imageInput.readFile(file);
         const base = imageInput.fileBase(file.name, image, settings);
+        base.isInverted = true; // its pixels are inverted once more: the background is as bright as the paper
         drawing.start(base);
-        const pixels = imageInput.readPixels(drawing.read(), shape, false, settings.background);
-        const { looksInverted, brightness } = imageInput.examineBorder(pixels, shape, settings.border_range);
+        const inverted = imageInput.readPixels(drawing.read(), shape, false, settings.background);
+        const { looksInverted, brightness } =
+          imageInput.examineBorder(inverted.map((value) => 255 - value), shape, settings.border_range);
+        base.isInverted = looksInverted;
         if (looksInverted) {
-          base.isInverted = true;
           const [is, are] = brightness > 0.5 ? ["bright", "dark"] : ["dark", "bright"];
           base.reason = `The border of ${file.name} is ${is}, that of the training images ${are}, so it is inverted.`;
           note = base.reason;
-          drawing.repaint();
         }
+        drawing.repaint();
       } catch {
         note = `${file.name} is not an image that this browser can read.`;
         changed();

@@ -12,7 +12,12 @@ import numpy as np
 from tqdm import tqdm
 
 from vit_hk.data.dataset import MAX_CHARACTERS, Dataset, name_problem
-from vit_hk.data.image_preparation import UnreadableImageError, open_image, prepare_image
+from vit_hk.data.image_preparation import (
+    NO_MEMORY,
+    UnreadableImageError,
+    open_image,
+    prepare_image,
+)
 from vit_hk.data.sources.folder_layout import (
     NO_CLASS,
     SPLITS,
@@ -114,7 +119,10 @@ def _omit_top(listing: Listing) -> None:
     """Omit the folder that all members of an archive lie in, as in photos.zip: photos/cat/1.png."""
     tops = {path[:1] for path in listing.files if len(path) > 1}
     tops |= {path[:1] for path in listing.folders if path}
-    if len(tops) == 1 and not tops & {(split,) for split in SPLITS}:
+    has_folders = any(len(path) > 2 for path in listing.files) or any(
+        len(path) > 1 for path in listing.folders
+    )
+    if len(tops) == 1 and has_folders and not tops & {(split,) for split in SPLITS}:
         (listing.top,) = tops
         beside = [path for path in listing.files if len(path) == 1]
         listing.problems |= dict.fromkeys(beside, NO_CLASS)
@@ -166,6 +174,9 @@ def _read_into(
                 continue
             try:
                 source = member.open()
+            except MemoryError:
+                problems[member.parts] = NO_MEMORY
+                continue
             except (OSError, *ARCHIVE_ERRORS) as error:
                 problems[member.parts] = f"damaged: {in_one_line(error, 100)}"
                 continue

@@ -75,12 +75,12 @@ def _find_reader(root: Path) -> Callable[[Path], Iterator[Member]]:
             f"params.yaml: data.root is {root}, which is not there; with data.name = folder it "
             "must be a folder of images, or a zip or tar archive of one"
         )
+    if _is_gzip(root) or _is_tar(root):  # first, since a tar archive may end with a ZIP file
+        return _members_of_tar
     if zipfile.is_zipfile(root):
         if root.suffix.lower() == ".npz":
             raise UserError(f"params.yaml: data.root is {root}, an NPZ file; set data.name to npz")
         return _members_of_zip
-    if _is_gzip(root) or _is_tar(root):
-        return _members_of_tar
     raise UserError(
         f"params.yaml: data.root is {root}, which is neither a folder nor an archive; allowed with "
         "data.name = folder: a folder of images, or a .zip, .tar or .tar.gz of one"
