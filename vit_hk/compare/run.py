@@ -154,4 +154,4 @@ def _read_errors(path: Path | None, section: str, kind: str, column: str) -> dic
         return {}
     errors = pd.to_numeric(table[column], errors="coerce")
     first = errors.groupby(table[kind]).first()
-    return {f"{section}.{name}": float(error) for name, error in first.items() if error >= 0}
+    return {f"{section}.{name}": float(error) for name, error in first.items() if error > 0}
