@@ -112,6 +112,8 @@ def photograph_explorer(page: Page) -> None:
 
 def photograph_panels(page: Page) -> None:
     """Photograph the attention flow, and the map of the features after the last layer."""
+    page.locator("#flow-drawing").scroll_into_view_if_needed()
+    page.locator("#flow-svg path").first.wait_for(state="attached")
     page.locator("#flow-drawing").screenshot(path=IMAGES / "flow.png")
     page.locator("#features-map").scroll_into_view_if_needed()
     page.locator("#features-map[aria-busy=false]").wait_for()

@@ -71,20 +71,21 @@ function showFlow(explorer, data, network) {
   }
 
   function draw() {
-    if (!flow || !drawing.clientWidth) return;
+    if (!drawing.clientWidth) return;
     const column = (drawing.clientWidth - LABELS) / tokenCount;
     const size = Math.min(column - 2, 44);
     const top = size + 34;
     const x = (token) => LABELS + (token + 0.5) * column;
     const y = (row) => top + row * ROW;
+    // Before the lines are known, so that the page below does not move when they come.
+    element("svg").setAttribute("viewBox", `0 0 ${drawing.clientWidth} ${y(layers) + 14}`);
+    if (!flow) return;
     const lines = strongest();
     const kept = flow.edges.filter(({ from, to }) => from === to);
     const circles = flow.reach.flatMap((row, layer) => [...row].map((share, token) => svg("circle", {
       cx: x(token), cy: y(layer), r: Math.max(1.5, Math.min(10, (MAX_WIDTH * share) / 2)),
     }, svg("title", {}, `${tokenName(token)}: ${percent(share)}`))));
     const names = flow.reach.map((_, layer) => svg("text", { x: 0, y: y(layer) + 4 }, layer ? `layer ${layer}` : "input"));
-    const height = y(layers) + 14;
-    element("svg").setAttribute("viewBox", `0 0 ${drawing.clientWidth} ${height}`);
     element("svg").setAttribute("aria-label", element("summary").textContent);
     element("svg").replaceChildren(
       ...kept.map((edge) => drawLine(edge, x, y)), ...lines.map((edge) => drawLine(edge, x, y)),
