@@ -85,7 +85,7 @@ const tryModel = (() => {
     function announce(probabilities, before) {
       const describe = (some) => {
         const { best, probability } = bestOf(some);
-        return [views.nameElement(best), `, probability ${views.percent(probability)}`];
+        return [views.nameElement(best), `, probability ${percent(probability)}`];
       };
       const isEmpty = drawing.base().kind === "blank" && !drawing.isChanged();
       const hint = note || (isEmpty ? "Nothing is drawn yet; the model names a class even so." : "");

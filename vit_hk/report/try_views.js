@@ -50,7 +50,7 @@ function makeTryViews({ class_names: classNames, palette }, model, shape) {
   }
 
   return {
-    percent, nameElement, patchName,
+    nameElement, patchName,
 
     /** Draw the pixels that the model sees, [height * width * channels]. */
     drawSeen(pixels) {
@@ -68,7 +68,8 @@ function makeTryViews({ class_names: classNames, palette }, model, shape) {
         row.classList.toggle("is-predicted", number === best);
         bar.children[0].style.width = `${100 * probabilities[number]}%`;
         bar.children[1].style.width = `${100 * before[number]}%`;
-        share.textContent = percent(probabilities[number]);
+        // One decimal in all rows: they stand in a column.
+        share.textContent = `${(100 * probabilities[number]).toFixed(1)} %`;
         change.textContent = describeChange(probabilities[number] - before[number]);
       });
     },
