@@ -81,12 +81,12 @@ def run(config: Config, dataset: Dataset, data: TrainingData) -> None:
         write_results(trained, calibration, data, info)
         # The state stays where DVC may not take the results, so that the next `dvc repro` resumes
         # at the end of the training, as a process that waits does.
-        if is_child_of_dvc() and not is_awaited(folder):
+        if dvc_takes_results() and not is_awaited(folder):
             remove_folder(folder)
 
 
-def is_child_of_dvc() -> bool:
-    """Return whether the process that started this one is DVC, and lives.
+def dvc_takes_results() -> bool:
+    """Return whether it is certain that DVC takes the results that this process has written.
 
     If DVC was killed, this process has another parent. Below a launcher, which outlives DVC, that
     cannot be seen; and of several processes, one may fail after this one has written the results.
@@ -187,7 +187,8 @@ def write_results(
     write_history(trained.history)
     write_snapshots(trained.snapshots, data)
     weights = weights_digest(paths.WEIGHTS)
-    record_timing(paths.TIMING, "train", weights, dataclasses.asdict(trained.timing))
+    if trained.timing.images_per_second:  # else the run before has trained, and has recorded it
+        record_timing(paths.TIMING, "train", weights, dataclasses.asdict(trained.timing))
 
 
 def write_history(history: list[Epoch]) -> None:

@@ -66,16 +66,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Exclude the imported modules from garbage collection, and make it rarer.
-
-    Keep small programs out of the compilation cache: no two tests compile the same one, other than
-    the stages, which have a process each.
-    """
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    """Exclude the imported modules from garbage collection, and make it rarer."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     gc.enable()
+
+
+def pytest_runtest_setup() -> None:
+    """Keep small programs out of the compilation cache, which few tests of a process share.
+
+    Before each test, since a stage that runs in this process wants all programs in it.
+    """
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 # Written out instead of read from params.yaml, so that trying other settings breaks no test.

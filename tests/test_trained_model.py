@@ -111,6 +111,22 @@ def test_ink_on_nothing_is_white_on_black_whatever_its_colour(model):
         np.testing.assert_array_equal(chosen.images, predictions.images)
 
 
+def test_white_on_black_within_a_transparent_margin_stays(model):
+    height, width = IMAGES[0].shape
+    drawn = np.zeros((height, width, 4), np.uint8)
+    drawn[1:-1, 1:-1, 3] = 255
+    drawn[3:5, 3:6, :3] = 255
+    predictions = model.predict(Image.fromarray(drawn, "RGBA"))
+    assert not predictions.is_inverted.any()
+    np.testing.assert_array_equal(predictions.images[0, ..., 0], drawn[..., 0])
+
+
+def test_images_may_come_one_after_the_other(model):
+    whole = model.predict(list(IMAGES))
+    np.testing.assert_array_equal(model.predict(iter(IMAGES)).images, whole.images)
+    np.testing.assert_array_equal(model.attention(iter(IMAGES)), model.attention(IMAGES))
+
+
 @pytest.mark.parametrize("invert", [True, "Yes", None])
 @pytest.mark.parametrize("method", ["predict", "attention"])
 def test_another_way_to_invert_is_refused(model, one_line, method, invert):

@@ -102,7 +102,7 @@ class Preparation(Settings):
         return self.height, self.width, self.channels
 
     @property
-    def to_invert(self) -> "Preparation":
+    def with_inverse_background(self) -> "Preparation":
         """The preparation of images whose brightness is inverted afterwards.
 
         Then they have the background of the other images, and not the inverse of it.

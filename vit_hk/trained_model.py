@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,7 +12,7 @@ import numpy as np
 
 from vit_hk.calibration import class_distances
 from vit_hk.data.image_preparation import preparation_for
-from vit_hk.data.inversion import looks_inverted
+from vit_hk.data.inversion import looks_inverted, looks_usual
 from vit_hk.data.pixels import Images, to_pixels
 from vit_hk.errors import UserError, find_file_problem, shorten
 from vit_hk.inference import (
@@ -146,15 +147,22 @@ class TrainedModel:
         if invert not in get_args(Invert):
             allowed = ", ".join(map(repr, get_args(Invert)))
             raise UserError(f"invert is {shorten(invert)}; allowed: {allowed}")
+        if isinstance(images, Iterator):  # whose images are prepared twice
+            images = list(images)
         shape, preparation = self.info.image_shape, self.preparation
         pixels = to_pixels(images, shape, preparation)
-        if invert == "no":
+        if not self.may_invert(invert):
             return pixels, np.zeros(len(pixels), bool)
-        to_invert = to_pixels(images, shape, preparation and preparation.to_invert)
-        return self.invert(pixels, to_invert, invert)
+        other = to_pixels(images, shape, preparation and preparation.with_inverse_background)
+        return self.choose_inverted(pixels, other, invert)
 
-    def invert(
-        self, pixels: np.ndarray, to_invert: np.ndarray, invert: Invert
+    def may_invert(self, invert: Invert) -> bool:
+        """Return whether the brightness of any image would be inverted."""
+        is_grey = self.info.image_shape[-1] == 1
+        return invert == "yes" or (invert == "auto" and is_grey and self._calibration is not None)
+
+    def choose_inverted(
+        self, pixels: np.ndarray, on_inverse_background: np.ndarray, invert: Invert
     ) -> tuple[np.ndarray, np.ndarray]:
         """Invert the brightness of prepared images, of all or of those that look inverted.
 
@@ -163,7 +171,7 @@ class TrainedModel:
 
         Args:
           pixels: uint8 [N, height, width, channels].
-          to_invert: the same images, prepared by `Preparation.to_invert`.
+          on_inverse_background: the same images, prepared with the inverse background.
           invert: which are inverted.
 
         Returns:
@@ -171,9 +179,10 @@ class TrainedModel:
         """
         is_inverted = np.full(len(pixels), invert == "yes")
         if invert == "auto" and self._calibration:
-            is_inverted = looks_inverted(to_invert, self._calibration.border_range)
+            usual = self._calibration.border_range
+            is_inverted = looks_inverted(on_inverse_background, usual) & ~looks_usual(pixels, usual)
         chosen = is_inverted[:, np.newaxis, np.newaxis, np.newaxis]
-        return np.where(chosen, ~to_invert, pixels), is_inverted
+        return np.where(chosen, ~on_inverse_background, pixels), is_inverted
 
     def _build_predictor_of_size(self, batch_size: int) -> Predictor:
         return build_predictor(self._model, self.info, batch_size, LOGITS_AND_FEATURES)

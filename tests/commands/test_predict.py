@@ -4,7 +4,7 @@ import functools
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,11 +98,17 @@ def test_batches_change_nothing(run, monkeypatch):
 def test_batches_have_a_limit_of_bytes(run, monkeypatch):
     whole = run("images", "--csv")
     sizes = []
-    stack = np.stack
+    read = predict.read_batches
+
+    def record(*arguments: object) -> Iterator[predict.Batch]:
+        for batch in read(*arguments):
+            sizes.append(len(batch.numbers))
+            yield batch
+
     monkeypatch.setattr(predict, "MAX_BATCH_BYTES", 3 * 8 * 12 + 1)
-    monkeypatch.setattr(predict.np, "stack", lambda a: sizes.append(len(a)) or stack(a))
+    monkeypatch.setattr(predict, "read_batches", record)
     assert run("images", "--csv") == whole
-    assert max(sizes) == 3
+    assert sizes == [3, 1]
 
 
 @pytest.mark.usefixtures("folder")

@@ -454,8 +454,8 @@ def test_the_strip_marks_the_image_that_is_shown(page):
 
 
 def test_small_shares_keep_two_digits(page):
-    shares = [0.5, 0.00951, 0.0094, 0.00125, 0.00094, 0.0000131, 0.0]
-    written = ["50.0 %", "1.0 %", "0.94 %", "0.13 %", "0.094 %", "0.001 %", "0.0 %"]
+    shares = [0.5, 0.00951, 0.0094, 0.00125, 0.00094, 0.0000131, 0.000004, 0.0]
+    written = ["50.0 %", "1.0 %", "0.94 %", "0.13 %", "0.094 %", "0.001 %", "0.0 %", "0.0 %"]
     assert page.evaluate("(shares) => shares.map(percent)", shares) == written
     assert list(map(percent, shares[:2])) == written[:2]
 
@@ -502,7 +502,7 @@ WARNING_OF = """([markup, score, error]) => {
 
 @pytest.mark.parametrize(
     ("score", "error", "text", "is_worse"),
-    [(-0.05, 0.02, "-0.05", True), (-0.05, 0.03, "-0.05", False), (-0.003, 0.0, "0.00", True)],
+    [(-0.05, 0.02, "-0.05", True), (-0.05, 0.03, "-0.05", False), (-0.003, 0.0, "0.00", False)],
 )
 def test_a_map_is_called_worse_than_random_beyond_two_standard_errors(
     page, project, score, error, text, is_worse

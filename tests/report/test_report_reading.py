@@ -122,7 +122,7 @@ def test_tables_that_end_at_any_row_or_belong_to_other_settings_are_refused(fold
         (
             "corruption",
             "fog",
-            "the corruptions ['fog', 'translate', 'impulse_noise'], the settings have",
+            "it holds the corruptions ['fog', 'translate', 'impulse_noise'], the settings ['",
         ),
         ("severity", 3, "translate must have the severities 0 to 4, in order"),
         ("accuracy", np.inf, "column accuracy holds a number that is not finite"),

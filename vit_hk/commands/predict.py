@@ -29,7 +29,7 @@ from vit_hk.runtime.devices import configure_jax
 from vit_hk.runtime.memory import advise_out_of_memory
 from vit_hk.trained_model import MAX_BATCH, TrainedModel, load
 
-MAX_BATCH_BYTES = 2**28  # of the pixels of the images that are predicted together
+MAX_BATCH_BYTES = 2**27  # of the pixels of images that are predicted together, held four times
 
 DESCRIPTION = """Predict the classes of images. They are prepared as the training images were.
 An image that cannot be read is named with the reason, the others are predicted, and the exit code
@@ -95,9 +95,11 @@ def run(arguments: argparse.Namespace) -> None:
         writer = Csv(count)
     num_read = 0
     with advise_out_of_memory("close other programs"):
-        for batch in read_batches(files, preparation):
+        for batch in read_batches(files, preparation, model.may_invert(arguments.invert)):
             num_read += len(batch.numbers)
-            pixels, is_inverted = model.invert(batch.pixels, batch.to_invert, arguments.invert)
+            pixels, is_inverted = model.choose_inverted(
+                batch.pixels, batch.on_inverse_background, arguments.invert
+            )
             predictions = dataclasses.replace(model.predict(pixels, "no"), is_inverted=is_inverted)
             batch_names = [names[number] for number in batch.numbers]
             for record in make_records(batch_names, predictions, model.class_names, count):
@@ -114,28 +116,29 @@ class Batch(NamedTuple):
 
     numbers: list[int]  # their positions among all files
     pixels: np.ndarray  # uint8 [images, height, width, channels]
-    to_invert: np.ndarray  # the same images; see `Preparation.to_invert`
+    on_inverse_background: np.ndarray  # the same images, or `pixels` where none may be inverted
 
 
-def read_batches(files: Sequence[ImageFile], preparation: Preparation) -> Iterator[Batch]:
+def read_batches(
+    files: Sequence[ImageFile], preparation: Preparation, may_invert: bool
+) -> Iterator[Batch]:
     """Yield the images in batches; one that cannot be read is named on stderr and left out."""
+    other = preparation.with_inverse_background
 
     def read() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         for number, file in enumerate(files):
             try:
                 image = file.open()
-                pixels, to_invert = (
-                    prepare_image(image, each) for each in (preparation, preparation.to_invert)
-                )
-                yield number, pixels, to_invert
+                pixels = prepare_image(image, preparation)
+                yield number, pixels, prepare_image(image, other) if may_invert else pixels
             except UnreadableImageError as error:
                 print(f"error: {printable(file.name)}: {error}", file=sys.stderr)
 
     images = read()
     size = min(MAX_BATCH, max(1, MAX_BATCH_BYTES // math.prod(preparation.image_shape)))
     while batch := list(itertools.islice(images, size)):
-        numbers, pixels, to_invert = zip(*batch, strict=True)
-        yield Batch(list(numbers), np.stack(pixels), np.stack(to_invert))
+        numbers, pixels, others = zip(*batch, strict=True)
+        yield Batch(list(numbers), np.stack(pixels), np.stack(others))
 
 
 def warn(record: Record, model: TrainedModel) -> None:

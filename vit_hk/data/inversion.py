@@ -43,18 +43,38 @@ def looks_inverted(images: np.ndarray, usual: np.ndarray) -> np.ndarray:
     """
     if images.shape[-1] != 1:
         return np.zeros(len(images), bool)
-    border = _border_pixels(images)
-    brightness = border.mean(axis=1, keepdims=True)  # [images, 1]
+    brightness = _border_pixels(images).mean(axis=1)
+    looks = ~_is_usual(brightness, usual) & _is_usual(1 - brightness, usual)
+    return _has_ink_on_paper(images, looks)
+
+
+def looks_usual(images: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    """Return which images show ink on an even border that is as bright as those of the training.
+
+    Args and result are those of `looks_inverted`; no image of several channels looks so.
+    """
+    if images.shape[-1] != 1:
+        return np.zeros(len(images), bool)
+    looks = _is_usual(_border_pixels(images).mean(axis=1), usual)
+    return _has_ink_on_paper(images, looks)
+
+
+def _is_usual(brightness: np.ndarray, usual: np.ndarray) -> np.ndarray:
     low, high = usual[0] - TOLERANCE, usual[1] + TOLERANCE
-    is_usual = (low <= brightness) & (brightness <= high)
-    is_usual_inverted = (low <= 1 - brightness) & (1 - brightness <= high)
-    looks = (~is_usual & is_usual_inverted)[:, 0]
-    if looks.any():  # the rest takes longer
-        is_near = np.abs(border[looks] - brightness[looks]) <= NEARLY
-        pixels = images[looks].reshape(looks.sum(), -1) / 255
-        has_ink = (np.abs(pixels - brightness[looks]) >= MIN_INK).any(axis=1)
-        looks[looks] = has_ink & (is_near.mean(axis=1) >= EVEN_SHARE)
-    return looks
+    return (low <= brightness) & (brightness <= high)
+
+
+def _has_ink_on_paper(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return which of the chosen images have an even border, and a pixel that differs from it."""
+    result = chosen.copy()
+    if chosen.any():
+        images = images[chosen]
+        border = _border_pixels(images)
+        brightness = border.mean(axis=1, keepdims=True)
+        is_even = (np.abs(border - brightness) <= NEARLY).mean(axis=1) >= EVEN_SHARE
+        pixels = images.reshape(len(images), -1) / 255
+        result[chosen] = is_even & (np.abs(pixels - brightness) >= MIN_INK).any(axis=1)
+    return result
 
 
 def _border_pixels(images: np.ndarray) -> np.ndarray:

@@ -59,7 +59,8 @@ def describe(
     std: list[float] | None,
     resize: Resize,
     overrides: Overrides,
-    background: int = 0,
+    *,
+    fills_with_mean: bool = False,
 ) -> WeightsInfo:
     """Return the metadata of imported weights; what nobody knows about them is None.
 
@@ -73,7 +74,7 @@ def describe(
       std: likewise.
       resize: how the library brings images to this shape.
       overrides: stated by a person.
-      background: the grey level that the library fills up with.
+      fills_with_mean: whether the library fills up with the mean colour, and not with black.
 
     Raises:
       UserError: a number or a name is invalid, or there is another number of them than needed.
@@ -91,6 +92,9 @@ def describe(
             f"--class-names has {len(names)} names, the model has {len(class_names)} classes"
         )
     means = _for_channels(overrides.mean or mean or [DEFAULT_MEAN], channels)
+    is_share = all(0 <= mean <= 1 for mean in means)  # others are on another scale
+    pads = resize == "pad" and fills_with_mean and is_share
+    background = round(255 * sum(means) / len(means)) if pads else 0
     deviations = _for_channels(overrides.std or std or [DEFAULT_STD], channels)
     for option, values in (("--mean", means), ("--std", deviations)):
         if len(values) != channels:

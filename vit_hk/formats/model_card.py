@@ -96,7 +96,7 @@ def _images(library: str, info: WeightsInfo, uint8: bool) -> str:
     scale = (
         "They enter as bytes from 0 to 255; the graph normalizes them."
         if uint8
-        else "Pixels are scaled from 0 … 255 to -1 … 1; the weights hold the other normalization."
+        else "Pixels are scaled from 0 … 255 to -1 … 1; the weights do the rest."
         if library == "google"
         else f"Pixels are scaled to 0 … 1, then (x - mean) / std with mean {info.mean} and std "
         f"{info.std}."

@@ -182,11 +182,10 @@ def import_timm(folder: Path, overrides: Overrides) -> Imported:
         names = [str(n) for n in range(num_classes)]
     mean, std = (_of_grey(values) if channels == 1 else values for values in (cfg.mean, cfg.std))
     resize = RESIZE.get(cfg.crop_mode, "crop")
-    # timm fills up with the mean colour.
-    background = round(255 * float(np.mean(mean or [0.5]))) if resize == "pad" else 0
     info = describe(
-        path, "timm", settings, image_shape, names, mean, std, resize, overrides, background
-    )
+        path, "timm", settings, image_shape, names, mean, std, resize, overrides,
+        fills_with_mean=True,
+    )  # fmt: skip
     params = read_params(fields(settings), settings, image_shape, num_classes, file)
     return Imported(params, info)
 

@@ -28,7 +28,7 @@ def read_corruptions(path: Path, names: Sequence[str]) -> pd.DataFrame:
         found = table["corruption"].unique().tolist()
         if found != list(names):
             raise ValueError(
-                f"the corruptions {shorten(found)}, the settings have {shorten(list(names))}"
+                f"it holds the corruptions {shorten(found)}, the settings {shorten(list(names))}"
             )
         for name in names:
             severities = table.loc[table["corruption"] == name, "severity"]

@@ -130,12 +130,12 @@ const explain = (() => {
 
   /** Return the relevance of the patches for the class whose logit `gradient` is of. */
   function relevance(model, attention, gradient) {
-    const itself = pooledQuery(model, NONE);
-    const row = weightByGradient(model, attention, gradient).reduceRight((below, matrix) => {
-      const added = multiplyRow(below, matrix);
-      return below.map((weight, token) => weight + added[token]);
-    }, itself);
-    return normalize(ofPatches(model, row.map((weight, token) => weight - itself[token]))); // as in relevance.py
+    const itself = pooledQuery(model, NONE); // is no part of the sum, as in relevance.py
+    const row = weightByGradient(model, attention, gradient).reduceRight((sum, matrix) => {
+      const added = multiplyRow(sum.map((weight, token) => weight + itself[token]), matrix);
+      return sum.map((weight, token) => weight + added[token]);
+    }, new Float64Array(model.tokenCount));
+    return normalize(ofPatches(model, row));
   }
 
   /** Return the rollout of the attention, weighted by the gradient of the logit of a class. */

@@ -94,7 +94,7 @@ const makeExplorer = (() => {
       const head = state.head === MEAN ? "mean over heads" : `head ${state.head + 1}`;
       const rest = Math.max(0, 1 - weights.reduce((sum, weight) => sum + weight, 0));
       return `Layer ${state.layer + 1}, ${head}: attention of ${tokenName(query())}${isPinShown() ? " (pinned)" : ""}.` +
-        (data.other_tokens ? ` ${percent(rest)} of it goes to ${data.other_tokens}.` : "");
+        (data.other_tokens ? ` ${(100 * rest).toFixed(1)} % of it goes to ${data.other_tokens}.` : "");
     }
 
     function describeMap({ name, score, key }) {
@@ -106,9 +106,9 @@ const makeExplorer = (() => {
         `(at most 1; random order: 0${brightness}).`;
     }
 
-    // By more than the noise of the images; the score of a map that was not measured is null.
+    // By more than the noise of the images, where that is known; a map that was not measured has no score.
     function isWorseThanRandom({ score, score_error: error }) {
-      return score !== null && score < -2 * error;
+      return score !== null && error > 0 && score < -2 * error;
     }
 
     // What a reader should know before believing the map.

@@ -62,10 +62,9 @@ function makePatchGrid(grid, { rows, columns, image_shape: [height, width] }, pa
     cell.addEventListener("pointerdown", ({ pointerType }) => {
       isFirstTap = pointerType === "touch" && document.activeElement !== cell;
     });
-    cell.addEventListener("click", () => {
-      if (isFirstTap) cell.focus(); // not all browsers do
+    cell.addEventListener("click", ({ detail }) => {
+      if (isFirstTap && detail) cell.focus(); // not all browsers do; a key has no detail
       else pin(patch);
-      isFirstTap = false; // a key has no pointerdown
     });
     cell.addEventListener("keydown", (event) => {
       if (moveInGrid(cells, columns, patch, event)) event.preventDefault();

@@ -130,11 +130,12 @@ const imageInput = (() => {
   const [TOLERANCE, EVEN_SHARE, NEARLY, MIN_CONTRAST] = [0.2, 0.9, 0.1, 0.4];
 
   /**
-   * Return whether pixels of one channel look like an inverted training image, and the brightness of
-   * their border: `looks_inverted` of vit_hk/data/inversion.py. `usual` is its range, or null.
+   * Return whether pixels of one channel look like an inverted training image or like one as it is, and
+   * the brightness of their border: `looks_inverted` and `looks_usual` of vit_hk/data/inversion.py.
+   * `usual` is their range, or null.
    */
   function examineBorder(pixels, [height, width, channels], usual) {
-    if (channels !== 1 || !usual) return { looksInverted: false };
+    if (channels !== 1 || !usual) return { looksInverted: false, looksUsual: false };
     const values = Array.from(pixels, (value) => value / 255);
     const border = values.filter((_, n) =>
       n < width || n >= width * (height - 1) || n % width === 0 || n % width === width - 1);
@@ -143,7 +144,12 @@ const imageInput = (() => {
     const distance = (value) => Math.abs(value - brightness);
     const isEven = border.filter((value) => distance(value) <= NEARLY).length >= EVEN_SHARE * border.length;
     const hasInk = values.some((value) => distance(value) >= MIN_CONTRAST);
-    return { looksInverted: !isUsual(brightness) && isUsual(1 - brightness) && isEven && hasInk, brightness };
+    const isDrawing = isEven && hasInk;
+    return {
+      looksInverted: isDrawing && !isUsual(brightness) && isUsual(1 - brightness),
+      looksUsual: isDrawing && isUsual(brightness),
+      brightness,
+    };
   }
 
   return { readPixels, readFile, fileBase, examineBorder, grey };

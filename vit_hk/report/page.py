@@ -46,9 +46,9 @@ def render_page_with_model(
             f"{MAX_BYTES / 1e6:.0f} MB in all."
         )
     page = render_page(page_model=None, page_model_missing=reason, explorer=stored, **content)
-    if len(page.encode()) > MAX_BYTES:
-        fewer = dataclasses.asdict(small.without_token_attention())
-        return render_page(page_model=None, page_model_missing=reason, explorer=fewer, **content)
+    if len(page.encode()) > MAX_BYTES:  # which the model, where there is room for it, can compute
+        stored = dataclasses.asdict(small.without_token_attention())
+        page = render_page(page_model=None, page_model_missing=reason, explorer=stored, **content)
     if channels not in DRAWN_CHANNELS or len(page.encode()) + encoded_size(weights) > MAX_BYTES:
         return page
     model = dataclasses.asdict(make_page_model(weights, attention))

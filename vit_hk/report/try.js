@@ -223,13 +223,17 @@ const tryModel = (() => {
       try {
         const image = await imageInput.readFile(file);
         const base = imageInput.fileBase(file.name, image, settings);
-        base.isInverted = true; // its pixels are inverted once more: the background is as bright as the paper
+        const examine = (change) => {
+          const pixels = imageInput.readPixels(drawing.read(), shape, false, settings.background);
+          return imageInput.examineBorder(pixels.map(change), shape, settings.border_range);
+        };
         drawing.start(base);
-        const inverted = imageInput.readPixels(drawing.read(), shape, false, settings.background);
-        const { looksInverted, brightness } =
-          imageInput.examineBorder(inverted.map((value) => 255 - value), shape, settings.border_range);
-        base.isInverted = looksInverted;
-        if (looksInverted) {
+        const { looksUsual } = examine((value) => value);
+        base.isInverted = true; // and inverted once more, the background is as bright as paper would be
+        drawing.repaint();
+        const { looksInverted, brightness } = examine((value) => 255 - value);
+        base.isInverted = looksInverted && !looksUsual;
+        if (base.isInverted) {
           const [is, are] = brightness > 0.5 ? ["bright", "dark"] : ["dark", "bright"];
           base.reason = `The border of ${file.name} is ${is}, that of the training images ${are}, so it is inverted.`;
           note = base.reason;

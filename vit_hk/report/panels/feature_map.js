@@ -12,11 +12,12 @@ function showFeatureMap(data, network) {
   const features = []; // [images], each [L, D]
   const layouts = []; // by layer, once it was shown
 
-  const percent = (share) => `${(100 * share).toFixed(0)} %`;
-  const color = (label) => `hsl(${Math.round((360 * label) / classNames.length)} 75% 50%)`;
+  const wholePercent = (share) => `${(100 * share).toFixed(0)} %`;
+  // Neighbouring hues differ in lightness too, which all people see, and stand out from the page.
+  const color = (label) => `oklch(${label % 2 ? 0.5 : 0.68} 0.17 ${Math.round((360 * label) / classNames.length)})`;
   const isWrong = ({ label, predicted }) => label !== predicted;
   const describe = (image) => `Test image ${image.index}: true ${classNames[image.label]}` +
-    (isWrong(image) ? `, predicted ${classNames[image.predicted]}` : "") + `, probability ${percent(image.confidence)}`;
+    (isWrong(image) ? `, predicted ${classNames[image.predicted]}` : "") + `, probability ${wholePercent(image.confidence)}`;
 
   function makeButton(image) {
     const button = Object.assign(document.createElement("button"), { type: "button" });
@@ -86,10 +87,10 @@ function showFeatureMap(data, network) {
     });
     const text = `${layer + 1} of ${model.layers}`;
     element("layer-text").textContent = text;
-    element("layer").setAttribute("aria-valuetext", `after layer ${text}, ${percent(accuracy)} correct`);
+    element("layer").setAttribute("aria-valuetext", `after layer ${text}, ${wholePercent(accuracy)} correct`);
     element("summary").textContent =
-      `After layer ${layer + 1}: the map holds ${percent(shares[0] + shares[1])} of the variance. If the model ended here, ` +
-      `${percent(accuracy)} of these ${images.length} images, among them all mistakes that the page has, would be classified correctly.`;
+      `After layer ${layer + 1}: the map holds ${wholePercent(shares[0] + shares[1])} of the variance. If the model ended here, ` +
+      `${wholePercent(accuracy)} of these ${images.length} images, among them all mistakes that the page has, would be classified correctly.`;
   }
 
   // The nearest image in the direction of an arrow key; beside that direction, distances count twice.

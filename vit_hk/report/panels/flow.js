@@ -79,6 +79,7 @@ function showFlow(explorer, data, network) {
     const y = (row) => top + row * ROW;
     // Before the lines are known, so that the page below does not move when they come.
     element("svg").setAttribute("viewBox", `0 0 ${drawing.clientWidth} ${y(layers) + 14}`);
+    element("count-text").textContent = element("count").value;
     if (!flow) return;
     const lines = strongest();
     const kept = flow.edges.filter(({ from, to }) => from === to);
@@ -90,7 +91,6 @@ function showFlow(explorer, data, network) {
     element("svg").replaceChildren(
       ...kept.map((edge) => drawLine(edge, x, y)), ...lines.map((edge) => drawLine(edge, x, y)),
       ...circles, ...drawHeads(x, size, top - 12), ...names);
-    element("count-text").textContent = element("count").value;
     fillTable(lines);
   }
 
@@ -131,8 +131,8 @@ function showFlow(explorer, data, network) {
   }
 
   addEventListener("beforeprint", update);
-  new IntersectionObserver(([entry], observer) => {
-    if (!entry.isIntersecting) return;
+  new IntersectionObserver((entries, observer) => {
+    if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
     observer.disconnect();
     begin();
   }, { rootMargin: "50%" }).observe(drawing);

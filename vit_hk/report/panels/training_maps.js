@@ -8,7 +8,6 @@ function showTrainingMaps({ palette, class_names: classNames, image_shape: shape
   const element = (id) => document.getElementById(`training-${id}`);
   const attention = decodeUint16(maps.attention);
   const patchCount = rows * columns;
-  const percent = (share, digits) => `${(100 * share).toFixed(digits)} %`;
 
   function decodeUint16(text) {
     const bytes = atob(text);
@@ -47,12 +46,12 @@ function showTrainingMaps({ palette, class_names: classNames, image_shape: shape
     const { canvas, caption, item, outline } = items[image];
     drawMap(canvas, { rows, columns, image_shape: shape }, weights, colorScale(palette, max), outline);
     const most = weights.indexOf(weights.reduce((a, b) => Math.max(a, b)));
-    canvas.setAttribute("aria-label", `Image ${image + 1}: the most attention, ${percent(weights[most], 1)}, goes to ` +
+    canvas.setAttribute("aria-label", `Image ${image + 1}: the most attention, ${percent(weights[most])}, goes to ` +
       `row ${Math.floor(most / columns) + 1}, column ${(most % columns) + 1}`);
     const predicted = maps.predicted[step][image];
     const isWrong = predicted !== labels[image];
     item.classList.toggle("wrong", isWrong);
-    caption.replaceChildren("predicted ", className(predicted), `, ${percent(maps.confidence[step][image], 0)}`,
+    caption.replaceChildren("predicted ", className(predicted), `, ${(100 * maps.confidence[step][image]).toFixed(0)} %`,
       ...(isWrong ? ["; true ", className(labels[image])] : []));
   }
 
@@ -68,8 +67,8 @@ function showTrainingMaps({ palette, class_names: classNames, image_shape: shape
     element("epoch").setAttribute("aria-valuetext", `after epoch ${text}, ${correct} of ${labels.length} correct`);
     element("summary").textContent =
       `After epoch ${epochs[step]}: ${correct} of ${labels.length} of these images are classified correctly.`;
-    element("middle").textContent = percent(max / 4, 1);
-    element("max").textContent = percent(max, 1);
+    element("middle").textContent = percent(max / 4);
+    element("max").textContent = percent(max);
   }
 
   for (const id of ["epoch", "layer", "head"]) element(id).addEventListener("input", draw);
