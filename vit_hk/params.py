@@ -101,14 +101,6 @@ class Preparation(Settings):
         """Height and width in pixels, and the number of channels."""
         return self.height, self.width, self.channels
 
-    @property
-    def with_inverse_background(self) -> "Preparation":
-        """The preparation of images whose brightness is inverted afterwards.
-
-        Then they have the background of the other images, and not the inverse of it.
-        """
-        return self.model_copy(update={"background": 255 - self.background})
-
 
 class DataSettings(Settings):
     """Which data set to use, where it lies, how its images are prepared, and what to do offline.

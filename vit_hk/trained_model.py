@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,7 +10,7 @@ import jax
 import numpy as np
 
 from vit_hk.calibration import class_distances
-from vit_hk.data.image_preparation import preparation_for
+from vit_hk.data.image_preparation import Prepared, preparation_for
 from vit_hk.data.inversion import looks_inverted, looks_usual
 from vit_hk.data.pixels import Images, to_pixels
 from vit_hk.errors import UserError, find_file_problem, shorten
@@ -147,42 +146,31 @@ class TrainedModel:
         if invert not in get_args(Invert):
             allowed = ", ".join(map(repr, get_args(Invert)))
             raise UserError(f"invert is {shorten(invert)}; allowed: {allowed}")
-        if isinstance(images, Iterator):  # whose images are prepared twice
-            images = list(images)
-        shape, preparation = self.info.image_shape, self.preparation
-        pixels = to_pixels(images, shape, preparation)
-        if not self.may_invert(invert):
-            return pixels, np.zeros(len(pixels), bool)
-        other = to_pixels(images, shape, preparation and preparation.with_inverse_background)
-        return self.choose_inverted(pixels, other, invert)
+        prepared = to_pixels(images, self.info.image_shape, self.preparation)
+        return self.choose_inverted(prepared, invert)
 
-    def may_invert(self, invert: Invert) -> bool:
-        """Return whether the brightness of any image would be inverted."""
-        is_grey = self.info.image_shape[-1] == 1
-        return invert == "yes" or (invert == "auto" and is_grey and self._calibration is not None)
-
-    def choose_inverted(
-        self, pixels: np.ndarray, on_inverse_background: np.ndarray, invert: Invert
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def choose_inverted(self, images: Prepared, invert: Invert) -> tuple[np.ndarray, np.ndarray]:
         """Invert the brightness of prepared images, of all or of those that look inverted.
 
         What is inverted is an image, and not the background below its transparent pixels or around
         it: black ink on nothing becomes white ink on the black of the training images.
 
         Args:
-          pixels: uint8 [N, height, width, channels].
-          on_inverse_background: the same images, prepared with the inverse background.
+          images: uint8 [N, height, width, channels].
           invert: which are inverted.
 
         Returns:
           Uint8 images of the same shape, and which were inverted, bool [N].
         """
+        pixels, to_invert = images
         is_inverted = np.full(len(pixels), invert == "yes")
         if invert == "auto" and self._calibration:
             usual = self._calibration.border_range
-            is_inverted = looks_inverted(on_inverse_background, usual) & ~looks_usual(pixels, usual)
-        chosen = is_inverted[:, np.newaxis, np.newaxis, np.newaxis]
-        return np.where(chosen, ~on_inverse_background, pixels), is_inverted
+            is_inverted = looks_inverted(to_invert, usual) & ~looks_usual(pixels, usual)
+        if is_inverted.any():
+            chosen = is_inverted[:, np.newaxis, np.newaxis, np.newaxis]
+            pixels = np.where(chosen, ~to_invert, pixels)
+        return pixels, is_inverted
 
     def _build_predictor_of_size(self, batch_size: int) -> Predictor:
         return build_predictor(self._model, self.info, batch_size, LOGITS_AND_FEATURES)

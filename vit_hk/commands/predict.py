@@ -22,14 +22,14 @@ from vit_hk.commands.records import (
     printable,
 )
 from vit_hk.commands.sheets import draw_sheets, sheet_paths
-from vit_hk.data.image_preparation import UnreadableImageError, prepare_image
+from vit_hk.data.image_preparation import Prepared, UnreadableImageError, prepare_to_invert
 from vit_hk.errors import UserError
 from vit_hk.params import Preparation
 from vit_hk.runtime.devices import configure_jax
 from vit_hk.runtime.memory import advise_out_of_memory
 from vit_hk.trained_model import MAX_BATCH, TrainedModel, load
 
-MAX_BATCH_BYTES = 2**27  # of the pixels of images that are predicted together, held four times
+MAX_BATCH_BYTES = 2**27  # of the pixels of images that are predicted together; `Prepared` has two
 
 DESCRIPTION = """Predict the classes of images. They are prepared as the training images were.
 An image that cannot be read is named with the reason, the others are predicted, and the exit code
@@ -95,11 +95,9 @@ def run(arguments: argparse.Namespace) -> None:
         writer = Csv(count)
     num_read = 0
     with advise_out_of_memory("close other programs"):
-        for batch in read_batches(files, preparation, model.may_invert(arguments.invert)):
+        for batch in read_batches(files, preparation):
             num_read += len(batch.numbers)
-            pixels, is_inverted = model.choose_inverted(
-                batch.pixels, batch.on_inverse_background, arguments.invert
-            )
+            pixels, is_inverted = model.choose_inverted(batch.images, arguments.invert)
             predictions = dataclasses.replace(model.predict(pixels, "no"), is_inverted=is_inverted)
             batch_names = [names[number] for number in batch.numbers]
             for record in make_records(batch_names, predictions, model.class_names, count):
@@ -115,30 +113,24 @@ class Batch(NamedTuple):
     """Images that are predicted together."""
 
     numbers: list[int]  # their positions among all files
-    pixels: np.ndarray  # uint8 [images, height, width, channels]
-    on_inverse_background: np.ndarray  # the same images, or `pixels` where none may be inverted
+    images: Prepared  # uint8 [images, height, width, channels]
 
 
-def read_batches(
-    files: Sequence[ImageFile], preparation: Preparation, may_invert: bool
-) -> Iterator[Batch]:
+def read_batches(files: Sequence[ImageFile], preparation: Preparation) -> Iterator[Batch]:
     """Yield the images in batches; one that cannot be read is named on stderr and left out."""
-    other = preparation.with_inverse_background
 
-    def read() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    def read() -> Iterator[tuple[int, Prepared]]:
         for number, file in enumerate(files):
             try:
-                image = file.open()
-                pixels = prepare_image(image, preparation)
-                yield number, pixels, prepare_image(image, other) if may_invert else pixels
+                yield number, prepare_to_invert(file.open(), preparation)
             except UnreadableImageError as error:
                 print(f"error: {printable(file.name)}: {error}", file=sys.stderr)
 
-    images = read()
+    prepared = read()
     size = min(MAX_BATCH, max(1, MAX_BATCH_BYTES // math.prod(preparation.image_shape)))
-    while batch := list(itertools.islice(images, size)):
-        numbers, pixels, others = zip(*batch, strict=True)
-        yield Batch(list(numbers), np.stack(pixels), np.stack(others))
+    while batch := list(itertools.islice(prepared, size)):
+        numbers, images = zip(*batch, strict=True)
+        yield Batch(list(numbers), Prepared(*map(np.stack, zip(*images, strict=True))))
 
 
 def warn(record: Record, model: TrainedModel) -> None:

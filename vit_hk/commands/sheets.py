@@ -33,9 +33,9 @@ def sheet_paths(folder: Path, files: Sequence[str]) -> list[Path]:
             re.sub(r"[^\w-]+", "_", re.sub(r"\.\w+$", "", file)).strip("_")[-MAX_NAME:] or "image"
         )
         numbered = (f"{stem}-{number}" for number in itertools.count(2))
-        keys = ((name, _key(name)) for name in itertools.chain([stem], numbered))
-        name, key = next((name, key) for name, key in keys if key not in paths)
-        paths[key] = folder / f"{name}.png"
+        names = itertools.chain([stem], numbered)
+        name = next(name for name in names if _key(name) not in paths)
+        paths[_key(name)] = folder / f"{name}.png"
     listed = list(paths.values())
     if there := [path for path in listed if os.path.lexists(path)]:
         raise UserError(

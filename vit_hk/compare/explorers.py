@@ -89,16 +89,18 @@ def read_explorable(run: Run) -> Explorable:
         arrays = read_attention_arrays(files.folder / ATTENTION, config.model, dataset)
         predictions = read_predictions(files.folder / PREDICTIONS, dataset)
         _check_same_weights(arrays, predictions)
-        scores, errors = (
-            {
-                key.removeprefix("faithfulness."): value
-                for key, value in numbers.items()
-                if key.startswith("faithfulness.")
-            }
-            for numbers in (run.metrics, run.standard_errors)
-        )
+        scores, errors = map(_of_faithfulness, (run.metrics, run.standard_errors))
         explorer = make_explorer(arrays, dataset, predictions, config.model, scores, errors)
         return Explorable(config, dataset, predictions, weights, explorer)
+
+
+def _of_faithfulness(numbers: dict[str, float]) -> dict[str, float]:
+    """Return the numbers of a run about faithfulness, by the method."""
+    return {
+        key.removeprefix("faithfulness."): value
+        for key, value in numbers.items()
+        if key.startswith("faithfulness.")
+    }
 
 
 def _check_same_weights(arrays: AttentionArrays, predictions: Predictions) -> None:

@@ -6,7 +6,7 @@ Reads PNG, JPEG, GIF, BMP, TIFF and WebP, and only with Pillow. Colour profiles 
 import io
 import warnings
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -106,6 +106,29 @@ def prepare_image(image: Image.Image, preparation: Preparation) -> np.ndarray:
     except MemoryError:
         raise UnreadableImageError(NO_MEMORY) from None
     return np.asarray(resized).reshape(preparation.height, preparation.width, preparation.channels)
+
+
+class Prepared(NamedTuple):
+    """Prepared images, and the same ones to be inverted: on the inverse of their background.
+
+    Inverted, these have the background of the others. Images that show none are the same array.
+    """
+
+    pixels: np.ndarray  # uint8 [..., height, width, channels]
+    to_invert: np.ndarray
+
+
+def prepare_to_invert(image: Image.Image, preparation: Preparation) -> Prepared:
+    """Return an image as `prepare_image` does, also on the inverse of the background.
+
+    Raises:
+      UnreadableImageError, OSError: as `prepare_image`.
+    """
+    pixels = prepare_image(image, preparation)
+    if not image.has_transparency_data and preparation.resize != "pad":
+        return Prepared(pixels, pixels)
+    inverse = preparation.model_copy(update={"background": 255 - preparation.background})
+    return Prepared(pixels, prepare_image(image, inverse))
 
 
 def preparation_for(

@@ -6,7 +6,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vit_hk.data.image_preparation import UnreadableImageError, open_image, prepare_image
+from vit_hk.data.image_preparation import (
+    Prepared,
+    UnreadableImageError,
+    open_image,
+    prepare_to_invert,
+)
 from vit_hk.errors import UserError, in_one_line, shorten
 from vit_hk.params import ImageShape, Preparation
 
@@ -14,10 +19,8 @@ OneImage = np.ndarray | str | Path | Image.Image
 Images = OneImage | Iterable[OneImage]
 
 
-def to_pixels(
-    images: Images, image_shape: ImageShape, preparation: Preparation | None
-) -> np.ndarray:
-    """Return images as one array; files and Pillow images are prepared as training images were.
+def to_pixels(images: Images, image_shape: ImageShape, preparation: Preparation | None) -> Prepared:
+    """Return images as arrays; files and Pillow images are prepared as training images were.
 
     Args:
       images: arrays of the pixels that the model is to see, uint8 [N, height, width, channels], or
@@ -27,27 +30,29 @@ def to_pixels(
       preparation: of files and Pillow images; None where there is none, and only arrays are taken.
 
     Returns:
-      Uint8 [N, height, width, channels].
+      Uint8 [N, height, width, channels]; arrays stay as they are when they are to be inverted.
 
     Raises:
       UserError: a file cannot be read, an array has another type or shape, or there is no image.
     """
     if isinstance(images, str | Path | Image.Image) or hasattr(images, "__array__"):
-        pixels = _pixels_of(images, image_shape, preparation)  # type: ignore[arg-type]
+        prepared = _pixels_of(images, image_shape, preparation)  # type: ignore[arg-type]
     else:
+        none = np.empty((0, *image_shape), np.uint8)
         parts = [_pixels_of(image, image_shape, preparation) for image in images]
-        pixels = np.concatenate([np.empty((0, *image_shape), np.uint8), *parts])
-    if not len(pixels):
+        prepared = Prepared(*map(np.concatenate, zip((none, none), *parts, strict=True)))
+    if not len(prepared.pixels):
         raise UserError("no images were given; give at least one")
-    return pixels
+    return prepared
 
 
 def _pixels_of(
     image: OneImage, image_shape: ImageShape, preparation: Preparation | None
-) -> np.ndarray:
+) -> Prepared:
     """Return a file, a Pillow image or an array of images as uint8 [N, height, width, channels]."""
     if not isinstance(image, str | Path | Image.Image):
-        return _checked_array(np.asarray(image), image_shape)
+        array = _checked_array(np.asarray(image), image_shape)
+        return Prepared(array, array)
     if preparation is None:
         raise UserError(
             f"this model takes images of {image_shape[-1]} channels, as no image file has; give "
@@ -56,9 +61,10 @@ def _pixels_of(
     name = "an image" if isinstance(image, Image.Image) else str(image)
     try:
         opened = image if isinstance(image, Image.Image) else open_image(image)
-        return prepare_image(opened, preparation)[np.newaxis]
+        prepared = prepare_to_invert(opened, preparation)
     except (UnreadableImageError, OSError, SyntaxError) as error:  # Pillow decodes late
         raise UserError(f"{name} cannot be read: {in_one_line(error)}") from None
+    return Prepared(*(pixels[np.newaxis] for pixels in prepared))
 
 
 def _checked_array(array: np.ndarray, image_shape: ImageShape) -> np.ndarray:

@@ -87,10 +87,9 @@ def faithfulness_table(methods: list[str], curves: Faithfulness) -> pd.DataFrame
     ).round(6)
 
 
-def changed_shares(num_patches: int) -> np.ndarray:
-    """Return the shares of the patches that are changed, from 0 to 1: whole numbers of patches."""
-    steps = np.linspace(0, num_patches, min(num_patches, MAX_STEPS) + 1)
-    return steps.round() / num_patches
+def changed_patches(num_patches: int) -> np.ndarray:
+    """Return how many patches are changed at each point of a curve, from none to all, int."""
+    return np.linspace(0, num_patches, min(num_patches, MAX_STEPS) + 1).round().astype(int)
 
 
 def faithfulness(
@@ -117,13 +116,12 @@ def faithfulness(
       grid: rows and columns of patches.
     """
     num_patches = maps.shape[-1]
-    shares = changed_shares(num_patches)
-    steps = (shares * num_patches).round().astype(int)
+    steps = changed_patches(num_patches)
     backgrounds = np.broadcast_to(background, images.shape)
     # Rank 0 is the most important patch.
     ranks = np.argsort(np.argsort(-maps, axis=-1, kind="stable"), axis=-1)
     return Faithfulness(
-        shares=shares,
+        shares=steps / num_patches,
         deletion=_curves(predict, images, backgrounds, ranks, steps, classes, grid),
         insertion=_curves(predict, backgrounds, images, ranks, steps, classes, grid),
     )

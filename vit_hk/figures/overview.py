@@ -14,7 +14,11 @@ MAX_COLUMNS = 4
 def count_breaks(classes: list[tuple[str, str]]) -> int:
     """Return the number of line breaks of the longest title of an overview."""
     columns = min(MAX_COLUMNS, len(classes))
-    return max(title.count("\n") for title in _make_titles(classes, _width(columns) / columns))
+    return _count_breaks(_make_titles(classes, _width(columns) / columns))
+
+
+def _count_breaks(titles: list[str]) -> int:
+    return max(title.count("\n") for title in titles)
 
 
 def _width(columns: int) -> float:
@@ -58,7 +62,7 @@ def draw_overview(
     rows = -(-len(images) // columns)
     width = _width(columns)
     titles = _make_titles(classes, width / columns)
-    breaks = max(min_breaks, count_breaks(classes))
+    breaks = max(min_breaks, _count_breaks(titles))
     titles = ["\n" * (breaks - title.count("\n")) + title for title in titles]  # aligns images
     row_height = 1.4 * images.shape[1] / images.shape[2] + 0.4
     images_height = rows * (row_height + lines_height(breaks, FONT_SIZE))

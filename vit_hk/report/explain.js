@@ -9,13 +9,24 @@ const explain = (() => {
     min: (values) => Math.min(...values),
   };
 
-  // From a matrix [query T, key T], the row of the class token, or the mean of the rows of the
-  // patches, to the patches: [N]. Patches that are off are no part of the mean.
-  function pooledRow(model, matrix, patchesOff) {
-    return ofPatches(model, pooledRowOfProduct(model, [matrix], patchesOff));
+  // The product of a row [T] and a matrix [T, T].
+  function multiplyRow(row, matrix) {
+    const result = new Float64Array(row.length);
+    row.forEach((weight, inner) => {
+      if (!weight) return;
+      for (let column = 0; column < row.length; column++) result[column] += weight * matrix[inner * row.length + column];
+    });
+    return result;
   }
 
-  // The share of each token in what is classified, [T]: the class token, or the patches that are on.
+  // From matrices [query T, key T], each of which multiplies those before it from the left, the row of
+  // the class token in their product, or the mean of the rows of the patches, to the patches: [N].
+  // The row starts at the last matrix: products of matrices would take T times as long.
+  function pooledRow(model, matrices, patchesOff) {
+    return matrices.reduceRight(multiplyRow, pooledQuery(model, patchesOff)).subarray(model.firstPatch);
+  }
+
+  /** Return the share of each token in what is classified, [T]: the class token, or the patches that are on. */
   function pooledQuery({ tokenCount, patchCount, firstPatch, isClassToken }, patchesOff) {
     const on = [...Array(patchCount).keys()].filter((patch) => !patchesOff.has(patch));
     const queries = isClassToken ? [0] : on.map((patch) => firstPatch + patch);
@@ -59,7 +70,7 @@ const explain = (() => {
   function headAttention(model, attention, layer, head, patchesOff) {
     const size = model.tokenCount ** 2;
     const index = layer * model.heads + head;
-    return pooledRow(model, attention.subarray(index * size, (index + 1) * size), patchesOff);
+    return pooledRow(model, [attention.subarray(index * size, (index + 1) * size)], patchesOff);
   }
 
   function identity(size) {
@@ -87,36 +98,16 @@ const explain = (() => {
     return weights.map((weight) => (sum > 0 ? weight / sum : 0));
   }
 
-  // The product of a row [T] and a matrix [T, T].
-  function multiplyRow(row, matrix) {
-    const result = new Float64Array(row.length);
-    row.forEach((weight, inner) => {
-      if (!weight) return;
-      for (let column = 0; column < row.length; column++) result[column] += weight * matrix[inner * row.length + column];
-    });
-    return result;
-  }
-
-  // The pooled row of the product of the matrices of all layers, to all tokens, [T]. Each matrix
-  // multiplies those before it from the left, so the row starts at the last one: a product of a row
-  // and a matrix for each layer, where products of matrices would take T times as long.
-  function pooledRowOfProduct(model, matrices, patchesOff) {
-    return matrices.reduceRight(multiplyRow, pooledQuery(model, patchesOff));
-  }
-
-  const ofPatches = ({ firstPatch }, row) => row.subarray(firstPatch);
-
   /** Return the rollout from the pooled token to the patches. */
   function rollout(model, attention, settings, off) {
-    const matrices = layerMatrices(model, attention, settings, off);
-    return normalize(ofPatches(model, pooledRowOfProduct(model, matrices, off.patches)));
+    return normalize(pooledRow(model, layerMatrices(model, attention, settings, off), off.patches));
   }
 
   /** Return the attention of the pooled token in the last layer, the mean over its heads. */
   function lastLayer(model, attention) {
     const first = (model.layers - 1) * model.heads;
     const heads = Array.from({ length: model.heads }, (_, head) => first + head);
-    return normalize(pooledRow(model, fuseHeads(model, attention, heads, "mean"), NONE));
+    return normalize(pooledRow(model, [fuseHeads(model, attention, heads, "mean")], NONE));
   }
 
   // For each layer the mean over its heads of max(0, gradient * attention), [query T, key T].
@@ -135,15 +126,15 @@ const explain = (() => {
       const added = multiplyRow(sum.map((weight, token) => weight + itself[token]), matrix);
       return sum.map((weight, token) => weight + added[token]);
     }, new Float64Array(model.tokenCount));
-    return normalize(ofPatches(model, row));
+    return normalize(row.subarray(model.firstPatch));
   }
 
   /** Return the rollout of the attention, weighted by the gradient of the logit of a class. */
   function gradientRollout(model, attention, gradient) {
     const layers = weightByGradient(model, attention, gradient);
     for (const matrix of layers) addResidual(model, matrix);
-    return normalize(ofPatches(model, pooledRowOfProduct(model, layers, NONE)));
+    return normalize(pooledRow(model, layers, NONE));
   }
 
-  return { headAttention, layerMatrices, rollout, lastLayer, relevance, gradientRollout };
+  return { pooledQuery, headAttention, layerMatrices, rollout, lastLayer, relevance, gradientRollout };
 })();

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vit_hk.explain.faithfulness import changed_shares
+from vit_hk.explain.faithfulness import changed_patches
 from vit_hk.figures.faithfulness import STYLES
 from vit_hk.report.reading import read_table, user_error_if_damaged
 
@@ -33,7 +33,7 @@ def read_faithfulness(path: Path, num_patches: int) -> pd.DataFrame:
     """
     table = read_table(path, "evaluate", ["method"], COLUMNS)
     with user_error_if_damaged(path, "evaluate"):
-        expected = changed_shares(num_patches)
+        expected = changed_patches(num_patches) / num_patches
         for method in STYLES:
             shares = table.loc[table["method"] == method, "share"]
             if len(shares) != len(expected) or not np.allclose(shares, expected, atol=1e-5):

@@ -37,19 +37,19 @@ def render_page_with_model(
     small = explorer.with_stored_attention_only()
     stored = dataclasses.asdict(small)
     channels = weights.info.image_shape[2]
-    if channels not in DRAWN_CHANNELS:
-        reason = f"images of 1 or 3 channels can be drawn; those of this model have {channels}."
-    else:
-        reason = (
-            f"the weights of {weights.num_parameters:,} parameters take "
-            f"{encoded_size(weights) / 1e6:.1f} MB, and this page is to have at most "
-            f"{MAX_BYTES / 1e6:.0f} MB in all."
-        )
+    can_draw = channels in DRAWN_CHANNELS
+    reason = (
+        f"the weights of {weights.num_parameters:,} parameters take "
+        f"{encoded_size(weights) / 1e6:.1f} MB, and this page is to have at most "
+        f"{MAX_BYTES / 1e6:.0f} MB in all."
+        if can_draw
+        else f"images of 1 or 3 channels can be drawn; those of this model have {channels}."
+    )
     page = render_page(page_model=None, page_model_missing=reason, explorer=stored, **content)
     if len(page.encode()) > MAX_BYTES:  # which the model, where there is room for it, can compute
         stored = dataclasses.asdict(small.without_token_attention())
         page = render_page(page_model=None, page_model_missing=reason, explorer=stored, **content)
-    if channels not in DRAWN_CHANNELS or len(page.encode()) + encoded_size(weights) > MAX_BYTES:
+    if not can_draw or len(page.encode()) + encoded_size(weights) > MAX_BYTES:
         return page
     model = dataclasses.asdict(make_page_model(weights, attention))
     for images in (dataclasses.asdict(explorer), stored):

@@ -124,16 +124,12 @@ function showFlow(explorer, data, network) {
   element("app").hidden = false;
   element("count").addEventListener("input", draw);
   new ResizeObserver(draw).observe(drawing);
-  // It computes the attention of an image, which may take long, so it begins when it comes into view.
-  function begin() {
-    explorer.root.addEventListener("explorer-change", update);
-    update();
-  }
-
   addEventListener("beforeprint", update);
+  // The attention of an image may take long to compute, so this begins when it comes into view.
   new IntersectionObserver((entries, observer) => {
     if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
     observer.disconnect();
-    begin();
+    explorer.root.addEventListener("explorer-change", update);
+    update();
   }, { rootMargin: "50%" }).observe(drawing);
 }

@@ -7,11 +7,11 @@
  * after each layer, and `edges`, `{ layer, from, to, share }`, for each pair of tokens through which
  * some of it goes. The shares of a layer sum to 1, and so does `reach` of each row.
  */
-function findFlow({ tokenCount, firstPatch, patchCount, isClassToken }, matrices) {
+function findFlow(model, matrices) {
+  const { tokenCount } = model;
   const layers = matrices.length;
-  const isRead = (token) => (isClassToken ? token === 0 : token >= firstPatch);
-  const reach = Array.from({ length: layers + 1 }, () => new Float64Array(tokenCount));
-  reach[layers] = reach[layers].map((_, token) => (isRead(token) ? 1 / (isClassToken ? 1 : patchCount) : 0));
+  const reach = Array.from({ length: layers }, () => new Float64Array(tokenCount));
+  reach.push(explain.pooledQuery(model, new Set()));
   const edges = [];
   for (let layer = layers - 1; layer >= 0; layer--) {
     reach[layer + 1].forEach((through, to) => {
