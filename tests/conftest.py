@@ -2,7 +2,6 @@ import copy
 import fcntl
 import gc
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -260,6 +259,4 @@ def reproduced(shared) -> Clone:
 @pytest.fixture
 def clone(reproduced, tmp_path) -> Clone:
     """Return a copy of the reproduced clone that a test may change."""
-    folder = tmp_path / "mein Projékt"
-    shutil.copytree(reproduced.folder, folder, symlinks=True)
-    return Clone(folder)
+    return reproduced.copy(tmp_path / "mein Projékt")

@@ -59,6 +59,22 @@ class Clone:
         """Return the content of a file."""
         return (self.folder / name).read_bytes()
 
+    def copy(self, folder: Path, *left_out: str) -> "Clone":
+        """Copy the clone into a new folder, without the names that are left out."""
+        ignore = shutil.ignore_patterns(*left_out)
+        shutil.copytree(
+            self.folder, folder, symlinks=True, ignore=ignore, copy_function=_copy_or_link
+        )
+        return Clone(folder)
+
+
+def _copy_or_link(source: str, target: str) -> None:
+    """Copy a file, or link it if it is only ever replaced: a link takes a fifth of the time."""
+    if "/.git/objects/" in source or "/.dvc/cache/" in source or source.endswith(".pyc"):
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
+
 
 def copy_project(folder: Path) -> Clone:
     """Copy the working tree, with uncommitted changes and without results, into a new repository.
@@ -74,7 +90,7 @@ def copy_project(folder: Path) -> Clone:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(PROJECT / name, folder / name)
     clone = Clone(folder)
-    clone.run("git", "init", "--quiet", "--initial-branch=main")
+    clone.run("git", "init", "--quiet", "--initial-branch=main", "--template=")  # without hooks
     clone.run("git", "add", "--all")
     clone.run("git", "commit", "--quiet", "--message=start")
     return clone

@@ -41,9 +41,8 @@ def project_of_runs(shared, tmp_path_factory, run_settings) -> Clone:
     The experiment has a third layer, and fewer mistakes on the same test images.
     """
     made = shared("project of runs", lambda folder: make_project_of_runs(folder, run_settings))
-    folder = tmp_path_factory.mktemp("runs") / "mein Projékt"
-    shutil.copytree(made, folder, symlinks=True)  # each test process has one of its own
-    return Clone(folder)
+    # Each test process has one of its own.
+    return Clone(made).copy(tmp_path_factory.mktemp("runs") / "mein Projékt")
 
 
 def make_project_of_runs(folder: Path, settings: dict[str, Any]) -> None:
@@ -87,9 +86,7 @@ def run_command(monkeypatch, capfd) -> Callable[..., str]:
 @pytest.fixture
 def runs(project_of_runs, tmp_path) -> Clone:
     """Return a copy of the repository that a test may change."""
-    folder = tmp_path / "mein Projékt"
-    shutil.copytree(project_of_runs.folder, folder, symlinks=True)
-    return Clone(folder)
+    return project_of_runs.copy(tmp_path / "mein Projékt")
 
 
 def write_page(folder: Path, seconds: float) -> None:

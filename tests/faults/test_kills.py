@@ -1,7 +1,6 @@
 """Real kills of real runs; `make chaos` is the long form."""
 
 import os
-import shutil
 import signal
 import subprocess
 
@@ -17,9 +16,7 @@ TRAIN = [*DVC, "train"]
 @pytest.fixture(scope="module")
 def uninterrupted(reproduced, tmp_path_factory) -> Clone:
     """Return a project after a longer training without interruption; do not change it."""
-    folder = tmp_path_factory.mktemp("uninterrupted") / "project"
-    shutil.copytree(reproduced.folder, folder, symlinks=True)
-    clone = Clone(folder)
+    clone = reproduced.copy(tmp_path_factory.mktemp("uninterrupted") / "project")
     # Compiled code in its own folder, not in that of all tests: a kill can leave half of an entry.
     del clone.environment["JAX_COMPILATION_CACHE_DIR"]
     clone.set(**LONGER)
@@ -31,11 +28,7 @@ def uninterrupted(reproduced, tmp_path_factory) -> Clone:
 def clone(reproduced, uninterrupted, tmp_path) -> Clone:
     """Return an untrained project with the settings of `uninterrupted`, at another path."""
     # DVC 3.67 runs no experiment in a temporary folder if the path has characters outside ASCII.
-    folder = tmp_path / "elsewhere"
-    shutil.copytree(
-        reproduced.folder, folder, symlinks=True, ignore=shutil.ignore_patterns(".scratch")
-    )
-    clone = Clone(folder)
+    clone = reproduced.copy(tmp_path / "elsewhere", ".scratch")
     clone.set(**LONGER)
     # Compiling takes longer than all steps; a kill while compiled code is written has its own test.
     compiled = uninterrupted.folder / ".scratch" / "compiled"

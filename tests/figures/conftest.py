@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from vit_hk.figures.text import _width_in_fonts
+
 
 @pytest.fixture
 def boxes() -> Callable[[Figure, Iterable[Text]], list[Bbox]]:
@@ -41,6 +43,7 @@ def assert_apart() -> Callable[[list[Bbox]], None]:
 
 @pytest.fixture(autouse=True)
 def _same_fonts_afterwards() -> Iterator[None]:
+    _width_in_fonts.cache_clear()  # fonts of several tests have one name
     with matplotlib.rc_context():
         yield
 

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import shutil
 
 import pytest
 from project_clone import Clone
@@ -12,8 +11,7 @@ from project_clone import Clone
 @pytest.fixture(scope="module")
 def experiment(reproduced, tmp_path_factory) -> Clone:
     """Return a project after an experiment named wide, with a wider feed-forward layer."""
-    folder = tmp_path_factory.mktemp("experiment") / "mein Projékt"
-    clone = Clone(shutil.copytree(reproduced.folder, folder, symlinks=True))
+    clone = reproduced.copy(tmp_path_factory.mktemp("experiment") / "mein Projékt")
     # No more stages than the numbers need.
     printed = clone.run("dvc", "exp", "run", "evaluate", "--name", "wide", "-S", "model.mlp_dim=16")
     assert "Running stage 'download'" not in printed
@@ -51,7 +49,7 @@ def test_metrics_and_plots_diff_compare_with_the_last_commit(experiment):
 
 def test_parallel_experiments_with_one_training_leave_the_workspace_unchanged(reproduced, tmp_path):
     # DVC 3.67's queue writes the path of the project as ASCII.
-    queue = Clone(shutil.copytree(reproduced.folder, tmp_path / "my project", symlinks=True))
+    queue = reproduced.copy(tmp_path / "my project")
     for name, setting in (("one", "num_images=1"), ("right", "num_wrong=0")):
         changes = ("-S", f"attention.{setting}", "-S", "train.epochs=2")
         queue.run("dvc", "exp", "run", "train", "--queue", "--name", name, *changes)

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -34,7 +33,7 @@ def test_own_file_under_every_command(reproduced, tmp_path):
     path = tmp_path / "own.npz"
     content = write_own_file(path)
     # DVC 3.67's queue writes the path of the project as ASCII.
-    clone = Clone(shutil.copytree(reproduced.folder, tmp_path / "project", symlinks=True))
+    clone = reproduced.copy(tmp_path / "project")
     clone.set(data__name="npz", data__root=str(path), train__batch_size=10)
     assert clone.repro("evaluate") == ["download", "check", "train", "evaluate"]
     assert_own(clone, path, content)
@@ -66,7 +65,7 @@ def test_own_file_under_every_command(reproduced, tmp_path):
 
 
 def test_file_in_the_place_of_the_data_set_is_neither_replaced_nor_removed(reproduced, tmp_path):
-    clone = Clone(shutil.copytree(reproduced.folder, tmp_path / "project", symlinks=True))
+    clone = reproduced.copy(tmp_path / "project")
     dataset = clone.folder / "data" / "dataset.npz"
     dataset.unlink()  # it may be a link into the cache
     content = write_own_file(dataset)

@@ -1,10 +1,27 @@
 """Which stages a change of code or of one setting makes out of date, as `dvc status` reports."""
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
+
+
+@pytest.fixture(scope="module")
+def clone(reproduced, tmp_path_factory):
+    """Return a copy of the reproduced clone, in which each test changes a file and restores it."""
+    return reproduced.copy(tmp_path_factory.mktemp("status") / "project")
+
+
+@contextlib.contextmanager
+def restored(path: Path) -> Iterator[None]:
+    """Let a test change a file, and restore it afterwards."""
+    before = path.read_bytes()
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
 
 
 def changed_stages(clone) -> set[str]:
@@ -16,6 +33,10 @@ def changed_stages(clone) -> set[str]:
 
 def append_comment(path: Path) -> None:
     path.write_text(path.read_text("utf-8") + "# A comment.\n", "utf-8")
+
+
+def test_nothing_is_changed_at_first(clone):
+    assert changed_stages(clone) == set()
 
 
 @pytest.mark.parametrize(
@@ -34,8 +55,9 @@ def append_comment(path: Path) -> None:
     ],
 )
 def test_change_of_a_file_concerns_only_the_stages_that_run_it(clone, file, stages):
-    append_comment(clone.folder / file)
-    assert changed_stages(clone) == stages
+    with restored(clone.folder / file):
+        append_comment(clone.folder / file)
+        assert changed_stages(clone) == stages
 
 
 @pytest.mark.parametrize(
@@ -51,5 +73,6 @@ def test_change_of_a_file_concerns_only_the_stages_that_run_it(clone, file, stag
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_change_of_a_setting_concerns_only_the_stages_that_list_it(clone, change, stages):
-    clone.set(**change)
-    assert changed_stages(clone) == stages
+    with restored(clone.folder / "params.yaml"):
+        clone.set(**change)
+        assert changed_stages(clone) == stages

@@ -57,9 +57,7 @@ def start(tmp_path_factory, project, tiny_dataset: Dataset) -> Callable[[dict[st
     def create(settings: dict[str, Any]) -> Path:
         folder = tmp_path_factory.mktemp("project")
         for name in (*CODE, "recipes"):
-            shutil.copytree(
-                project / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
-            )
+            (folder / name).symlink_to(project / name)
         shutil.copy(project / "dvc.yaml", folder)
         (folder / "params.yaml").write_text(yaml.safe_dump(settings), "utf-8")
         save_dataset(tiny_dataset, folder / "data" / "dataset.npz")

@@ -11,7 +11,7 @@ from matplotlib.font_manager import FontEntry, findSystemFonts, fontManager, wei
 from matplotlib.ft2font import FT2Font, LoadFlags
 
 from vit_hk.errors import shorten
-from vit_hk.figures.text import text_width
+from vit_hk.figures.text import measure
 
 DEFAULT_FAMILY = "sans-serif"  # DejaVu Sans, which comes with matplotlib
 CJK = ("BOPOMOFO", "CJK", "FULLWIDTH", "HALFWIDTH", "HANGUL", "HIRAGANA", "KATAKANA")
@@ -54,7 +54,7 @@ def _can_draw(text: str) -> bool:
     """Return whether the chosen fonts have all letters; matplotlib warns where it draws a box."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        text_width(text, 10)
+        measure(text, 10)
     return not caught
 
 

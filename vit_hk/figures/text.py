@@ -4,11 +4,13 @@ Class names come from a person's data, so they may have any length and any scrip
 measured with the fonts and the resolution that `save_figure` draws with.
 """
 
+import functools
 import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
+from matplotlib import rcParams
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
 
@@ -33,6 +35,17 @@ def text_width(text: str, font_size: float) -> float:
       text: the line.
       font_size: in points.
     """
+    return _width_in_fonts(text, font_size, tuple(rcParams["font.family"]))
+
+
+@functools.lru_cache(maxsize=10_000)  # to find where a line breaks, parts of it are measured often
+def _width_in_fonts(text: str, font_size: float, _: tuple[str, ...]) -> float:
+    """Return the width of text in inches, with the font families that are chosen now."""
+    return measure(text, font_size)
+
+
+def measure(text: str, font_size: float) -> float:
+    """Return the width of text in inches; matplotlib warns of letters that no chosen font has."""
     font = FontProperties(size=font_size)
     width, _, _ = _RENDERER.get_text_width_height_descent(text, font, False)
     return width / DPI
