@@ -154,6 +154,7 @@ def lock_folders(state: Path) -> Iterator[None]:
 def describe_weights(config: Config, dataset: Dataset, data: TrainingData) -> WeightsInfo:
     """Return the metadata of the weights file."""
     num_tokens = config.model.num_tokens(dataset.image_shape)
+    layout = layout_for_training(config.train.batch_size, num_tokens, config.model.hidden_size)
     return WeightsInfo(
         model=config.model,
         data=dataset.name,
@@ -165,7 +166,7 @@ def describe_weights(config: Config, dataset: Dataset, data: TrainingData) -> We
         std=list(data.normalization.std),
         seed=config.seed,
         validation_fraction=config.train.validation_fraction,
-        layout=str(layout_for_training(config.train.batch_size, num_tokens)),
+        layout=str(layout),
     )
 
 

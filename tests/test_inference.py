@@ -9,7 +9,7 @@ from vit_hk.model import reference
 from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import ModelSettings
 from vit_hk.runtime import batch_layout, memory
-from vit_hk.runtime.batch_layout import layout_for_inference
+from vit_hk.runtime.batch_layout import MicrobatchTokens, layout_for_inference
 from vit_hk.weights_metadata import WeightsInfo
 
 SHAPE = (8, 8, 2)
@@ -50,7 +50,9 @@ def expected(params):
 @pytest.fixture(scope="module")
 def predict(model):
     """Return a predictor for batches of three images."""
-    return make_predictor(model, NORMALIZATION, layout_for_inference(3, NUM_TOKENS))
+    return make_predictor(
+        model, NORMALIZATION, layout_for_inference(3, NUM_TOKENS, SETTINGS.hidden_size)
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,8 +68,9 @@ def test_predictions_equal_the_reference(predict, params, expected, count):
 def test_predictions_in_microbatches_equal_the_reference(
     monkeypatch, model, params, expected, max_size, microbatch_size
 ):
-    monkeypatch.setattr(batch_layout, "INFERENCE_TOKENS", max_size * NUM_TOKENS)
-    layout = layout_for_inference(7, NUM_TOKENS)
+    tokens = MicrobatchTokens(max_size * NUM_TOKENS, wide=0)
+    monkeypatch.setattr(batch_layout, "INFERENCE_TOKENS", tokens)
+    layout = layout_for_inference(7, NUM_TOKENS, SETTINGS.hidden_size)
     assert layout.microbatch_size == microbatch_size
     logits = make_predictor(model, NORMALIZATION, layout)(params, IMAGES)
     np.testing.assert_allclose(logits, expected.logits, rtol=1e-5, atol=1e-5)

@@ -48,7 +48,7 @@ def build_predictor(
     Raises:
       MemoryError: a lower bound of the memory that a batch takes is more than is free.
     """
-    layout = layout_for_inference(batch_size, info.num_tokens)
+    layout = layout_for_inference(batch_size, info.num_tokens, info.model.hidden_size)
     check_free_memory(inference_bytes(info.model, info.image_shape, layout.images_per_memory))
     return make_predictor(model, info.normalization, layout, select)
 

@@ -109,7 +109,7 @@ def _infer(config: Config, work: Workload) -> Callable[[int], None]:
     images, _ = random_images(work)
     weights = init_params(config.model, images.shape[1:], work.num_classes, config.seed)
     model = make_model(config.model, work.num_classes)
-    layout = layout_for_inference(work.batch_size, work.num_tokens)
+    layout = layout_for_inference(work.batch_size, work.num_tokens, work.hidden_size)
     predict = make_predictor(model, normalization_of(work), layout)
 
     def run(count: int) -> None:

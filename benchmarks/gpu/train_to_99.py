@@ -53,7 +53,8 @@ def run(seed: int, max_epochs: int) -> TrainingResult:
             raise FloatingPointError("the training diverged")
     weights = step.eval_params(state)
     seconds = time.perf_counter() - started
-    layout = layout_for_inference(BATCH_SIZE, config.model.num_tokens(image_shape))
+    num_tokens = config.model.num_tokens(image_shape)
+    layout = layout_for_inference(BATCH_SIZE, num_tokens, config.model.hidden_size)
     model = make_model(config.model, num_classes)
     predicted = make_predictor(model, data.normalization, layout)(weights, dataset.x_test)
     return TrainingResult(

@@ -25,7 +25,8 @@ def run(seed: int, limit: float) -> TrainingResult:  # noqa: ARG001 the limit is
     trained = train(config, data, dataset.num_classes)
     seconds = time.perf_counter() - started
     model = make_model(config.model, dataset.num_classes)
-    layout = layout_for_inference(BATCH_SIZE, config.model.num_tokens(dataset.image_shape))
+    num_tokens = config.model.num_tokens(dataset.image_shape)
+    layout = layout_for_inference(BATCH_SIZE, num_tokens, config.model.hidden_size)
     predict = make_predictor(model, data.normalization, layout)
     predicted = predict(trained.params, dataset.x_test).argmax(axis=1)
     return TrainingResult(

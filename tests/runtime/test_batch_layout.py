@@ -7,38 +7,43 @@ from vit_hk.runtime.batch_layout import BatchLayout, layout_for_inference, layou
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "num_tokens", "expected"),
+    ("batch_size", "num_tokens", "hidden_size", "expected"),
     [
         # Devices, microbatches of each, images of a microbatch. 16 * 17 tokens are nearer to the
         # target of 224 than 8 * 17.
-        (64, 17, (2, 2, 16)),
-        (128, 50, (2, 16, 4)),
-        (6, 500, (2, 3, 1)),
-        (10, 8, (2, 1, 5)),
-        (10, 6, (1, 1, 10)),  # fewer than 32 tokens for each of two devices
-        (61, 17, (1, 1, 61)),  # a prime number
+        (64, 17, 64, (2, 2, 16)),
+        (128, 50, 128, (2, 16, 4)),
+        (128, 50, 192, (2, 8, 8)),  # 8 * 50 tokens are nearest to 448, the target of wide models
+        (32, 197, 384, (2, 8, 2)),
+        (6, 500, 64, (2, 3, 1)),
+        (10, 8, 64, (2, 1, 5)),
+        (10, 6, 64, (1, 1, 10)),  # fewer than 32 tokens for each of two devices
+        (61, 17, 64, (1, 1, 61)),  # a prime number
     ],
 )
-def test_training_batch_is_split_into_equal_microbatches(batch_size, num_tokens, expected):
-    layout = layout_for_training(batch_size, num_tokens)
+def test_training_batch_is_split_into_equal_microbatches(
+    batch_size, num_tokens, hidden_size, expected
+):
+    layout = layout_for_training(batch_size, num_tokens, hidden_size)
     assert (layout.mesh.size, layout.num_microbatches, layout.microbatch_size) == expected
     assert layout.batch_size == batch_size
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 32, 61, 500])
 @pytest.mark.parametrize("num_tokens", [2, 17, 50, 500])
-def test_inference_batch_has_the_least_padding(batch_size, num_tokens):
-    layout = layout_for_inference(batch_size, num_tokens)
+@pytest.mark.parametrize(("hidden_size", "max_tokens"), [(128, 256), (129, 1024)])
+def test_inference_batch_has_the_least_padding(batch_size, num_tokens, hidden_size, max_tokens):
+    layout = layout_for_inference(batch_size, num_tokens, hidden_size)
     padding = layout.batch_size - batch_size
     # Each device has the same number of microbatches, all of one size.
     assert 0 <= padding < layout.mesh.size * min(layout.num_microbatches, layout.microbatch_size)
-    assert layout.microbatch_size == 1 or layout.microbatch_size * num_tokens <= 256
+    assert layout.microbatch_size == 1 or layout.microbatch_size * num_tokens <= max_tokens
 
 
 @pytest.mark.parametrize("make_layout", [layout_for_training, layout_for_inference])
 def test_gpu_processes_its_share_as_one_microbatch(monkeypatch, make_layout):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    layout = make_layout(600, 50)
+    layout = make_layout(600, 50, 64)
     assert (layout.num_microbatches, layout.microbatch_size) == (1, 300)
 
 
@@ -64,7 +69,7 @@ def test_cores_share_one_memory_and_each_gpu_has_its_own(
 
 
 def test_replicated_array_is_whole_on_each_device():
-    layout = layout_for_training(64, 17)
+    layout = layout_for_training(64, 17, 64)
     array = jax.device_put(np.arange(6), layout.replicated)
     assert len(array.addressable_shards) == 2
     for shard in array.addressable_shards:

@@ -96,7 +96,7 @@ def test_statistics_of_all_images(dataset, data, images, make_config):
 
 def test_images_of_an_epoch(data, monkeypatch):
     monkeypatch.setattr(feed, "CHUNK_BYTES", SIZE // 20)
-    layout = layout_for_training(64, 17)
+    layout = layout_for_training(64, 17, 64)
     steps = len(data.x_train) // 64
     source = feed.ChunkFeed(data, layout, steps)
     bounds = [(step, step + 4) for step in range(0, steps - 4, 4)]
@@ -119,7 +119,7 @@ def test_predictions_and_images_with_changed_patches(data, make_config):
     settings = make_config({"patch_size": 16}).model
     model = make_model(settings, 4)
     weights = random_params(settings, SHAPE, 4)
-    layout = layout_for_inference(100, 5)
+    layout = layout_for_inference(100, 5, 64)
     predict = make_predictor(model, Normalization((0.0,) * 3, (1.0,) * 3), layout)
     few = data.x_validation[:100]
     expected = predict(weights, few)

@@ -75,7 +75,7 @@ class Training:
             settings=settings,
             # Maps pixel n to (n - 10) / 2.
             normalization=Normalization(mean=(10 / 255,), std=(2 / 255,)),
-            layout=layout or layout_for_training(settings.batch_size, 17),
+            layout=layout or layout_for_training(settings.batch_size, 17, 64),
             steps_per_epoch=steps_per_epoch,
             class_weights=None,
             key=jax.random.key(seed),

@@ -17,9 +17,20 @@ from vit_hk.errors import UserError
 
 AXIS = "data"  # name of the only axis of the mesh
 
-# Tokens of a microbatch on one core, measured with hidden sizes of 64 to 128. With fewer tokens the
-# overhead of each operation dominates; with more their activations do not stay in L2.
-TRAINING_TOKENS, INFERENCE_TOKENS = 224, 256
+
+class MicrobatchTokens(NamedTuple):
+    """Tokens of a microbatch on one core, for models up to and above MAX_NARROW_SIZE."""
+
+    narrow: int
+    wide: int
+
+
+# Measured with hidden sizes of 64 to 128, and of 192 to 384. With fewer tokens the overhead of each
+# operation dominates, with more their activations do not stay in L2. The weights of a block of a
+# wide model do not stay there either, so they are read less often with larger microbatches.
+MAX_NARROW_SIZE = 128
+TRAINING_TOKENS = MicrobatchTokens(narrow=224, wide=448)
+INFERENCE_TOKENS = MicrobatchTokens(narrow=256, wide=1024)
 # Tokens of a device, below which many cores would wait for each other longer than they compute.
 # Measured with two cores only.
 MIN_TOKENS_PER_DEVICE = 32
@@ -63,12 +74,13 @@ class BatchLayout(NamedTuple):
         return NamedSharding(self.mesh, PartitionSpec())
 
 
-def layout_for_training(batch_size: int, num_tokens: int) -> BatchLayout:
+def layout_for_training(batch_size: int, num_tokens: int, hidden_size: int) -> BatchLayout:
     """Lay out a training batch of exactly `batch_size` images, on as many devices as divide it.
 
     Args:
       batch_size: number of images.
       num_tokens: T.
+      hidden_size: D.
 
     Raises:
       UserError: there are several processes, and not all of their devices divide it.
@@ -76,32 +88,37 @@ def layout_for_training(batch_size: int, num_tokens: int) -> BatchLayout:
     max_devices = max(1, batch_size * num_tokens // MIN_TOKENS_PER_DEVICE)
     num_devices = max(_divisors(batch_size, min(jax.device_count(), max_devices)))
     per_device = batch_size // num_devices
-    target = _microbatch_size(per_device, TRAINING_TOKENS / num_tokens)
+    target = _microbatch_size(per_device, TRAINING_TOKENS, num_tokens, hidden_size)
     # The divisor nearest in ratio: half of the target is as far from it as twice the target.
     size = min(_divisors(per_device, per_device), key=lambda n: abs(math.log(n / target)))
     return BatchLayout(_mesh(num_devices), per_device // size, size)
 
 
-def layout_for_inference(batch_size: int, num_tokens: int) -> BatchLayout:
+def layout_for_inference(batch_size: int, num_tokens: int, hidden_size: int) -> BatchLayout:
     """Lay out an inference batch of `batch_size` images, or of a few more, which are padding.
 
     Args:
       batch_size: number of images.
       num_tokens: T.
+      hidden_size: D.
     """
     num_devices = min(jax.device_count(), batch_size)
     per_device = math.ceil(batch_size / num_devices)
-    max_size = math.floor(_microbatch_size(per_device, INFERENCE_TOKENS / num_tokens))
+    target = _microbatch_size(per_device, INFERENCE_TOKENS, num_tokens, hidden_size)
+    max_size = math.floor(target)
     num_microbatches = math.ceil(per_device / max_size)
     microbatch_size = math.ceil(per_device / num_microbatches)
     return BatchLayout(_mesh(num_devices), num_microbatches, microbatch_size)
 
 
-def _microbatch_size(per_device: int, images_in_cache: float) -> float:
-    """Return how many of a device's images it processes at a time; a GPU takes all."""
+def _microbatch_size(
+    per_device: int, tokens: MicrobatchTokens, num_tokens: int, hidden_size: int
+) -> float:
+    """Return how many of a device's images it should process at a time; a GPU takes all."""
     if jax.default_backend() != "cpu":
         return per_device
-    return min(per_device, max(1.0, images_in_cache))
+    target = tokens.narrow if hidden_size <= MAX_NARROW_SIZE else tokens.wide
+    return min(per_device, max(1.0, target / num_tokens))
 
 
 def _divisors(number: int, maximum: int) -> list[int]:

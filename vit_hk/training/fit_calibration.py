@@ -42,7 +42,7 @@ def calibrate(
     """
     model = make_model(config.model, num_classes, scan_layers=config.train.scan_layers)
     num_tokens = config.model.num_tokens(data.x_train.shape[1:])
-    layout = layout_for_inference(config.train.batch_size, num_tokens)
+    layout = layout_for_inference(config.train.batch_size, num_tokens, config.model.hidden_size)
     predict = make_predictor(model, data.normalization, layout, LOGITS_AND_FEATURES)
     seen = evenly_from_classes(data.y_train, MAX_IMAGES)
     held_out = evenly_from_classes(data.y_validation, MAX_IMAGES)

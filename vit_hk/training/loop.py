@@ -126,7 +126,7 @@ class _Trainer:
         config = self.config
         model = make_model(config.model, self.num_classes, scan_layers=config.train.scan_layers)
         num_tokens = config.model.num_tokens(self.data.x_train.shape[1:])
-        layout = layout_for_inference(config.train.batch_size, num_tokens)
+        layout = layout_for_inference(config.train.batch_size, num_tokens, config.model.hidden_size)
         self.predict = make_predictor(model, self.data.normalization, layout)
         self.snapshot_taker = SnapshotTaker(config.model, self.num_classes, self.data)
 

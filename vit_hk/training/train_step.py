@@ -250,7 +250,8 @@ def build_train_step(config: Config, data: TrainingData, num_classes: int) -> Tr
       MemoryError: a lower bound of the memory that the training takes is more than is free.
     """
     settings, image_shape = config.train, data.x_train.shape[1:]
-    layout = layout_for_training(settings.batch_size, config.model.num_tokens(image_shape))
+    num_tokens = config.model.num_tokens(image_shape)
+    layout = layout_for_training(settings.batch_size, num_tokens, config.model.hidden_size)
     check_training_fits(config, data, num_classes, layout)
     model = make_model(
         config.model, num_classes, settings.precision, settings.scan_layers, settings.remat
