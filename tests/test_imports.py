@@ -98,14 +98,13 @@ def has_only_a_docstring(path: Path) -> bool:
 def files_of_modules(project: Path, modules: list[str]) -> set[str]:
     """Return the files of modules, without an __init__.py that holds no code.
 
-    Two decide no result: stages/__init__.py says how a stage starts and ends, and
-    vit_hk/__init__.py has a name for people, which no stage uses.
+    Nor is that of vit_hk among them, which has a name for people that no stage uses.
     """
     paths = set()
     for module in modules:
         path = project / module.replace(".", "/")
         file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if file in (project / "stages/__init__.py", project / "vit_hk/__init__.py"):
+        if file == project / "vit_hk/__init__.py":
             continue
         if file.name != "__init__.py" or not has_only_a_docstring(file):
             paths.add(str(file.relative_to(project)))

@@ -15,6 +15,7 @@ import vit_hk
 from vit_hk import inference
 from vit_hk.errors import UserError
 from vit_hk.model import reference
+from vit_hk.runtime import memory
 from vit_hk.runtime.devices import usable_cores
 from vit_hk.trained_model import TrainedModel
 
@@ -69,6 +70,15 @@ def test_attention_is_that_of_the_reference(monkeypatch, model, expected, images
     assert attention.dtype == np.float32
     assert attention.shape == (2, 5, 2, 8, 8)  # 6 patches, a class token, a register
     np.testing.assert_allclose(attention, expected.attention, atol=1e-5)
+
+
+def test_attention_of_all_images_that_does_not_fit_is_refused(monkeypatch, model):
+    needed = 5 * 2 * 2 * 8 * 8 * 4  # 5 images, 2 layers, 2 heads, 8 x 8 tokens, float32
+    monkeypatch.setattr(memory, "free_host_bytes", lambda: needed)
+    assert model.attention(IMAGES).nbytes == needed
+    monkeypatch.setattr(memory, "free_host_bytes", lambda: needed - 1)
+    with pytest.raises(MemoryError, match="are needed"):
+        model.attention(IMAGES)
 
 
 def test_any_number_of_images_gives_the_same(model):

@@ -22,9 +22,11 @@ from vit_hk.inference import (
     run_model,
 )
 from vit_hk.metrics import softmax
+from vit_hk.model.size import attention_bytes
 from vit_hk.model.vit import make_model
 from vit_hk.params import Preparation
 from vit_hk.runtime.devices import configure_cpu
+from vit_hk.runtime.memory import check_free_host_memory
 from vit_hk.weights import NAME_ANOTHER, Weights, read_weights
 
 MAX_BATCH = 512  # images; more are not faster
@@ -135,11 +137,16 @@ class TrainedModel:
         Raises:
           UserError: an image cannot be read, or is an array of another type or shape, or `invert`
             is none of the three.
+          MemoryError: the attention of all images takes more memory than is free.
         """
         pixels, _ = self._prepare(images, invert)
-        chunks = attention_chunks(len(pixels), self.info.num_tokens, self.info.model)
-        parts = [np.asarray(self._attend(self._params, pixels[chunk])) for chunk in chunks]
-        return np.concatenate(parts, axis=1)
+        info, count = self.info, len(pixels)
+        layers, heads, tokens = info.model.num_layers, info.model.num_heads, info.num_tokens
+        check_free_host_memory(count * layers * attention_bytes(info.model, info.image_shape))
+        attention = np.empty((layers, count, heads, tokens, tokens), np.float32)
+        for chunk in attention_chunks(count, tokens, info.model):
+            attention[:, chunk] = self._attend(self._params, pixels[chunk])
+        return attention
 
     def _prepare(self, images: Images, invert: Invert) -> tuple[np.ndarray, np.ndarray]:
         """Return uint8 images [N, height, width, channels], and which were inverted, bool [N]."""

@@ -184,6 +184,7 @@ def test_stdin(monkeypatch):
     ("argument", "problem"),
     [
         ("none.png", "'none.png' is not there"),
+        ("", "a name is empty"),
         ("*.jpg", "'*.jpg' is not there"),
         ("empty", "'empty' holds no file"),
         ("bad.zip", "bad.zip cannot be read as a ZIP file"),

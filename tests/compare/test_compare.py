@@ -99,6 +99,17 @@ def test_page_has_the_same_bytes_each_time_and_both_models(project_of_runs, comp
         )
 
 
+def test_explorers_with_the_model_store_no_attention_of_single_tokens(
+    project_of_runs, compare, tmp_path
+):
+    page = tmp_path / "page.html"
+    compare(project_of_runs, "HEAD", "deeper", "-o", str(page))
+    for run in runs_data(page.read_text("utf-8")):
+        assert run["model"]
+        assert {image["token_attention"] for image in run["explorer"]["images"]} == {""}
+        assert any(image["pooled_attention"] for image in run["explorer"]["images"])
+
+
 def test_models_without_room_leave_the_stored_attention(
     project_of_runs, compare, tmp_path, monkeypatch
 ):
@@ -196,6 +207,14 @@ def test_values_that_are_written_differently_are_the_same_setting(runs, compare)
     text = text_of((runs.folder / "compare.html").read_text("utf-8"))
     assert "No setting differs" in text
     assert r"other\xe9" in text
+    (other / "models/vit.safetensors").unlink()
+    compare(runs, ".", str(other))
+    page = (runs.folder / "compare.html").read_text("utf-8")
+    assert "`dvc repro` makes what is missing" in text_of(page)
+
+
+def test_an_empty_name_is_no_run(runs, compare):
+    assert "the name of a run is empty" in compare(runs, "HEAD", "", expect=1)
 
 
 def test_other_test_images_are_said_and_not_paired(runs, compare, run_settings, write_other_run):

@@ -1,3 +1,5 @@
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -83,6 +85,21 @@ def test_pillow_image_that_cannot_be_decoded_is_refused_in_one_line(tmp_path, on
     with pytest.raises(UserError) as caught:
         to_pixels(Image.open(tmp_path / "a.png"), GREY, GREY_PREPARATION)
     assert "an image cannot be read: " in one_line(caught.value)
+
+
+class DamagedImage(Image.Image):
+    """An image of which Pillow finds out while it decodes it that a number is missing."""
+
+    def load(self):
+        raise struct.error("unpack requires a buffer of 4 bytes")
+
+
+def test_any_error_of_pillow_is_one_line(one_line):
+    image = DamagedImage()
+    image._mode, image._size = "L", (2, 3)
+    with pytest.raises(UserError) as caught:
+        to_pixels(image, GREY, GREY_PREPARATION)
+    assert "an image cannot be read: unpack requires a buffer" in one_line(caught.value)
 
 
 def test_files_for_a_model_of_two_channels_are_refused(one_line):

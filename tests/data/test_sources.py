@@ -293,6 +293,9 @@ def test_nothing_is_downloaded_into_a_folder_of_images(server, mirrors, files, r
     photo = tmp_path / "photos" / "cat" / "1.png"
     photo.parent.mkdir(parents=True)
     photo.write_bytes(b"")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "raw").symlink_to(tmp_path / "photos")
+    assert "move the images away" in refuse(offline="sample", root="data/raw")
     message = refuse(offline="sample", root="photos")
     assert "data.root is photos, where images lie (1.png), and mnist would be downloaded" in message
     assert "set data.root to data/raw" in message

@@ -42,6 +42,25 @@ def test_attention_of_single_tokens_is_left_out_where_the_page_is_too_large_with
     assert (folder / "results" / "report.html").stat().st_size < size - 1
 
 
+def test_the_model_takes_the_room_of_attention_that_it_can_compute(make_report, model, monkeypatch):
+    options = {"image_shape": (28, 28, 1), "num_images": 4}
+    model["model"] |= {"num_layers": 2, "patch_size": 4}
+
+    def report() -> str:
+        return (make_report(model, **options) / "results/report.html").read_text("utf-8")
+
+    whole = report()
+    monkeypatch.setattr("vit_hk.report.page.MAX_BYTES", len(whole.encode()) - 1)
+    smaller = report()
+    for page in (whole, smaller):
+        assert 'id="try-data"' in page
+        assert '"pooled_attention": "' in page or '"pooled_attention":"' in page
+    stored = [bool(re.search(r'"token_attention": ?"[^"]', page)) for page in (whole, smaller)]
+    assert stored == [True, False]
+    monkeypatch.setattr("vit_hk.report.page.MAX_BYTES", len(smaller.encode()) - 1)
+    assert 'id="try-data"' in report()  # without the images of which no attention is stored
+
+
 def test_a_bad_model_on_large_colour_images(make_report, model):
     model["model"]["patch_size"] = 8
     names = tuple(f"class {n}" for n in range(10))

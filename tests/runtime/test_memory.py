@@ -105,7 +105,7 @@ def test_lack_of_memory_ends_in_one_line_that_names_the_settings_to_lower(
     message = one_line(caught.value)
     assert message.startswith("not enough memory (")
     assert problem in message
-    assert "lower in params.yaml: train.batch_size, model.hidden_size, " in message
+    assert "lower in params.yaml: train.batch_size, model.num_heads, model.hidden_size, " in message
 
 
 def test_other_errors_are_raised_unchanged():

@@ -138,7 +138,7 @@ def test_model_that_fits_no_memory_is_refused_before_it_is_created(here, refused
     edit(model__hidden_size=10**6, model__mlp_dim=10**6)
     line = refused(here, "train", copy)
     assert "GiB are needed" in line
-    assert "lower in params.yaml: train.batch_size, model.hidden_size, " in line
+    assert "lower in params.yaml: train.batch_size, model.num_heads, model.hidden_size, " in line
 
 
 def test_failed_allocation_in_training_is_reported_in_one_line(here, copy, edit, monkeypatch):

@@ -127,6 +127,13 @@ def test_devices_spread_over_processes_keep_the_fingerprint(make_config, dataset
     assert compute_fingerprint(make_config(), dataset, CPU) == one_process
 
 
+@pytest.mark.usefixtures("no_packages")
+def test_cores_beside_a_gpu_keep_the_fingerprint(make_config, dataset, monkeypatch):
+    first = compute_fingerprint(make_config(), dataset, GPU)
+    monkeypatch.setattr(fingerprint, "usable_cores", lambda: 77)
+    assert compute_fingerprint(make_config(), dataset, GPU) == first
+
+
 # --- fingerprint: code and packages ---
 
 

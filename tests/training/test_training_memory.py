@@ -4,8 +4,10 @@ import pytest
 from jax.sharding import Mesh
 
 from vit_hk.model.size import activation_bytes, count_parameters
+from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.runtime import memory
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout
+from vit_hk.training.freezing import part_of
 from vit_hk.training.memory import ARRAYS_PER_PARAMETER, check_training_fits
 from vit_hk.training.train_step import build_train_step
 
@@ -21,67 +23,98 @@ class Device:
         self.platform = platform
 
 
+def check_bound(config, layout, needed, monkeypatch):
+    """Check that exactly `needed` bytes are required."""
+    shapes = parameter_shapes(make_model(config.model, 4), SHAPE)
+    monkeypatch.setattr(memory, "free_bytes", lambda _: needed)
+    check_training_fits(config, shapes, SHAPE, layout)
+    monkeypatch.setattr(memory, "free_bytes", lambda _: needed - 1)
+    with pytest.raises(MemoryError):
+        check_training_fits(config, shapes, SHAPE, layout)
+
+
 @pytest.mark.parametrize(
     ("platform", "devices_per_memory", "images_per_memory"), [("cpu", 2, 100), ("gpu", 1, 50)]
 )
 @pytest.mark.parametrize(
-    ("optimizer", "arrays", "remat"), [("adamw", 4, False), ("adamw", 4, True), ("muon", 3, False)]
-)
-def test_activations_and_weights_must_fit_in_memory(
-    make_config, quadrants, monkeypatch, platform, devices_per_memory, images_per_memory,
-    optimizer, arrays, remat,
+    ("optimizer", "ema_decay", "arrays", "remat"),
+    [
+        ("adamw", 0.0, 4, False), ("adamw", 0.9, 5, False), ("adamw", 0.0, 4, True),
+        ("muon", 0.0, 3, False),
+    ],
+)  # fmt: skip
+def test_pixels_activations_and_weights_must_fit_in_memory(
+    make_config, monkeypatch, platform, devices_per_memory, images_per_memory,
+    optimizer, ema_decay, arrays, remat,
 ):  # fmt: skip
-    config = make_config({"pool": "gap", "num_layers": 2}, optimizer=optimizer, remat=remat)
-    # A weight, its gradient and two moments of Adam, or one of Muon, float32.
+    config = make_config(
+        {"pool": "gap", "num_layers": 2}, optimizer=optimizer, ema_decay=ema_decay, remat=remat
+    )
+    # A weight, its gradient and two moments of Adam, or one of Muon, and its mean, float32.
     weight_bytes = 4 * arrays * count_parameters(config.model, SHAPE, 4)
+    pixels = 4 * 8 * 8 * 3 * images_per_memory
     needed = activation_bytes(config.model, SHAPE, images_per_memory, remat)
-    needed += devices_per_memory * weight_bytes
+    needed += pixels + devices_per_memory * weight_bytes
     mesh = Mesh(np.array([Device(platform), Device(platform)]), (AXIS,))
     layout = BatchLayout(mesh, num_microbatches=3, microbatch_size=50)
-    monkeypatch.setattr(memory, "free_bytes", lambda _: needed)
-    check_training_fits(config, quadrants, 4, layout)
-    monkeypatch.setattr(memory, "free_bytes", lambda _: needed - 1)
-    with pytest.raises(MemoryError):
-        check_training_fits(config, quadrants, 4, layout)
+    check_bound(config, layout, needed, monkeypatch)
 
 
 @pytest.mark.parametrize("pool", ["cls", "gap"])
 @pytest.mark.parametrize(
-    ("trained", "num_layers"), [("block_1", 2), ("head", 0), ("position", 3), ("patches", 3)]
-)
+    ("trained", "num_layers", "options"),
+    [
+        ("block_1", 2, {}), ("block_1", 3, {"scan_layers": True}), ("head", 0, {}),
+        ("position", 3, {}), ("patches", 3, {}),
+    ],
+)  # fmt: skip
 def test_activations_of_layers_without_a_gradient_are_not_counted(
-    make_config, quadrants, monkeypatch, pool, trained, num_layers
+    make_config, monkeypatch, pool, trained, num_layers, options
 ):
     model = {"pool": pool, "num_layers": 3, "stem": "conv", "position": "learned"}
     parts = make_config(model).model.parts
     frozen = [part for part in parts if part not in (trained, "norm", "head")]
-    config = make_config(model, freeze=frozen, init_from="models/vit.safetensors")
+    config = make_config(model, freeze=frozen, init_from="models/vit.safetensors", **options)
     layout = BatchLayout(Mesh(np.array([Device("gpu")]), (AXIS,)), 1, 100)
     tokens = config.model.num_tokens(SHAPE)
     # The last layer keeps the attention of the class token only, which is not counted.
     kept = max(0, num_layers - (pool == "cls"))
-    needed = 100 * kept * 4 * config.model.num_heads * tokens**2
-    needed += 4 * count_parameters(config.model, SHAPE, 4)
-    if trained == "patches":
-        needed += activation_bytes(config.model, SHAPE, 100, remat=False) - 100 * kept * (
-            4 * config.model.num_heads * tokens**2
-        )
-    monkeypatch.setattr(memory, "free_bytes", lambda _: needed)
-    check_training_fits(config, quadrants, 4, layout)
-    monkeypatch.setattr(memory, "free_bytes", lambda _: needed - 1)
-    with pytest.raises(MemoryError):
-        check_training_fits(config, quadrants, 4, layout)
+    attention = 100 * kept * 4 * config.model.num_heads * tokens**2
+    needed = 4 * 8 * 8 * 100 + attention  # with the pixels
+    if trained == "patches" or options:  # the stem
+        needed += activation_bytes(config.model, SHAPE, 100, remat=False) - attention
+    for module, arrays in parameter_shapes(make_model(config.model, 4), SHAPE).items():
+        for name, array in arrays.items():
+            is_frozen = part_of(module, name) in frozen
+            needed += 4 * array.size * (1 if is_frozen else 4)  # its gradient, and two moments
+    check_bound(config, layout, needed, monkeypatch)
 
 
-def test_attention_is_not_counted_where_cudnn_stores_none(make_config, quadrants, monkeypatch):
+def test_validation_in_float32_must_fit_where_training_stores_no_attention(
+    make_config, monkeypatch
+):
+    config = make_config({"pool": "gap", "num_layers": 2}, precision="bfloat16", batch_size=64)
+    monkeypatch.setattr("vit_hk.training.memory.has_cudnn_attention", lambda *_: True)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    layout = BatchLayout(Mesh(np.array([Device("gpu")] * 2), (AXIS,)), 1, 32)
+    validation = 32 * 4 * config.model.num_heads * config.model.num_tokens(SHAPE) ** 2
+    assert validation > 32 * 4 * 8 * 8  # the pixels of a training batch
+    weights = 4 * 4 * count_parameters(config.model, SHAPE, 4)
+    check_bound(config, layout, weights + 2 * validation, monkeypatch)
+
+
+def test_attention_is_not_counted_where_cudnn_stores_none(make_config, monkeypatch):
     config = make_config({"pool": "gap", "num_layers": 2}, precision="bfloat16")
+    shapes = parameter_shapes(make_model(config.model, 4), SHAPE)
     mesh = Mesh(np.array([Device("gpu")]), (AXIS,))
     layout = BatchLayout(mesh, num_microbatches=1, microbatch_size=1000)
-    monkeypatch.setattr(memory, "free_bytes", lambda _: 100_000)
+    # Room for the pixels and the weights.
+    free = 4 * 8 * 8 * 1000 + 16 * count_parameters(config.model, SHAPE, 4)
+    monkeypatch.setattr(memory, "free_bytes", lambda _: free)
     with pytest.raises(MemoryError):
-        check_training_fits(config, quadrants, 4, layout)
+        check_training_fits(config, shapes, SHAPE, layout)
     monkeypatch.setattr("vit_hk.training.memory.has_cudnn_attention", lambda *_: True)
-    check_training_fits(config, quadrants, 4, layout)
+    check_training_fits(config, shapes, SHAPE, layout)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

@@ -66,6 +66,8 @@ def _expand(argument: str) -> Iterator[ImageFile]:
 
 def _find_paths(argument: str) -> list[Path]:
     """Return the path that an argument is, or those that match it as a pattern."""
+    if not argument:  # as of a variable of the shell that is not set; Path("") is this folder
+        raise UserError("a name is empty; name images, or a folder or ZIP of them")
     if Path(argument).exists():
         return [Path(argument)]
     has_wildcards = bool(set(WILDCARDS) & set(argument))

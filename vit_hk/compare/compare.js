@@ -13,6 +13,5 @@
   document.getElementById("apart").textContent = moveTogether(sides);
   const { map } = sides[0].explorer.read();
   if (sides[1].explorer.hasMap(map)) sides[1].explorer.show({ map });
-  hintAtScrolling(document.querySelectorAll(".scrolls"));
   linkToExplorer(sides[0].explorer, document.getElementById("back-line"));
 })();

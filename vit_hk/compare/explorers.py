@@ -47,9 +47,13 @@ class Explorable:
         return {image.index: image for image in self.explorer.images if image.pooled_attention}
 
     def page_data(self, indices: list[int]) -> dict[str, Any]:
-        """Return what the page needs: the explorer of these test images, and the trained model."""
-        stored = self.stored
-        images = [stored.get(index) or self._image(index) for index in indices]
+        """Return what the page needs: the explorer of these test images, and the trained model.
+
+        The attention of single tokens, which would take most of the room, is computed in the page.
+        """
+        stored = self.explorer.without_token_attention()
+        by_index = {image.index: image for image in stored.images if image.pooled_attention}
+        images = [by_index.get(index) or self._image(index) for index in indices]
         model = make_page_model(self.weights, self.config.attention)
         return {"explorer": self._with(images), "model": dataclasses.asdict(model)}
 

@@ -75,6 +75,8 @@ def find_files(
     Raises:
       UserError: there is no such run, or it lacks a required file.
     """
+    if not name:
+        raise UserError("the name of a run is empty; name a folder, a revision or an experiment")
     wanted = (*required, *optional)
     # Path.is_file would raise an error for a name that is too long for a file.
     is_folder = os.path.isfile(Path(name) / METRICS)  # noqa: PTH113
@@ -90,8 +92,9 @@ def find_files(
 def _in_folder(name: str, wanted: Sequence[Path]) -> RunFiles:
     folder = Path(name)
     missing = {file: "not there" for file in wanted if not (folder / file).is_file()}
-    remedy = f"In {name}, `dvc repro` makes what is missing, or `dvc pull` brings it from a remote."
-    return RunFiles(as_text(name), "a folder", None, folder, missing, remedy)
+    text = as_text(name)
+    remedy = f"In {text}, `dvc repro` makes what is missing, or `dvc pull` brings it from a remote."
+    return RunFiles(text, "a folder", None, folder, missing, remedy)
 
 
 def as_text(name: str) -> str:

@@ -8,7 +8,6 @@ from PIL import Image
 
 from vit_hk.data.image_preparation import (
     Prepared,
-    UnreadableImageError,
     open_image,
     prepare_to_invert,
 )
@@ -62,7 +61,9 @@ def _pixels_of(
     try:
         opened = image if isinstance(image, Image.Image) else open_image(image)
         prepared = prepare_to_invert(opened, preparation)
-    except (UnreadableImageError, OSError, SyntaxError) as error:  # Pillow decodes late
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow decodes late, and raises a dozen kinds of error
         raise UserError(f"{name} cannot be read: {in_one_line(error)}") from None
     return Prepared(*(pixels[np.newaxis] for pixels in prepared))
 

@@ -49,6 +49,8 @@ def discard_smallest(fused: np.ndarray, ratio: float, pool: str) -> np.ndarray:
       ratio: share of the weights, in [0, 1); rounded down to a whole number of weights.
       pool: with "cls" the first column, the weights for the class token as key, stays unchanged.
     """
+    if ratio == 0:
+        return fused.copy()
     unchanged, candidates = np.split(fused, [1 if pool == "cls" else 0], axis=-1)
     flat = candidates.reshape(*candidates.shape[:2], -1)
     smallest = flat.argsort(axis=-1, kind="stable")[..., : int(ratio * flat.shape[-1])]

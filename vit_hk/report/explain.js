@@ -50,6 +50,7 @@ const explain = (() => {
 
   // Set a share of the smallest weights to 0; those of the class token as key are kept.
   function discardSmallest(model, fused, ratio) {
+    if (!ratio) return;
     const isCandidate = (cell) => !(model.isClassToken && cell % model.tokenCount === 0);
     const cells = [...fused.keys()].filter(isCandidate).sort((a, b) => fused[a] - fused[b]);
     for (const cell of cells.slice(0, Math.floor(ratio * cells.length))) fused[cell] = 0;

@@ -23,7 +23,8 @@ def render_page_with_model(
 ) -> str:
     """Render the page with the trained model, or without it where the page would be too large.
 
-    Images whose attention the page would have to compute are left out where there is no room.
+    With the model, the page can compute what is not stored in it. So stored attention of single
+    tokens is left out first, and then images of which no attention is stored.
 
     Args:
       weights: the weights file.
@@ -46,19 +47,18 @@ def render_page_with_model(
         else f"images of 1 or 3 channels can be drawn; those of this model have {channels}."
     )
     page = render_page(page_model=None, page_model_missing=reason, explorer=stored, **content)
-    if len(page.encode()) > MAX_BYTES:  # which the model, where there is room for it, can compute
-        stored = dataclasses.asdict(small.without_token_attention())
-        page = render_page(page_model=None, page_model_missing=reason, explorer=stored, **content)
-    if not can_draw or len(page.encode()) + encoded_size(weights) > MAX_BYTES:
-        return page
-    model = dataclasses.asdict(make_page_model(weights, attention))
-    for images in (dataclasses.asdict(explorer), stored):
-        with_model = render_page(
-            page_model=model, page_model_missing="", explorer=images, **content
-        )
-        if len(with_model.encode()) <= MAX_BYTES:
-            return with_model
-    return page
+    least = dataclasses.asdict(small.without_token_attention())
+    smallest = render_page(page_model=None, page_model_missing=reason, explorer=least, **content)
+    if can_draw and len(smallest.encode()) + encoded_size(weights) <= MAX_BYTES:
+        model = dataclasses.asdict(make_page_model(weights, attention))
+        all_images = [explorer, explorer.without_token_attention()]
+        for images in (*map(dataclasses.asdict, all_images), least):
+            with_model = render_page(
+                page_model=model, page_model_missing="", explorer=images, **content
+            )
+            if len(with_model.encode()) <= MAX_BYTES:
+                return with_model
+    return page if len(page.encode()) <= MAX_BYTES else smallest
 
 
 def render_page(**content: Any) -> str:

@@ -60,6 +60,11 @@ class BatchLayout(NamedTuple):
         """The number of images that are processed in one memory at the same time."""
         return self.devices_per_memory * self.microbatch_size
 
+    @property
+    def batch_images_per_memory(self) -> int:
+        """The number of images of a batch whose pixels are in one memory."""
+        return self.num_microbatches * self.images_per_memory
+
     def __str__(self) -> str:
         """Describe the layout, which does not depend on how devices are spread over processes."""
         platform = self.mesh.devices.flat[0].platform

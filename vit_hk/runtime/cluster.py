@@ -85,6 +85,7 @@ def max_over_processes(value: int) -> int:
     """Return the largest of the values of all processes, which must all call this function."""
     if jax.process_count() == 1:
         return value
+    wait_for_all()
     return int(multihost_utils.process_allgather(np.int32(value)).max())
 
 

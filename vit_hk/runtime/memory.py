@@ -54,7 +54,10 @@ def free_bytes(device: jax.Device) -> int | None:
 
 
 def free_host_bytes() -> int | None:
-    """Return the free memory of the machine in bytes, or None if it is not reported."""
+    """Return the free memory of the machine in bytes, or None if it is not reported.
+
+    A limit of a control group (version 2) counts.
+    """
     reported = []
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = MEMINFO.read_text("ascii").splitlines()
@@ -83,7 +86,8 @@ def report_out_of_memory(*settings: str) -> Iterator[None]:
     Args:
       *settings: keys of params.yaml to lower, besides those of the model.
     """
-    keys = ", ".join([*settings, "model.hidden_size", "model.mlp_dim", "model.num_layers"])
+    of_model = ("num_heads", "hidden_size", "mlp_dim", "num_layers")
+    keys = ", ".join([*settings, *(f"model.{name}" for name in of_model)])
     with advise_out_of_memory(f"lower in params.yaml: {keys}, or raise model.patch_size"):
         yield
 

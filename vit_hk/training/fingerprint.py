@@ -49,9 +49,10 @@ def compute_fingerprint(
     """
     settings = config.train
     code = stage_code(project, "train")
-    # Several processes on a machine share its cores, so that each device has one of them.
-    is_alone = jax.process_count() == 1
-    threads_per_device = max(1, usable_cores() // jax.device_count()) if is_alone else 1
+    # Several processes on a machine share its cores, so that each device has one of them. On a GPU
+    # the cores compute nothing of a training.
+    shares_cores = device.platform == "cpu" and jax.process_count() == 1
+    threads_per_device = max(1, usable_cores() // jax.device_count()) if shares_cores else 1
     identity = {
         "settings": config.model_dump(include={"seed", "model", "train"}),
         "data": _hash_file(dataset),

@@ -206,7 +206,9 @@ class _Trainer:
     ) -> TrainState:
         """Take the steps of the next call; if its images are not there yet, wait for them."""
         began = time.perf_counter()
-        state, is_finite = self.run_steps(state, next(calls))
+        inputs = next(calls)
+        wait_for_all()  # a process may read its images from a slow disk
+        state, is_finite = self.run_steps(state, inputs)
         if not is_finite:
             step = int(state.step)
             weights = self.train_step.step_params(state)

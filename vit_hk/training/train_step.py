@@ -252,11 +252,11 @@ def build_train_step(config: Config, data: TrainingData, num_classes: int) -> Tr
     settings, image_shape = config.train, data.x_train.shape[1:]
     num_tokens = config.model.num_tokens(image_shape)
     layout = layout_for_training(settings.batch_size, num_tokens, config.model.hidden_size)
-    check_training_fits(config, data, num_classes, layout)
     model = make_model(
         config.model, num_classes, settings.precision, settings.scan_layers, settings.remat
     )
     shapes = parameter_shapes(model, image_shape)
+    check_training_fits(config, shapes, image_shape, layout)
     trained, _ = split_frozen(shapes, settings.freeze)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), trained)
     _, unravel = ravel_pytree(zeros)

@@ -81,10 +81,12 @@ def _check_download_folder(root: Path, settings: DataSettings) -> None:
     found = (path for pattern in ("*", "*/*", "*/*/*") for path in root.glob(pattern))
     image = next((path for path in found if path.suffix.lower() in ENDINGS), None)
     if image:
+        remedy = f"set data.root to {DOWNLOADS}, or data.name to folder"
+        if root.resolve() == DOWNLOADS.resolve():
+            remedy = "move the images away, for example into data/own"
         raise UserError(
             f"params.yaml: data.root is {settings.root}, where images lie ({image.name}), and "
-            f"{settings.name} would be downloaded there; set data.root to {DOWNLOADS}, or "
-            "data.name to folder"
+            f"{settings.name} would be downloaded there; {remedy}"
         )
 
 
