@@ -93,7 +93,7 @@ def test_activations_of_layers_without_a_gradient_are_not_counted(
 def test_validation_in_float32_must_fit_where_training_stores_no_attention(
     make_config, monkeypatch
 ):
-    config = make_config({"pool": "gap", "num_layers": 2}, precision="bfloat16", batch_size=64)
+    config = make_config({"pool": "gap", "patch_size": 2}, precision="bfloat16", batch_size=64)
     monkeypatch.setattr("vit_hk.training.memory.has_cudnn_attention", lambda *_: True)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     layout = BatchLayout(Mesh(np.array([Device("gpu")] * 2), (AXIS,)), 1, 32)
