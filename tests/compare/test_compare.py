@@ -146,7 +146,6 @@ def test_what_the_cache_lacks_is_named_with_the_command_that_brings_it(runs, com
         rf"path: {ATTENTION}\n.*?md5: (\w+)", runs.run("git", "show", "main:dvc.lock"), re.DOTALL
     )[1]
     cached = runs.folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
-    cached.chmod(0o600)
     cached.unlink()
     printed = compare(runs, "HEAD", "deeper")
     expected = f"HEAD lacks {ATTENTION}. `dvc fetch --all-commits` brings it from a remote"
@@ -162,7 +161,6 @@ def test_what_the_cache_lacks_is_named_with_the_command_that_brings_it(runs, com
 def test_of_an_experiment_the_command_names_the_experiment(runs, monkeypatch):
     for path in (runs.folder / ".dvc/cache").rglob("*"):
         if path.is_file():
-            path.chmod(0o600)
             path.unlink()
     (runs.folder / "scratch").mkdir()
     monkeypatch.chdir(runs.folder)

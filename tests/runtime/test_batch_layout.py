@@ -40,6 +40,12 @@ def test_inference_batch_has_the_least_padding(batch_size, num_tokens, hidden_si
     assert layout.microbatch_size == 1 or layout.microbatch_size * num_tokens <= max_tokens
 
 
+def test_a_wide_model_has_larger_microbatches_in_inference():
+    wide, narrow = (layout_for_inference(32, 197, size) for size in (384, 128))
+    assert (wide.mesh.size, wide.num_microbatches, wide.microbatch_size) == (2, 4, 4)
+    assert narrow.microbatch_size == 1
+
+
 @pytest.mark.parametrize("make_layout", [layout_for_training, layout_for_inference])
 def test_gpu_processes_its_share_as_one_microbatch(monkeypatch, make_layout):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")

@@ -1,6 +1,7 @@
 import socket
 
 import jax
+import numpy as np
 import pytest
 from jax.experimental import multihost_utils
 
@@ -29,6 +30,20 @@ def test_processes_wait_for_each_other_before_they_compare(monkeypatch, other, i
     else:
         with pytest.raises(UserError, match="process 1 differs from process 0: do this"):
             cluster.check_same("a", "do this")
+    assert calls == ["barrier", "allgather"]
+
+
+def test_processes_wait_for_each_other_before_they_agree(monkeypatch):
+    calls = []
+
+    def allgather(value):
+        calls.append("allgather")
+        return np.array([value, 5])
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(cluster, "_wait_at_barrier", lambda: calls.append("barrier"))
+    monkeypatch.setattr(multihost_utils, "process_allgather", allgather)
+    assert cluster.max_over_processes(3) == 5
     assert calls == ["barrier", "allgather"]
 
 

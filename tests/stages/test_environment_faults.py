@@ -168,7 +168,8 @@ def non_ascii(finished, copy, monkeypatch, tiny_dataset, settings_of_tests) -> P
     info = info.model_copy(update={"class_names": list(names), "source": source})
     save_weights(path, weights, info, calibration)
     for package in ("stages", "vit_hk"):
-        shutil.copytree(finished[0] / package, copy / package)
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(finished[0] / package, copy / package, ignore=ignore)
     for name in ("HOME", "DISPLAY", "WAYLAND_DISPLAY", "PYTHONUTF8"):
         monkeypatch.delenv(name, raising=False)
     return copy.rename(copy.parent / "mein Projékt …")

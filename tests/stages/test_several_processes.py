@@ -107,7 +107,7 @@ def test_when_a_process_is_gone_the_others_end_and_name_it(project_with):
 def test_processes_with_other_settings_are_refused(project_with):
     folder = project_with(epochs=100_000)
     other = folder.with_name("other")
-    shutil.copytree(folder, other)
+    shutil.copytree(folder, other, symlinks=True)
     change_settings(other / "params.yaml", {"train__learning_rate": 0.5})
     processes = Processes([folder, other], 1)
     assert processes.exit_codes(60) == [1, 1]
@@ -120,7 +120,7 @@ def test_processes_with_other_settings_are_refused(project_with):
 def test_processes_that_do_not_share_a_folder_are_refused(project_with):
     folder = project_with()
     other = folder.with_name("copy")
-    shutil.copytree(folder, other)
+    shutil.copytree(folder, other, symlinks=True)
     processes = Processes([folder, other], 1)
     assert processes.exit_codes(60) == [1, 1]
     assert "process 1 differs from process 0: run all in one folder, on a shared disk" in "".join(

@@ -96,7 +96,6 @@ class Checkpoints:
             self._delete_incomplete()
             found = self._find_intact()
             self._delete_newer(found)
-        wait_for_all()
         step = max_over_processes(found)
         return self._read(step, start) if step else start
 

@@ -51,8 +51,12 @@ def _bytes_per_device(config: Config, param_shapes: hk.Params) -> int:
 
 
 def _batch_bytes(config: Config, image_shape: ImageShape, layout: BatchLayout) -> int:
-    """Return the bytes of a batch's pixels in float32, and of a microbatch's activations."""
-    pixels = FLOAT32_BYTES * math.prod(image_shape) * layout.batch_images_per_memory
+    """Return the bytes of a batch's pixels in float32, and of a microbatch's activations.
+
+    The pixels of a single microbatch are not counted: XLA need not store them.
+    """
+    images = layout.batch_images_per_memory if layout.num_microbatches > 1 else 0
+    pixels = FLOAT32_BYTES * math.prod(image_shape) * images
     head_size = config.model.hidden_size // config.model.num_heads
     activations = activation_bytes(
         _part_with_gradient(config), image_shape, layout.images_per_memory, config.train.remat,
@@ -71,11 +75,9 @@ def _validation_bytes(config: Config, image_shape: ImageShape) -> int:
 def _part_with_gradient(config: Config) -> ModelSettings:
     """Return the model without the stem and the first layers that no gradient reaches.
 
-    They are frozen, and so is all that precedes them. Their activations are not kept, unless the
-    layers are one loop, which computes the gradients of all or of none.
+    They are frozen, and so is all that precedes them. Their activations are not kept, unless they
+    are in one loop with others, which keeps the activations of all its layers or of none.
     """
-    if config.train.scan_layers or config.train.remat:
-        return config.model
     first = next(part for part in config.model.parts if part not in config.train.freeze)
     if first == "patches":
         return config.model
@@ -83,5 +85,8 @@ def _part_with_gradient(config: Config) -> ModelSettings:
         frozen_layers = int(first.removeprefix("block_"))
     else:
         frozen_layers = config.model.num_layers if first in ("norm", "head") else 0
+    in_loop = config.model.num_layers - (config.model.pool == "cls")
+    if (config.train.scan_layers or config.train.remat) and frozen_layers < in_loop:
+        frozen_layers = 0
     rest = config.model.num_layers - frozen_layers
     return config.model.model_copy(update={"num_layers": rest, "stem": "linear"})
