@@ -12,12 +12,12 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vit_hk.data.image_rows import ImageArray
 from vit_hk.data.normalization import Normalization
-from vit_hk.model.size import inference_bytes
+from vit_hk.model.size import attention_bytes, inference_bytes
 from vit_hk.model.vit import ViTOutput
 from vit_hk.params import ModelSettings
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout, layout_for_inference
 from vit_hk.runtime.cluster import gather, replicate
-from vit_hk.runtime.memory import check_free_memory
+from vit_hk.runtime.memory import check_free_host_memory, check_free_memory
 from vit_hk.weights_metadata import WeightsInfo
 
 CHUNK_BYTES = 2**28  # of the attention of all layers, for the images of a chunk
@@ -189,6 +189,17 @@ def make_attention_gradient(
         return output, attention_gradient
 
     return gradient
+
+
+def empty_attention(info: WeightsInfo, count: int) -> np.ndarray:
+    """Return an array for the attention of `count` images, float32 [L, count, H, T, T].
+
+    Raises:
+      MemoryError: it takes more memory than is free.
+    """
+    s, tokens = info.model, info.num_tokens
+    check_free_host_memory(count * s.num_layers * attention_bytes(s, info.image_shape))
+    return np.empty((s.num_layers, count, s.num_heads, tokens, tokens), np.float32)
 
 
 def attention_chunks(num_images: int, num_tokens: int, settings: ModelSettings) -> Iterator[slice]:

@@ -19,14 +19,13 @@ from vit_hk.inference import (
     Predictor,
     attention_chunks,
     build_predictor,
+    empty_attention,
     run_model,
 )
 from vit_hk.metrics import softmax
-from vit_hk.model.size import attention_bytes
 from vit_hk.model.vit import make_model
 from vit_hk.params import Preparation
 from vit_hk.runtime.devices import configure_cpu
-from vit_hk.runtime.memory import check_free_host_memory
 from vit_hk.weights import NAME_ANOTHER, Weights, read_weights
 
 MAX_BATCH = 512  # images; more are not faster
@@ -140,11 +139,8 @@ class TrainedModel:
           MemoryError: the attention of all images takes more memory than is free.
         """
         pixels, _ = self._prepare(images, invert)
-        info, count = self.info, len(pixels)
-        layers, heads, tokens = info.model.num_layers, info.model.num_heads, info.num_tokens
-        check_free_host_memory(count * layers * attention_bytes(info.model, info.image_shape))
-        attention = np.empty((layers, count, heads, tokens, tokens), np.float32)
-        for chunk in attention_chunks(count, tokens, info.model):
+        attention = empty_attention(self.info, len(pixels))
+        for chunk in attention_chunks(len(pixels), self.info.num_tokens, self.info.model):
             attention[:, chunk] = self._attend(self._params, pixels[chunk])
         return attention
 

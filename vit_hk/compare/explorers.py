@@ -51,18 +51,19 @@ class Explorable:
 
         The attention of single tokens, which would take most of the room, is computed in the page.
         """
-        stored = self.explorer.without_token_attention()
-        by_index = {image.index: image for image in stored.images if image.pooled_attention}
-        images = [by_index.get(index) or self._image(index) for index in indices]
+        stored = self.stored
+        images = [stored.get(index) or self._image(index) for index in indices]
+        explorer = self._with(images).without_token_attention()
         model = make_page_model(self.weights, self.config.attention)
-        return {"explorer": self._with(images), "model": dataclasses.asdict(model)}
+        return {"explorer": dataclasses.asdict(explorer), "model": dataclasses.asdict(model)}
 
     def stored_page_data(self, indices: list[int]) -> dict[str, Any]:
         """Return what the page needs without the model, for images whose attention is stored."""
-        return {"explorer": self._with([self.stored[index] for index in indices]), "model": None}
+        explorer = self._with([self.stored[index] for index in indices])
+        return {"explorer": dataclasses.asdict(explorer), "model": None}
 
-    def _with(self, images: list[ExplorerImage]) -> dict[str, Any]:
-        return dataclasses.asdict(dataclasses.replace(self.explorer, images=images))
+    def _with(self, images: list[ExplorerImage]) -> Explorer:
+        return dataclasses.replace(self.explorer, images=images)
 
     def _image(self, index: int) -> ExplorerImage:
         """Return a test image whose attention the page computes."""

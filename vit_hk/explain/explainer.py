@@ -8,14 +8,10 @@ import numpy as np
 
 from vit_hk.data.image_rows import ImageArray
 from vit_hk.explain.methods import METHODS, MethodInputs, attribution_maps
-from vit_hk.inference import attention_chunks, make_attention_gradient
+from vit_hk.inference import attention_chunks, empty_attention, make_attention_gradient
 from vit_hk.model.size import attention_bytes
 from vit_hk.params import AttentionSettings
-from vit_hk.runtime.memory import (
-    advise_out_of_memory,
-    check_free_host_memory,
-    check_free_memory,
-)
+from vit_hk.runtime.memory import advise_out_of_memory, check_free_memory
 from vit_hk.weights_metadata import WeightsInfo
 
 MEMORY_ADVICE = "raise model.patch_size, or lower model.num_layers or model.num_heads"
@@ -65,11 +61,8 @@ class Explainer:
         Raises:
           MemoryError: the attention of all images takes more memory than is free.
         """
-        info, count = self._info, len(images)
-        layers, heads, tokens = info.model.num_layers, info.model.num_heads, info.num_tokens
-        check_free_host_memory(count * layers * attention_bytes(info.model, info.image_shape))
-        attention = np.empty((layers, count, heads, tokens, tokens), np.float32)
-        maps = np.empty((len(METHODS), count, info.num_patches), np.float32)
+        attention = empty_attention(self._info, len(images))
+        maps = np.empty((len(METHODS), len(images), self._info.num_patches), np.float32)
         for chunk, found in self._chunks(images, classes):
             attention[:, chunk], maps[:, chunk] = found
         return Attributions(attention, maps)

@@ -71,10 +71,8 @@ def run_blocks(
     num_layers = settings.num_layers
     class_token_only = settings.pool == "cls"  # no other token of the last block is read
     attention = []
-    num_scanned = 0
     # Initial weights are drawn block by block in either case: the same random numbers.
-    if (scan_layers or remat) and not hk.running_init():
-        num_scanned = num_layers - 1 if class_token_only else num_layers
+    num_scanned = 0 if hk.running_init() else count_scanned_layers(settings, scan_layers, remat)
     if num_scanned:
         x, weights = _scan_blocks(run, x, inputs.at(slice(num_scanned)), num_scanned, remat)
         attention.append(weights)
@@ -83,6 +81,14 @@ def run_blocks(
         x, weights = run(f"block_{index}", x, inputs.at(index), class_token_only and is_last)
         attention.append(weights[jnp.newaxis])
     return x, jnp.concatenate(attention)
+
+
+def count_scanned_layers(settings: ModelSettings, scan_layers: bool, remat: bool) -> int:
+    """Return how many of the first layers are one loop over a block; see `run_blocks`."""
+    if not (scan_layers or remat):
+        return 0
+    # With pool "cls" the last block differs: it computes the class token only.
+    return settings.num_layers - (settings.pool == "cls")
 
 
 def _block_inputs(

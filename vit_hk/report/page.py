@@ -36,7 +36,7 @@ def render_page_with_model(
       UserError: the weights file is damaged.
     """
     small = explorer.with_stored_attention_only()
-    stored = dataclasses.asdict(small)
+    smallest = small.without_token_attention()
     channels = weights.info.image_shape[2]
     can_draw = channels in DRAWN_CHANNELS
     reason = (
@@ -46,19 +46,23 @@ def render_page_with_model(
         if can_draw
         else f"images of 1 or 3 channels can be drawn; those of this model have {channels}."
     )
-    page = render_page(page_model=None, page_model_missing=reason, explorer=stored, **content)
-    least = dataclasses.asdict(small.without_token_attention())
-    smallest = render_page(page_model=None, page_model_missing=reason, explorer=least, **content)
-    if can_draw and len(smallest.encode()) + encoded_size(weights) <= MAX_BYTES:
+    choices: list[tuple[dict[str, Any] | None, Explorer]] = []  # the best one first
+    # Compared before they are encoded: weights may take a hundred times the room of the page.
+    if can_draw and encoded_size(weights) <= MAX_BYTES:
         model = dataclasses.asdict(make_page_model(weights, attention))
-        all_images = [explorer, explorer.without_token_attention()]
-        for images in (*map(dataclasses.asdict, all_images), least):
-            with_model = render_page(
-                page_model=model, page_model_missing="", explorer=images, **content
-            )
-            if len(with_model.encode()) <= MAX_BYTES:
-                return with_model
-    return page if len(page.encode()) <= MAX_BYTES else smallest
+        with_model = (explorer, explorer.without_token_attention(), smallest)
+        choices += [(model, images) for images in with_model]
+    choices += [(None, small), (None, smallest)]
+    for page_model, images in choices:
+        page = render_page(
+            page_model=page_model,
+            page_model_missing="" if page_model else reason,
+            explorer=dataclasses.asdict(images),
+            **content,
+        )
+        if len(page.encode()) <= MAX_BYTES:
+            break
+    return page
 
 
 def render_page(**content: Any) -> str:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from vit_hk.model.cudnn_attention import has_cudnn_attention
+from vit_hk.model.encoder import count_scanned_layers
 from vit_hk.model.size import FLOAT32_BYTES, activation_bytes, inference_bytes
 from vit_hk.params import Config, ImageShape, ModelSettings
 from vit_hk.runtime.batch_layout import BatchLayout, layout_for_inference
@@ -85,8 +86,9 @@ def _part_with_gradient(config: Config) -> ModelSettings:
         frozen_layers = int(first.removeprefix("block_"))
     else:
         frozen_layers = config.model.num_layers if first in ("norm", "head") else 0
-    in_loop = config.model.num_layers - (config.model.pool == "cls")
-    if (config.train.scan_layers or config.train.remat) and frozen_layers < in_loop:
+    if frozen_layers < count_scanned_layers(
+        config.model, config.train.scan_layers, config.train.remat
+    ):
         frozen_layers = 0
     rest = config.model.num_layers - frozen_layers
     return config.model.model_copy(update={"num_layers": rest, "stem": "linear"})
