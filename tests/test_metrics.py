@@ -204,23 +204,23 @@ def test_confusion_matrix_has_a_row_for_each_actual_class():
 
 
 def test_most_confident_mistakes_come_first():
-    probabilities = probabilities_of([0.6, 0.9, 0.7, 0.8, 0.95])
-    labels = np.array([1, 0, 1, 1, 0])  # predictions 0, 2 and 3 are wrong
-    assert most_confident_mistakes(probabilities, labels, 9).tolist() == [3, 2, 0]
-    assert most_confident_mistakes(probabilities, labels, 2).tolist() == [3, 2]
-    assert most_confident_mistakes(probabilities, labels, 0).tolist() == []
+    confidence = np.array([0.6, 0.9, 0.7, 0.8, 0.95])
+    labels = np.array([1, 0, 1, 1, 0])
+    mistakes = most_confident_mistakes(np.zeros(5, int), confidence, labels)
+    assert mistakes.tolist() == [3, 2, 0]
 
 
 def test_mistakes_of_equal_confidence_keep_their_order():
-    probabilities = probabilities_of([0.9, 0.7, 0.8, 0.7] * 100)
-    mistakes = most_confident_mistakes(probabilities, np.ones(400, int), 400)
+    confidence = np.array([0.9, 0.7, 0.8, 0.7] * 100)
+    mistakes = most_confident_mistakes(np.zeros(400, int), confidence, np.ones(400, int))
     assert mistakes[:100].tolist() == list(range(0, 400, 4))
     assert mistakes[100:200].tolist() == list(range(2, 400, 4))
     assert mistakes[200:].tolist() == list(range(1, 400, 2))
 
 
 def test_no_mistakes_give_no_indices():
-    assert most_confident_mistakes(probabilities_of([0.9]), np.array([0]), 5).tolist() == []
+    mistakes = most_confident_mistakes(np.array([1]), np.array([0.9]), np.array([1]))
+    assert mistakes.tolist() == []
 
 
 def test_faithfulness_score_of_known_areas():

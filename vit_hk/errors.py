@@ -1,4 +1,4 @@
-"""A person's mistake ends a stage with one line on stderr and exit code 1, without a traceback."""
+"""A user's error ends a stage with one line on stderr and exit code 1, without a traceback."""
 
 import contextlib
 import io
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """A mistake that the user can correct.
+    """An error that the user can correct.
 
     The message names the file or the key, what was found, what is allowed, and what to do. It is
     one line, or where many images cannot be used, a line for each.

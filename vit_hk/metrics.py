@@ -124,21 +124,17 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
 
 
 def most_confident_mistakes(
-    probabilities: np.ndarray, labels: np.ndarray, count: int
+    predicted: np.ndarray, confidence: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
-    """Return the indices of at most `count` wrong predictions, the most confident first.
+    """Return the indices of all wrong predictions, the most confident first.
 
     Args:
-      probabilities: [images, C].
+      predicted: int [images], classes.
+      confidence: [images], the probabilities of these classes.
       labels: int [images].
-      count: maximum number of indices.
-
-    Returns:
-      Indices of images, int [at most count].
     """
-    confidence = probabilities.max(axis=-1)
-    wrong = np.flatnonzero(probabilities.argmax(axis=-1) != labels)
-    return wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    wrong = np.flatnonzero(predicted != labels)
+    return wrong[np.argsort(-confidence[wrong], kind="stable")]
 
 
 def faithfulness_score(

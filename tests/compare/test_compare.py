@@ -124,7 +124,7 @@ def test_models_without_room_leave_the_stored_attention(
         images = run["explorer"]["images"]
         assert [image["index"] for image in images] == [0, 1, 2, 3]
         assert all(image["pooled_attention"] for image in images)
-    assert "Both models are too large for this page" in text
+    assert "both models are too large for this page" in text
     assert "data-index" not in text.split("<script")[0]  # no link to an image that is left out
     monkeypatch.setattr("vit_hk.compare.page.MAX_BYTES", 1000)
     compare(project_of_runs, "HEAD", "deeper", "-o", str(page))

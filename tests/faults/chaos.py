@@ -61,7 +61,7 @@ def print_counts(name: str, kills: Kills, seconds: float) -> None:
         f"{name}: {kills.counts.total()} kills in {seconds:.0f} s ({kinds}); resumed from a "
         f"checkpoint {kills.printed.count('resumed after step')} times; refused beside a running "
         f"trainer {kills.refused} times; {kills.printed.count('is damaged')} damaged checkpoints; "
-        f"{kills.repaired} half-written files of DVC removed; all outputs have the bytes of an "
+        f"{kills.repaired} half-written files of DVC set aside; all outputs have the bytes of an "
         "uninterrupted run"
     )
 

@@ -68,15 +68,15 @@ def test_legend_lists_scores_and_the_best_one_first(table):
     legend = draw_faithfulness(table, 500).axes[-1].get_legend()
     texts = [text.get_text() for text in legend.get_texts()]
     # Half of 1, 0.9, 0.8, …
-    assert texts[0] == "+0.50 ± 0.00  attention of the last layer"
-    assert texts[1] == "+0.45 ± 0.01  rollout"
-    assert texts[-1] == "+0.25 ± 0.05  brightest patch first"
+    assert texts[0] == "+0.500 ± 0.000  attention of the last layer"
+    assert texts[1] == "+0.450 ± 0.010  rollout"
+    assert texts[-1] == "+0.250 ± 0.050  brightest patch first"
 
 
 def test_a_score_that_rounds_to_zero_has_no_minus_sign(table):
-    table.loc[table["method"] == "random", ["deletion", "insertion"]] = 0.004, 0.0
+    table.loc[table["method"] == "random", ["deletion", "insertion"]] = 0.0004, 0.0
     legend = draw_faithfulness(table, 500).axes[-1].get_legend()
-    assert legend.get_texts()[-1].get_text() == "+0.00 ± 0.04  random order"
+    assert legend.get_texts()[-1].get_text() == "+0.000 ± 0.040  random order"
 
 
 def test_each_entry_of_the_legend_has_the_colour_of_its_method(table):

@@ -127,7 +127,7 @@ def test_the_most_faithful_map_is_shown_first_with_its_score(page, arrays):
     )
     largest = weights.argmax()
     assert part(page, "patch-text").inner_text() == (
-        f"Most, {100 * weights[largest] / weights.sum():.1f} % of this map, goes to "
+        f"The largest share of this map, {100 * weights[largest] / weights.sum():.1f} %, goes to "
         f"row {largest // 3 + 1}, column {largest % 3 + 1}."
     )
     assert "rollout, the best map" in page.locator(".headline").inner_text()

@@ -259,6 +259,19 @@ def test_a_dropped_photo_on_bright_paper_is_inverted(page):
     assert np.abs(seen_pixels(page)[..., 0].astype(int) - (255 - seen)).max() <= 1
 
 
+def test_a_photo_is_centred_by_its_ink_whatever_the_grey_of_its_paper(page):
+    for paper in (250, 222, 205):  # inverted, they have brightness 5, 33 and 50 of 255
+        photo = np.full((140, 140, 3), paper, np.uint8)
+        photo[20:60, 30:40] = 10
+        drop(page, f"paper {paper}.png", png(photo))
+        assert "so it is inverted" in settle(page)
+        ink = seen_pixels(page)[..., 0] > 150
+        assert ink.sum(axis=0).max() == 20  # the stroke of 40 x 10 pixels
+        assert ink.sum(axis=1).max() == 4  # and half of two pixels beside them
+        # Beside the photo there is more of its paper.
+        assert abs(int(seen_pixels(page)[0, 0, 0]) - (255 - paper)) <= 1
+
+
 def test_ink_on_nothing_is_seen_in_white_on_black(page):
     drawn = np.zeros((28, 28, 4), np.uint8)
     drawn[6:22, 12:16, 3] = 255  # black, opaque in the middle only
@@ -335,9 +348,8 @@ def test_without_the_attention_of_any_layer_no_patch_reaches_the_class_token(pag
     for layer in (1, 2, 3):
         page.get_by_role("button", name=f"Switch off the attention of layer {layer}").click()
     settle(page)
-    assert (
-        page.locator("#try-rollout-text").inner_text().endswith("through all layers; nothing does.")
-    )
+    text = page.locator("#try-rollout-text").inner_text()
+    assert text == "Nothing of the patches can reach the class token."
 
 
 def test_the_last_file_can_be_chosen_again(page):
@@ -428,6 +440,29 @@ def test_parts_are_switched_off_by_keyboard(page):
     assert_predicts(page, heads=[5], patches=[3])
 
 
+def test_with_forced_colours_a_patch_that_is_off_is_marked(page):
+    patch = page.locator("#try-patches button").first
+    patch.click()
+    settle(page)
+    page.emulate_media(forced_colors="active")
+    with Image.open(io.BytesIO(patch.screenshot())) as image:
+        colors = {color for _, color in image.convert("RGB").getcolors(2**20)}
+    page.emulate_media(forced_colors="null")
+    assert {(222, 143, 5), (26, 28, 31)} <= colors
+
+
+def test_a_tall_image_is_as_high_as_a_wide_one_is_wide(page):
+    sizes = page.evaluate("""() => [[28, 28, 1], [16, 64, 1], [64, 16, 1]].map((shape) => {
+      const element = document.createElement("div");
+      document.body.append(element);
+      fitImage(element, shape, 10);
+      const { width, height } = element.getBoundingClientRect();
+      element.remove();
+      return [width, height];
+    })""")
+    assert sizes == [[160, 160], [160, 40], [40, 160]]
+
+
 def test_the_last_patch_stays_on(page_of_colours):
     page = page_of_colours
     patches = page.locator("#try-patches button")
@@ -457,11 +492,12 @@ def test_tiles_and_rollout_show_the_attention_of_the_drawing(page):
     places = np.rint(np.sqrt(attention / attention.max()) * (len(colours) - 1)).astype(int)
     assert np.array(found[1]).tolist() == np.array(colours)[places].tolist()
     assert page.locator("#try-max").inner_text() == f"{100 * attention.max():.1f} %"
-    assert "most from row" in page.locator("#try-rollout-text").inner_text()
+    text = page.locator("#try-rollout-text").inner_text()
+    assert text.startswith("The share of each patch in what can reach the class token")
 
 
 def test_heads_are_ranked_by_what_their_absence_changes(page):
-    page.get_by_text("Which heads matter for this image?").click()
+    page.get_by_text("What changes without each head?").click()
     rows = page.locator("#try-ranking tbody tr")
     rows.nth(5).wait_for()
     moved = []

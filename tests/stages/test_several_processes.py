@@ -131,6 +131,6 @@ def test_processes_that_do_not_share_a_folder_are_refused(project_with):
 def test_batch_that_the_devices_do_not_divide_is_refused(project_with):
     processes = Processes([project_with(batch_size=15)] * 2, 1)
     assert processes.exit_codes(60) == [1, 1]
-    assert "2 processes have 2 devices, but a batch can be divided over 1 only" in "".join(
+    assert "2 processes have 2 devices, but a batch can be sharded over 1 only" in "".join(
         processes.errors(0) + processes.errors(1)
     )

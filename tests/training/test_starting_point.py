@@ -134,7 +134,7 @@ def test_description_says_what_is_kept_and_what_is_adapted(make_config):
     assert describe_start(path, info, dataset_of((8, 8, 3))) == f"{start}head kept"
     assert describe_start(path, info, dataset_of((16, 12, 1), ("x", "y"))) == (
         f"{start}new head, for other classes, positions resampled from 2 x 2 to 4 x 3 patches, "
-        "patch kernels adapted from 3 to 1 channels"
+        "filters of the patches adapted from 3 to 1 channels"
     )
     imported = info.model_copy(update={"data": None, "source": "imported from timm"})
     assert describe_start(path, imported, dataset_of((8, 8, 3))) == (

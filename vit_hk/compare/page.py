@@ -27,8 +27,8 @@ from vit_hk.report.page_model import encoded_size
 GENERATOR = "vit_hk compare"  # tells a page of this command from a file of the user
 NO_ROOM = f"the page would have more than {MAX_BYTES / 1e6:.0f} MB."
 STORED_ONLY = (
-    "Both models are too large for this page. So it shows those images only whose attention both "
-    "runs have stored."
+    "Together, both models are too large for this page. So it shows those images only whose "
+    "attention both runs have stored."
 )
 TEMPLATES = (Path(__file__).parent, REPORT_TEMPLATES)
 

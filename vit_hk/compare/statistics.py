@@ -43,7 +43,7 @@ class Pairs:
     def probability(self) -> float:
         """Probability of a split as uneven as this one, or more so, if both runs were equally good.
 
-        Each image that one run alone classifies correctly then falls to either run like a coin
+        Each image that only one run classifies correctly is then as likely one of A as one of B
         (McNemar, Note on the sampling error of the difference between correlated proportions,
         1947; here the exact, two-sided test).
         """

@@ -46,8 +46,9 @@ def choose_indices(
     Returns:
       Indices of images, int [at most num_images].
     """
-    wrong = most_confident_mistakes(probabilities, labels, len(labels))
-    right = _alternate_classes(np.flatnonzero(probabilities.argmax(axis=-1) == labels), labels)
+    predicted = probabilities.argmax(axis=-1)
+    wrong = most_confident_mistakes(predicted, probabilities.max(axis=-1), labels)
+    right = _alternate_classes(np.flatnonzero(predicted == labels), labels)
     num_wrong = min(len(wrong), max(settings.num_wrong, settings.num_images - len(right)))
     return np.concatenate([wrong[:num_wrong], right[: settings.num_images - num_wrong]])
 

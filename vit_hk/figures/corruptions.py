@@ -60,7 +60,7 @@ def _draw_lines(axes: Axes, table: pd.DataFrame) -> None:
     entries.sort(key=lambda entry: -entry[0])
     axes.legend(
         [line for _, line, _ in entries], [label for _, _, label in entries],
-        title="mean of the severities:", alignment="left", loc="lower left",
+        title="mean of the severities:", alignment="left", loc="best",
     )  # fmt: skip
     axes.set(xlabel="severity (0: images as they are)", ylabel="accuracy (%)", ylim=(0, 102))
     axes.set_xticks(sorted(set(table["severity"])))

@@ -47,8 +47,8 @@ def draw_faithfulness(table: pd.DataFrame, num_images: int) -> Figure:
         line = _draw_curve(insertion, curve, "insertion", line_style)
         columns = ("share", "deletion", "insertion")
         score = faithfulness_score(*(curve[name].to_numpy() for name in columns))
-        error = f" ± {curve['score_error'].iloc[0]:.2f}" if num_images > 1 else ""
-        lines.append((score, line, f"{score:+z.2f}{error}  {style.label}"))
+        error = f" ± {curve['score_error'].iloc[0]:.3f}" if num_images > 1 else ""
+        lines.append((score, line, f"{score:+z.3f}{error}  {style.label}"))
     deletion.set(
         title="Deletion (lower is better)",
         xlabel="patches deleted, most important first (%)",

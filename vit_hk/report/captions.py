@@ -54,8 +54,9 @@ GALLERY = (
     ),
     GalleryFigure(
         "attention", "class_maps.png", "Rollout and relevance",
-        "Rollout shows from which patches information can reach the pooled token, whatever the "
-        "class. Relevance attributes the predicted class, and the true class, to patches.",
+        "Rollout shows from which patches information can reach the token that is classified (or "
+        "the mean of the patches), whatever the class. Relevance attributes the predicted class, "
+        "and the true class, to patches.",
         "Each map sums to 1. A mistake has two relevance maps: what speaks for the predicted "
         "class, and what speaks for the true one. Rollout is the same for all classes, ignores "
         "signs and values, and is closer to uniform; so it has a colour scale of its own. "
@@ -75,15 +76,15 @@ GALLERY = (
         "Attention of each patch of the first image to all patches, in the last layer in which "
         "patch queries affect the prediction. A model of one layer with a class token has none; "
         "then it is that layer.",
-        "Each tile has one query patch, in the orange frame. Tiles that look alike mean that "
-        "patches attend to the same places whatever their own content; tiles that differ mean "
-        "that the content of the query patch decides.",
+        "Each tile has one query patch, in the orange frame. Tiles that look alike mean that all "
+        "patches attend to the same places; tiles that differ mean that the content or the "
+        "position of the query patch matters. The figure does not tell which of the two.",
     ),
     GalleryFigure(
         "attention", "distance.png", "Attention distance of the heads",
         "Mean distance in pixels between a query patch and the patches it attends to, for each "
         "layer and head.",
-        "A point is a head. Near 0 it looks at its own neighbourhood, like a small convolution; "
+        "A point is a head. Near 0 it attends to its own neighbourhood, like a small convolution; "
         "on the dashed line it is as far-reaching as uniform attention; above it, it prefers "
         "distant patches. A head on the line need not be uniform: entropy tells. In the last layer "
         "of a model with a class token, nothing reads what patches attend to.",
@@ -102,23 +103,25 @@ GALLERY = (
         "Attention to the class token, to registers and to patches, layer by layer.",
         "A bar is the attention of one kind of query token in one layer, divided by the kind of "
         "token that gets it. Dashed lines show uniform attention. A kind that gets far more than "
-        "that holds what other tokens need; registers are there for that. In the last layer, only "
+        "that may hold what other tokens use, as registers are meant to, or take attention that "
+        "has no use elsewhere; the figure does not tell which of the two. In the last layer, only "
         "bars of the query that is classified matter.",
     ),
     GalleryFigure(
         "attention", "positions.png", "Positional embeddings",
         "Cosine similarity between the embedding of each position and those of all positions.",
         "A tile shows how similar the position in the orange frame is to all positions: red is "
-        "similar, blue opposite, white unrelated. Learned embeddings start as noise: where rows or "
-        "columns stand out, the model has learned coordinates. Those of sincos2d are fixed.",
+        "similar, blue opposite, white unrelated. Learned embeddings start as noise, or as those "
+        "of a weights file (train.init_from): where rows or columns stand out, they reflect "
+        "coordinates. Those of sincos2d are fixed.",
     ),
     GalleryFigure(
         "attention", "filters.png", "Filters of the patch embedding",
         "Principal components of the filters; with a convolutional stem, the kernels of its first "
         "convolution.",
-        "Of components, the first ones explain most of the differences between filters, and are "
-        "smooth: bars, edges, corners; the last ones resemble noise. Their sign is arbitrary, so "
-        "red and blue may be exchanged. In colour images grey is 0.",
+        "The first components explain the most of the differences between filters. In a trained "
+        "model they are usually smooth (bars, edges, corners), and the last ones resemble noise. "
+        "Their sign is arbitrary, so red and blue may be exchanged. In colour images grey is 0.",
     ),
     GalleryFigure(
         "report", "snapshots.png", "Attention during training",

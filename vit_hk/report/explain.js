@@ -2,7 +2,8 @@
 // Attention of the pooled token, and the maps over all layers, as in patch_attention.py, rollout.py and
 // relevance.py of vit_hk/explain. A map [N] has a sum of 1, or is zero.
 const explain = (() => {
-  const NONE = new Set(); // patches that are off
+  const NONE = new Set();
+  const NOTHING_OFF = { heads: NONE, layers: NONE, patches: NONE };
   const FUSE = {
     mean: (values) => values.reduce((a, b) => a + b, 0) / values.length,
     max: (values) => Math.max(...values),
@@ -68,7 +69,7 @@ const explain = (() => {
   }
 
   /** Return the attention of the pooled token to the patches, [N], in one head. */
-  function headAttention(model, attention, layer, head, patchesOff) {
+  function headAttention(model, attention, layer, head, patchesOff = NONE) {
     const size = model.tokenCount ** 2;
     const index = layer * model.heads + head;
     return pooledRow(model, [attention.subarray(index * size, (index + 1) * size)], patchesOff);
@@ -83,7 +84,7 @@ const explain = (() => {
    *
    * Heads that are off are left out; a layer without heads passes its tokens on as they are.
    */
-  function layerMatrices(model, attention, { head_fusion: fusion, discard_ratio: ratio }, off) {
+  function layerMatrices(model, attention, { head_fusion: fusion, discard_ratio: ratio }, off = NOTHING_OFF) {
     return Array.from({ length: model.layers }, (_, layer) => {
       const heads = headsThatAreOn(model, layer, off);
       if (!heads.length) return identity(model.tokenCount);
@@ -100,7 +101,7 @@ const explain = (() => {
   }
 
   /** Return the rollout from the pooled token to the patches. */
-  function rollout(model, attention, settings, off) {
+  function rollout(model, attention, settings, off = NOTHING_OFF) {
     return normalize(pooledRow(model, layerMatrices(model, attention, settings, off), off.patches));
   }
 

@@ -128,7 +128,7 @@ const makeExplorer = (() => {
       const share = percent(weights[patch]);
       const whole = isOneLayer() ? "attention" : "map";
       if (state.activePatch === null && !weights[patch]) return `This ${whole} is zero at all patches.`;
-      if (state.activePatch === null) return `Most, ${share} of this ${whole}, goes to ${place}.`;
+      if (state.activePatch === null) return `The largest share of this ${whole}, ${share}, goes to ${place}.`;
       const source = isOneLayer() ? `of the attention of ${tokenName(query())}` : "of the map";
       return `${place.replace("row", "Row")} gets ${share} ${source}.`;
     }

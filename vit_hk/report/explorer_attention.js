@@ -1,15 +1,6 @@
 "use strict";
 // Where the explorer's numbers come from: stored in the page, or computed by its model.
 const makeAttentionSource = (() => {
-  const NOTHING_OFF = { heads: new Set(), layers: new Set(), patches: new Set() };
-
-  // 16-bit integers, little-endian, in base64 -> shares from 0 to 1.
-  function decodeShares(text) {
-    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-    const view = new DataView(bytes.buffer);
-    return Float64Array.from({ length: bytes.length / 2 }, (_, n) => view.getUint16(2 * n, true) / 65535);
-  }
-
   function readStored(data, image, network) {
     const patchCount = data.rows * data.columns;
     const tokenCount = data.prefix_tokens.length + patchCount;
@@ -37,7 +28,7 @@ const makeAttentionSource = (() => {
     const { attention } = result;
     const methods = {
       last_layer: () => explain.lastLayer(model, attention),
-      rollout: () => explain.rollout(model, attention, settings, NOTHING_OFF),
+      rollout: () => explain.rollout(model, attention, settings),
     };
     for (const [suffix, number] of [["", predicted], ["-true", label]]) {
       const gradient = once(() => attentionGradient(model, result, number));
@@ -59,7 +50,7 @@ const makeAttentionSource = (() => {
     const { tokenCount, firstPatch, patchCount, heads } = model;
     const maps = listMaps(network, result, image);
     return {
-      pooled: (layer, head) => explain.headAttention(model, result.attention, layer, head, NOTHING_OFF.patches),
+      pooled: (layer, head) => explain.headAttention(model, result.attention, layer, head),
       ofToken: (layer, head, token) => {
         const start = ((layer * heads + head) * tokenCount + token) * tokenCount + firstPatch;
         return result.attention.subarray(start, start + patchCount);

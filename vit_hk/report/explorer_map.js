@@ -51,7 +51,7 @@ function drawMap(canvas, { rows, columns, image_shape: [height, width] }, weight
  * a first tap. The result is a function that labels the buttons: it takes the weights and
  * the patch that is the query, or -1.
  */
-function makePatchGrid(grid, { rows, columns, image_shape: [height, width] }, patchName, { point, pin }) {
+function makePatchGrid(grid, { rows, columns, image_shape: shape }, patchName, { point, pin }) {
   const cells = Array.from({ length: rows * columns }, (_, patch) => {
     const cell = Object.assign(document.createElement("button"), { type: "button" });
     cell.setAttribute("role", "gridcell");
@@ -78,7 +78,7 @@ function makePatchGrid(grid, { rows, columns, image_shape: [height, width] }, pa
     line.append(...cells.slice(row * columns, (row + 1) * columns));
     grid.append(line);
   }
-  grid.parentElement.style.aspectRatio = `${width} / ${height}`;
+  fitImage(grid.parentElement, shape, 21);
   grid.addEventListener("pointerleave", () => point(null));
   return (weights, queryPatch, isPinned) => cells.forEach((cell, patch) => {
     cell.setAttribute("aria-label", `${patchName(patch)}: ${percent(weights[patch])}`);

@@ -18,7 +18,7 @@ from vit_hk.figures.overview import count_breaks, draw_overview
 from vit_hk.figures.per_class import draw_per_class
 from vit_hk.figures.saving import remove_other_numbers, save_figure
 from vit_hk.figures.snapshots import draw_snapshots
-from vit_hk.metrics import confusion_matrix
+from vit_hk.metrics import confusion_matrix, most_confident_mistakes
 from vit_hk.params import Config, ModelSettings
 from vit_hk.report.predictions import Predictions
 from vit_hk.report.snapshots import Snapshots
@@ -137,9 +137,8 @@ def corruptions_figure(dataset: Dataset, table: pd.DataFrame) -> Figure:
 def mistakes_figure(dataset: Dataset, predictions: Predictions, class_names: list[str]) -> Figure:
     """Draw the most confident mistakes on test images, by falling confidence."""
     labels = dataset.y_test
-    wrong = np.flatnonzero(predictions.classes != labels)
-    order = np.argsort(-predictions.confidence[wrong], kind="stable")
-    indices = wrong[order][:MAX_MISTAKES]
+    mistakes = most_confident_mistakes(predictions.classes, predictions.confidence, labels)
+    indices = mistakes[:MAX_MISTAKES]
     return draw_mistakes(
         dataset.x_test[indices],
         actual=[class_names[label] for label in labels[indices]],

@@ -46,6 +46,18 @@ const imageInput = (() => {
     return { values, width, height };
   }
 
+  // The pixels at the four sides of an image.
+  function borderOf({ values, width, height }) {
+    return values.filter((_, n) =>
+      n < width || n >= width * (height - 1) || n % width === 0 || n % width === width - 1);
+  }
+
+  // The background of a plane: the median of its border, since paper in a photo has no fixed level.
+  function findBackground(plane) {
+    const sorted = borderOf(plane).sort();
+    return sorted[Math.floor(sorted.length / 2)];
+  }
+
   // The box around all that differs from the background, and its centre of mass; null if empty.
   function measureInk({ values, width }, background) {
     const box = { left: Infinity, right: -Infinity, top: Infinity, bottom: -Infinity };
@@ -68,7 +80,7 @@ const imageInput = (() => {
   }
 
   // As the images of MNIST were made: a box of 20 x 20 of 28 x 28 pixels, its centre of mass
-  // in the centre of the image.
+  // in the centre of the image. Null if empty.
   function centredGrid(plane, height, width, background) {
     const ink = measureInk(plane, background);
     if (!ink) return null;
@@ -77,9 +89,10 @@ const imageInput = (() => {
   }
 
   /** Return Float32Array [height * width * channels] of a canvas whose sides are multiples of those. */
-  function readPixels(imageData, [height, width, channels], isCentred, background) {
+  function readPixels(imageData, [height, width, channels], isCentred) {
     const whole = { left: 0, top: 0, step: imageData.width / width, width, height };
     const planes = Array.from({ length: channels }, (_, channel) => takePlane(imageData, channel, channels));
+    const background = findBackground(planes[0]);
     const grid = (isCentred && centredGrid(planes[0], height, width, background)) || whole;
     const means = planes.map((plane) => averageBelow(plane, grid, background));
     return Float32Array.from({ length: height * width * channels }, (_, n) =>
@@ -137,8 +150,7 @@ const imageInput = (() => {
   function examineBorder(pixels, [height, width, channels], usual) {
     if (channels !== 1 || !usual) return { looksInverted: false, looksUsual: false };
     const values = Array.from(pixels, (value) => value / 255);
-    const border = values.filter((_, n) =>
-      n < width || n >= width * (height - 1) || n % width === 0 || n % width === width - 1);
+    const border = borderOf({ values, width, height });
     const brightness = border.reduce((a, b) => a + b, 0) / border.length;
     const isUsual = (value) => usual[0] - TOLERANCE <= value && value <= usual[1] + TOLERANCE;
     const distance = (value) => Math.abs(value - brightness);

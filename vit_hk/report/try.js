@@ -16,7 +16,6 @@ const tryModel = (() => {
     const views = makeTryViews(data, model, shape);
     const element = (id) => document.getElementById(id);
     const off = { heads: new Set(), layers: new Set(), patches: new Set() };
-    const nothingOff = { heads: new Set(), layers: new Set(), patches: new Set() };
     const scale = Math.max(1, Math.round(CANVAS_SIZE / Math.max(height, width))); // pixels of a pixel
     let note = ""; // about a file, for the next announcement
     let frame = null;
@@ -61,7 +60,7 @@ const tryModel = (() => {
 
     const canvas = element("try-canvas");
     Object.assign(canvas, { width: width * scale, height: height * scale });
-    canvas.style.aspectRatio = `${width} / ${height}`;
+    fitImage(canvas, shape, 17);
     const drawing = makeDrawing(canvas, examples.length ? exampleBase(examples[0]) : blankBase, brush, changed);
 
     const isCentred = () => Boolean(element("try-centred")?.checked) && drawing.base().kind !== "example";
@@ -99,7 +98,7 @@ const tryModel = (() => {
     // All that depends on the drawing or on what is off; at most once a frame.
     function update() {
       frame = null;
-      const pixels = imageInput.readPixels(drawing.read(), shape, isCentred(), settings.background);
+      const pixels = imageInput.readPixels(drawing.read(), shape, isCentred());
       const { probabilities, attention } = model.forward(pixels, off);
       const before = isAnyOff() ? model.forward(pixels).probabilities : probabilities;
       views.drawSeen(pixels);
@@ -158,7 +157,7 @@ const tryModel = (() => {
           views.fillRanking(entries.sort((a, b) => b.moved - a.moved));
           return;
         }
-        const { probabilities } = model.forward(pixels, { ...nothingOff, heads: new Set([index]) });
+        const { probabilities } = model.forward(pixels, { heads: new Set([index]), layers: new Set(), patches: new Set() });
         // Half of the sum, since what one class loses another one gains.
         const moved = probabilities.reduce((sum, share, number) => sum + Math.abs(share - before[number]) / 2, 0);
         entries.push({ name: headName(index), moved, ...bestOf(probabilities) });
@@ -224,7 +223,7 @@ const tryModel = (() => {
         const image = await imageInput.readFile(file);
         const base = imageInput.fileBase(file.name, image, settings);
         const examine = (change) => {
-          const pixels = imageInput.readPixels(drawing.read(), shape, false, settings.background);
+          const pixels = imageInput.readPixels(drawing.read(), shape, false);
           return imageInput.examineBorder(pixels.map(change), shape, settings.border_range);
         };
         drawing.start(base);

@@ -1,6 +1,6 @@
 "use strict";
 // What the section "Try the model" shows: probabilities, attention, rollout, ranking of heads.
-function makeTryViews({ class_names: classNames, palette }, model, shape) {
+function makeTryViews({ class_names: classNames, palette, query_name: queryName }, model, shape) {
   const MAX_CLASSES = 50; // rows of the table; with more classes, those of the highest probability
   const element = (id) => document.getElementById(id);
 
@@ -24,7 +24,7 @@ function makeTryViews({ class_names: classNames, palette }, model, shape) {
   const maxOf = (weights) => weights.reduce((a, b) => Math.max(a, b), 0);
   const patchName = (patch) => `row ${Math.floor(patch / model.columns) + 1}, column ${(patch % model.columns) + 1}`;
 
-  element("try-seen").style.aspectRatio = `${shape[1]} / ${shape[0]}`;
+  for (const stack of document.querySelectorAll(".try-stack")) fitImage(stack, shape, 14);
 
   function makeRow() {
     const row = element("try-probabilities").tBodies[0].insertRow();
@@ -87,8 +87,10 @@ function makeTryViews({ class_names: classNames, palette }, model, shape) {
       const { rows, columns } = model;
       drawMap(element("try-rollout"), { rows, columns, image_shape: shape }, weights,
         colorScale(palette, max), traceOutline(pixels, shape));
-      element("try-rollout-text").textContent = "How much of each patch can reach the token that is classified, " +
-        `through all layers; ${max ? `most from ${patchName(weights.indexOf(max))}: ${percent(max)}` : "nothing does"}.`;
+      element("try-rollout-text").textContent = max
+        ? `The share of each patch in what can reach ${queryName} through all layers; the largest: ` +
+          `${percent(max)}, ${patchName(weights.indexOf(max))}.`
+        : `Nothing of the patches can reach ${queryName}.`;
     },
 
     makeTile() {

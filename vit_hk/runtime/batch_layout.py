@@ -37,7 +37,7 @@ MIN_TOKENS_PER_DEVICE = 32
 
 
 class BatchLayout(NamedTuple):
-    """A batch in equal parts for the devices of a mesh, each part a sequence of microbatches."""
+    """A batch, sharded over the devices of a mesh; each shard is a sequence of microbatches."""
 
     mesh: Mesh
     num_microbatches: int  # of each device, processed one after the other
@@ -135,7 +135,7 @@ def _mesh(num_devices: int) -> Mesh:
     if num_devices < jax.device_count() and jax.process_count() > 1:
         raise UserError(
             f"{jax.process_count()} processes have {jax.device_count()} devices, but a batch can "
-            f"be divided over {num_devices} only; use fewer processes, or in params.yaml a larger "
+            f"be sharded over {num_devices} only; use fewer processes, or in params.yaml a larger "
             "batch_size that is a multiple of the number of devices"
         )
     return Mesh(np.array(jax.devices()[:num_devices]), (AXIS,))

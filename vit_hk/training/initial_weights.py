@@ -39,8 +39,8 @@ def load_initial_weights(config: Config, dataset: Dataset) -> hk.Params | None:
 def adapt_weights(weights: hk.Params, info: WeightsInfo, dataset: Dataset) -> hk.Params:
     """Return weights for other images and classes than those they were trained on.
 
-    Positions are resampled to another grid of patches, the patch kernels are adapted to another
-    number of channels, and with other class names the head is made anew. All else is kept.
+    Positions are resampled to another grid of patches, the filters of the patches are adapted to
+    another number of channels, and with other class names the head is made anew. All else is kept.
 
     Args:
       weights: the parameters, NumPy float32.
@@ -85,7 +85,7 @@ def resample_positions(position: np.ndarray, old: Grid, new: Grid) -> np.ndarray
 
 
 def adapt_channels(kernels: np.ndarray, old: int, new: int) -> np.ndarray:
-    """Adapt patch kernels to images of another number of channels, where one of both is 1.
+    """Adapt the filters of the patches to another number of channels, where one of both is 1.
 
     An image with equal channels has the same patch tokens as the image of one channel.
 

@@ -89,6 +89,6 @@ def describe_start(path: Path, info: WeightsInfo, dataset: Dataset) -> str:
         old, new = (f"{rows} x {columns}" for rows, columns in (grid, new_grid))
         changes.append(f"positions resampled from {old} to {new} patches")
     if channels != new_channels:
-        changes.append(f"patch kernels adapted from {channels} to {new_channels} channels")
+        changes.append(f"filters of the patches adapted from {channels} to {new_channels} channels")
     origin = info.source if info.is_imported else f"trained on {info.data}"
     return f"starting from {path}, {origin}: {', '.join(changes)}"

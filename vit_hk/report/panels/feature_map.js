@@ -150,8 +150,8 @@ function showFeatureMap(data, network) {
   element("app").hidden = false;
   map.setAttribute("aria-busy", "true");
   addEventListener("beforeprint", () => { if (!isDone()) compute(images.length); });
-  new IntersectionObserver(([entry], observer) => {
-    if (!entry.isIntersecting) return;
+  new IntersectionObserver((entries, observer) => {
+    if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
     observer.disconnect();
     computeBatch();
   }, { rootMargin: "50%" }).observe(map);

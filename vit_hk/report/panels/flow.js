@@ -4,10 +4,10 @@ function showFlow(explorer, data, network) {
   const element = (id) => document.getElementById(`flow-${id}`);
   const drawing = element("drawing");
   if (!drawing) return; // left out
-  const NOTHING_OFF = { heads: new Set(), layers: new Set(), patches: new Set() };
   const LABELS = 64; // pixels to the left of the tokens
   const ROW = 92; // pixels between two layers
   const MAX_WIDTH = 45; // pixels of a line through which all of the rollout would go
+  const MAX_RADIUS = 10; // pixels of the circle of a token through which all of it goes
   const MAX_PICTURES = 80; // patches: more are too small to be seen
   const { model, settings } = network;
   const { tokenCount, layers, columns, firstPatch } = model;
@@ -84,7 +84,7 @@ function showFlow(explorer, data, network) {
     const lines = strongest();
     const kept = flow.edges.filter(({ from, to }) => from === to);
     const circles = flow.reach.flatMap((row, layer) => [...row].map((share, token) => svg("circle", {
-      cx: x(token), cy: y(layer), r: Math.max(1.5, Math.min(10, (MAX_WIDTH * share) / 2)),
+      cx: x(token), cy: y(layer), r: Math.max(1.5, MAX_RADIUS * Math.sqrt(share)),
     }, svg("title", {}, `${tokenName(token)}: ${percent(share)}`))));
     const names = flow.reach.map((_, layer) => svg("text", { x: 0, y: y(layer) + 4 }, layer ? `layer ${layer}` : "input"));
     element("svg").setAttribute("aria-label", element("summary").textContent);
@@ -116,7 +116,7 @@ function showFlow(explorer, data, network) {
     if (image === explorer.image()) return;
     image = explorer.image();
     const { attention } = model.forward(decodePixels(image.pixels));
-    flow = findFlow(model, explain.layerMatrices(model, attention, settings, NOTHING_OFF));
+    flow = findFlow(model, explain.layerMatrices(model, attention, settings));
     describe();
     draw();
   }

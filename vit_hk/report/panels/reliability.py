@@ -11,7 +11,7 @@ from vit_hk.report.panels.panel import Panel
 from vit_hk.report.panels.plot_area import PlotArea
 
 AREA = PlotArea(left=58, right=384, top=12, bottom=242)
-LOWEST_COUNT = 0.5  # where the logarithmic axis starts, so that one image has a bar
+MIN_COUNT = 0.5  # where the logarithmic axis starts, so that one image has a bar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Reliability:
 
     def log_share(self, count: float) -> float:
         """Return where a count lies on the logarithmic axis, from 0 to 1."""
-        return math.log(count / LOWEST_COUNT) / math.log(10**self.decades / LOWEST_COUNT)
+        return math.log(count / MIN_COUNT) / math.log(10**self.decades / MIN_COUNT)
 
 
 def reliability_panel(confidence: np.ndarray, correct: np.ndarray) -> Panel:

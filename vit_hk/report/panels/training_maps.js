@@ -6,14 +6,8 @@ function showTrainingMaps({ palette, class_names: classNames, image_shape: shape
   if (!maps) return; // left out
   const { rows, columns, layers, heads, epochs, labels } = maps;
   const element = (id) => document.getElementById(`training-${id}`);
-  const attention = decodeUint16(maps.attention);
+  const attention = decodeShares(maps.attention);
   const patchCount = rows * columns;
-
-  function decodeUint16(text) {
-    const bytes = atob(text);
-    return Float64Array.from({ length: bytes.length / 2 }, (_, n) =>
-      (bytes.charCodeAt(2 * n) | (bytes.charCodeAt(2 * n + 1) << 8)) / 65535);
-  }
 
   // Weights [N] of one snapshot, layer, image and head of an array [S, L, B, H, N].
   function headWeights(step, layer, image, head) {
@@ -46,7 +40,7 @@ function showTrainingMaps({ palette, class_names: classNames, image_shape: shape
     const { canvas, caption, item, outline } = items[image];
     drawMap(canvas, { rows, columns, image_shape: shape }, weights, colorScale(palette, max), outline);
     const most = weights.indexOf(weights.reduce((a, b) => Math.max(a, b)));
-    canvas.setAttribute("aria-label", `Image ${image + 1}: the most attention, ${percent(weights[most])}, goes to ` +
+    canvas.setAttribute("aria-label", `Image ${image + 1}: the largest share of attention, ${percent(weights[most])}, goes to ` +
       `row ${Math.floor(most / columns) + 1}, column ${(most % columns) + 1}`);
     const predicted = maps.predicted[step][image];
     const isWrong = predicted !== labels[image];
