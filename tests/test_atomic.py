@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from vit_hk.atomic import replacing
+from vit_hk.atomic import check_folder_writable, check_writable, replacing
 from vit_hk.errors import UserError
 
 
@@ -44,6 +44,29 @@ def test_missing_folder_is_created(tmp_path):
     with replacing(tmp_path / "a" / "b" / "c.txt") as temporary:
         temporary.write_text("new")
     assert (tmp_path / "a" / "b" / "c.txt").read_text() == "new"
+
+
+@pytest.mark.parametrize("name", [f"{'a' * 250}.csv", f"{'猫' * 83}.csv"])
+def test_a_name_may_have_all_bytes_that_the_system_allows(tmp_path, name):
+    with replacing(tmp_path / name) as temporary:
+        temporary.write_text("new")
+    assert files(tmp_path) == [name]
+
+
+def test_what_to_do_depends_on_the_fault(target, one_line):
+    faults = {
+        target.parent: "Is a directory; move the folder away",
+        target / "below.txt": "Not a directory; move the file away",
+        target.with_name("a" * 300): "File name too long; choose a shorter name",
+    }
+    for path, message in faults.items():
+        with pytest.raises(UserError) as caught:
+            check_writable(path)
+        assert one_line(caught.value).startswith(f"{path} could not be written: {message}")
+    with pytest.raises(UserError, match=r"table\.csv could not be written: Not a directory; move"):
+        check_folder_writable(target)
+    check_folder_writable(target.parent / "new" / "folder")
+    assert files(target.parent) == ["table.csv"]
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])

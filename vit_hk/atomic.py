@@ -4,12 +4,18 @@ import contextlib
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vit_hk.errors import UserError
 
 WRITE_REMEDY = "free disk space or fix the permissions there"  # where writing fails
+REMEDIES = {
+    errno.EISDIR: "move the folder away",
+    errno.ENOTDIR: "move the file away that has the name of its folder",
+    errno.EEXIST: "move the file away that has the name of its folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
 
 
 @contextlib.contextmanager
@@ -23,7 +29,8 @@ def replacing(target: str | Path) -> Iterator[Path]:
       UserError: the file system refuses (disk full, read-only folder, …).
     """
     target = Path(target)
-    temporary = target.with_name(f".{target.name}.partial{target.suffix}")
+    # Names have at most 255 bytes, and this one is longer than that of the target.
+    temporary = target.with_name(f".{target.stem[:40]}.partial{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -47,16 +54,38 @@ def check_writable(*targets: str | Path) -> None:
         place of a file.
     """
     for target in map(Path, targets):
-        try:
+        with _faults_of(target):
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            folder = next(path for path in target.parents if os.path.lexists(path))
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise _write_error(target, error) from None
+            _write_nothing(target.parents)
+
+
+def check_folder_writable(folder: Path) -> None:
+    """Check that files can be written into a folder, as `check_writable` checks it for a file.
+
+    Raises:
+      UserError: the folder, or the one that it is to be created in, cannot be written.
+    """
+    with _faults_of(folder):
+        folder.is_dir()  # fails where the name is too long
+        _write_nothing((folder, *folder.parents))
+
+
+def _write_nothing(folders: Iterable[Path]) -> None:
+    """Write a file without a name into the first of the folders that exists."""
+    existing = next(path for path in folders if os.path.lexists(path))
+    with tempfile.TemporaryFile(dir=existing):
+        pass
+
+
+@contextlib.contextmanager
+def _faults_of(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _write_error(target, error) from None
 
 
 def _write_error(target: Path, error: OSError) -> UserError:
-    remedy = "move the folder away" if error.errno == errno.EISDIR else WRITE_REMEDY
+    remedy = REMEDIES.get(error.errno or 0, WRITE_REMEDY)
     return UserError(f"{target} could not be written: {error.strerror or error}; {remedy}")

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from vit_hk.metrics import softmax
+from vit_hk.metrics import confusion_matrix, softmax
 
 
 def per_class_table(
@@ -19,10 +19,8 @@ def per_class_table(
     Returns:
       A row for each class, with the columns class, precision, recall, f1 and support.
     """
-    classes = range(len(class_names))
-    hits = np.array([((labels == c) & (predictions == c)).sum() for c in classes])
-    predicted = np.array([(predictions == c).sum() for c in classes])
-    support = np.array([(labels == c).sum() for c in classes])
+    counts = confusion_matrix(labels, predictions, len(class_names))
+    hits, predicted, support = counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1)
     return pd.DataFrame(
         {
             "class": class_names,

@@ -24,6 +24,7 @@ METADATA_KEY = "vit_hk"  # one key that holds JSON, since the order of several k
 VERSION: Final = 1  # of the format of the metadata
 CALIBRATION_PREFIX = "calibration/"  # of the names of tensors that are no parameters
 MAX_HEADER = 2**23  # bytes; a thousand layers need 2 million
+LFS_START = b"version https://git-lfs"
 
 
 class WeightsInfo(Settings):
@@ -128,12 +129,25 @@ def check_header(path: Path) -> None:
     """Check the length of the header of a safetensors file, which is read as a whole.
 
     Raises:
-      OSError: the file cannot be read, or claims a header of more than MAX_HEADER bytes.
+      OSError: the file cannot be read, claims a header of more than MAX_HEADER bytes, or is a
+        pointer to a file.
     """
+    check_no_pointer(path)
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if length > MAX_HEADER:
         raise OSError(f"its header claims {length:,} bytes")
+
+
+def check_no_pointer(path: Path) -> None:
+    """Refuse what a clone without Git LFS holds in the place of a large file.
+
+    Raises:
+      OSError: the file cannot be read, or is such a pointer.
+    """
+    with path.open("rb") as file:
+        if file.read(len(LFS_START)) == LFS_START:
+            raise OSError("it is a pointer of Git LFS; fetch the file with: git lfs pull")
 
 
 def parse_metadata(metadata: dict[str, str] | None) -> WeightsInfo:

@@ -108,6 +108,13 @@ def test_members_of_a_zip_are_read_in_place(folder):
     assert not (folder / "d").exists()
 
 
+def test_names_of_other_programs_are_read(folder):
+    make_zip(folder / "c.zip", ["../photos/1.png", "dogs\\2.png", "dogs\\Thumbs.db", "dogs\\"])
+    images = find_images(["c.zip"])
+    assert [image.name for image in images] == ["c.zip/../photos/1.png", "c.zip/dogs/2.png"]
+    assert [image.open().size for image in images] == [(3, 2)] * 2
+
+
 @pytest.mark.parametrize("name", ["猫/é.png", "Hündin/1.png"])
 def test_names_in_utf_8_need_no_flag(folder, without_utf_8_flag, name):
     make_zip(folder / "c.zip", [name])

@@ -90,9 +90,11 @@ def test_a_class_may_be_called_like_a_split_and_be_nested_in_itself():
 
 
 def test_names_that_no_class_can_have_are_problems():
-    layout = layout_of("a/1.png", "b\x07/1.png", f"{'c' * 201}/1.png", "\u200b/1.png")
+    names = ("a", "b\x07", "M\udce4nner", "c" * 201, "\u200b")
+    layout = layout_of(*(f"{name}/1.png" for name in names))
     assert {path[0]: problem.split(";")[0] for path, problem in layout.problems.items()} == {
         "b\x07": "a class, which has the control character U+0007",
+        "M\udce4nner": "a class, which is not in UTF-8 (byte 0xE4)",
         "c" * 201: "a class, which has 201 characters",
         "\u200b": "a class",
     }

@@ -101,18 +101,34 @@ def test_archive_is_known_by_its_content(tmp_path):
 
 @pytest.mark.parametrize("kind", ARCHIVES)
 @pytest.mark.parametrize(
-    "name", ["../x.png", "a/../../x.png", "/x.png", "..\\x.png", "a\\x.png", "a/.."]
+    "name", ["../x.png", "a/../../x.png", "/x.png", "..\\x.png", "a\\..\\..\\x.png", "a/.."]
 )
 def test_name_that_leads_out_is_refused(tmp_path, one_line, kind, name):
     write(tmp_path / f"a.{kind}", {**FILES, name: b"x"})
     message = refuse(tmp_path / f"a.{kind}", one_line)
-    assert f"has a member named {name!r}; allowed: relative paths" in message
+    shown = name.replace("\\", "/") if kind == "zip" else name
+    assert f"has a member named {shown!r}; allowed: relative paths" in message
+
+
+def test_zip_of_windows_with_backslashes_has_folders(tmp_path):
+    write(tmp_path / "a.zip", {"cat\\": b"", "cat\\1.png": b"x"})
+    found = [(m.parts, m.is_folder) for m in iterate_members(tmp_path / "a.zip")]
+    assert found == [(("cat",), True), (("cat", "1.png"), False)]
 
 
 @pytest.mark.parametrize("kind", ARCHIVES)
 def test_name_that_stands_twice_is_refused(tmp_path, one_line, kind):
     write(tmp_path / f"a.{kind}", {"a/1.png": b"x", "a/./1.png": b"y"})
     assert "has two members named 'a/./1.png'" in refuse(tmp_path / f"a.{kind}", one_line)
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_folder_and_hidden_file_may_stand_twice(tmp_path, kind):
+    """As in `tar cf all.tar -C batch1 . -C batch2 .`."""
+    names = (".DS_Store", "./.DS_Store", "cat/1.png")
+    write(tmp_path / f"a.{kind}", dict.fromkeys(names, b""), folders=(".", "cat", "./cat"))
+    files = [m.parts for m in iterate_members(tmp_path / f"a.{kind}") if not m.is_folder]
+    assert files == [(".DS_Store",), (".DS_Store",), ("cat", "1.png")]
 
 
 def test_links_and_devices_in_a_tar_archive_cannot_be_read(tmp_path):

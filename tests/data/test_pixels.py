@@ -99,7 +99,7 @@ def test_any_error_of_pillow_is_one_line(one_line):
     image._mode, image._size = "L", (2, 3)
     with pytest.raises(UserError) as caught:
         to_pixels(image, GREY, GREY_PREPARATION)
-    assert "an image cannot be read: unpack requires a buffer" in one_line(caught.value)
+    assert "an image cannot be read: damaged: unpack requires a buffer" in one_line(caught.value)
 
 
 def test_files_for_a_model_of_two_channels_are_refused(one_line):

@@ -516,6 +516,18 @@ def test_debians_copy_of_fashion_mnist_is_used(tmp_path, closed_port, monkeypatc
     assert dataset.class_names[dataset.y_test[0]] == "Ankle boot"
 
 
+@pytest.mark.parametrize(
+    "link", ["data/raw", "data/raw/MNIST/raw", f"data/raw/MNIST/raw/{NAMES[0]}"]
+)
+def test_link_that_leads_nowhere_is_named_and_kept(tmp_path, closed_port, mirrors, refuse, link):
+    mirrors(closed_port)
+    path = tmp_path / link
+    path.parent.mkdir(parents=True)
+    path.symlink_to("/removed")
+    assert f"{path} is a link to /removed, which is not there; repair the link" in refuse()
+    assert path.is_symlink()
+
+
 def test_each_source_has_its_own_folder():
     names = ("mnist", "fashion_mnist", "kmnist", "cifar10")
     assert len({find_source(name).folder for name in names}) == 4

@@ -89,6 +89,14 @@ def test_other_types_and_huge_headers_are_refused(tmp_path, one_line):
         open_safetensors(path)
 
 
+@pytest.mark.parametrize("read", [open_safetensors, open_npz])
+def test_a_pointer_of_git_lfs_is_named(read, tmp_path):
+    path = tmp_path / "model"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 346284714\n")
+    with pytest.raises(UserError, match=r"a pointer of Git LFS; fetch the file with: git lfs pull"):
+        read(path)
+
+
 @pytest.fixture(scope="module")
 def valid(tmp_path_factory):
     """Return a folder, and the bytes of a valid file of each kind."""

@@ -114,6 +114,7 @@ def dense(inputs, outputs):
     ("change", "message"),
     [
         ({"pre_logits/kernel": np.zeros((8, 8), np.float32)}, "pre_logits/kernel"),
+        ({"conv_root/kernel": np.zeros((7, 7, 3, 8), np.float32)}, "is of a ResNet before the"),
         ({"extra": np.zeros(3, np.float32)}, "'extra' has no place"),
         ({"head/bias": None}, "take weights of a classifier"),
         ({"head/bias": np.float32(1)}, "head of 1 classes"),

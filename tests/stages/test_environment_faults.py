@@ -85,7 +85,7 @@ def test_output_that_cannot_be_written_is_reported_before_the_work(
         folder.rename(copy / "moved")
     folder.write_text("a file")
     line = refused(here, stage, copy)
-    assert f"{OUTPUTS[stage]} could not be written: Not a directory; free disk space" in line
+    assert f"{OUTPUTS[stage]} could not be written: Not a directory; move the file away" in line
 
 
 @pytest.mark.filterwarnings("ignore:Error writing persistent compilation cache entry")

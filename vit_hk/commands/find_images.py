@@ -13,15 +13,12 @@ from typing import NamedTuple, NoReturn
 from PIL import Image
 
 from vit_hk.data.image_preparation import UnreadableImageError, open_image
-from vit_hk.data.npz import COMPRESSIONS
 from vit_hk.data.sources.folder_layout import is_ignored, natural_order
-from vit_hk.data.sources.members import name_in_zip
+from vit_hk.data.sources.members import name_in_zip, problem_in_zip
 from vit_hk.errors import UserError, in_one_line, shorten
 
 STDIN = "-"
 WILDCARDS = "*?["
-
-ENCRYPTED = 1  # bit of ZipInfo.flag_bits
 
 
 class ImageFile(NamedTuple):
@@ -120,20 +117,22 @@ def _zip_members(path: Path) -> Iterator[ImageFile]:
         archive = zipfile.ZipFile(path)
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read as a ZIP file: {in_one_line(error)}") from None
-    # Not ZipInfo.is_dir(), which fails where the name is empty.
-    files = (member for member in archive.infolist() if not member.filename.endswith("/"))
-    members = {name_in_zip(member): member for member in files}
-    names = [name for name in members if not is_ignored(PurePosixPath(name).parts)]
-    for name in sorted(names, key=natural_order):
+    members = {name_in_zip(member): member for member in archive.infolist()}
+    for name in sorted(filter(_is_shown, members), key=natural_order):
         yield ImageFile(f"{path}/{name}", functools.partial(_open_member, archive, members[name]))
+
+
+def _is_shown(name: str) -> bool:
+    """Return whether a member of a ZIP file is a file that is not ignored."""
+    # A name may begin with "..": that of a file which was beside the current folder.
+    parts = tuple(part for part in PurePosixPath(name).parts if part != "..")
+    return not name.endswith("/") and not is_ignored(parts)
 
 
 def _open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Image.Image:
     """Read a member of a ZIP file, of which it is never extracted to the disk."""
-    if member.flag_bits & ENCRYPTED:
-        raise UnreadableImageError("encrypted")
-    if member.compress_type not in COMPRESSIONS:
-        raise UnreadableImageError("compressed by another method than deflate")
+    if problem := problem_in_zip(member):
+        raise UnreadableImageError(problem)
     try:
         with archive.open(member) as file:
             return open_image(file)

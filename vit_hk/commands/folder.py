@@ -1,4 +1,4 @@
-"""A folder of files that appears complete or not at all."""
+"""A folder of files, of which none appears before all of them are written."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from vit_hk.atomic import WRITE_REMEDY, check_writable
+from vit_hk.atomic import WRITE_REMEDY, check_folder_writable, check_writable
 from vit_hk.errors import UserError, in_one_line
 
 
@@ -21,7 +21,7 @@ def check_new_folder(folder: Path, force: bool) -> None:
         raise UserError(f"{folder} is no folder; choose another name")
     if exists and not force:
         raise UserError(f"{folder} exists; choose another name, or replace its files with --force")
-    check_writable(folder / "file")
+    check_folder_writable(folder)
 
 
 def write_folder(folder: Path, files: dict[str, bytes]) -> None:

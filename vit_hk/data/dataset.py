@@ -226,6 +226,9 @@ def name_problem(text: str) -> str | None:
     # More than spaces, joiners and control characters.
     if all(unicodedata.category(c)[0] in "CZ" for c in text):
         return "; allowed: a text with a visible character"
+    if bad := next((c for c in text if "\udc80" <= c <= "\udcff"), ""):
+        # So Python reads a byte of a file's name that is no UTF-8.
+        return f", which is not in UTF-8 (byte 0x{ord(bad) - 0xDC00:02X}); rename it in UTF-8"
     if bad := next(filter(is_control, text), ""):
         return (
             f", which has the control character U+{ord(bad):04X}; "

@@ -65,9 +65,7 @@ def open_image(source: str | Path | IO[bytes]) -> Image.Image:
             warnings.simplefilter("ignore")  # Pillow warns of much that has no effect on pixels
             image = Image.open(io.BytesIO(raw), formats=FORMATS)
             _check_size(image)
-            _check_scale(image)
-            _scale_transparent_level(image)
-            image.load()
+            decode(image)
     except UnreadableImageError:
         raise
     except MemoryError:
@@ -83,8 +81,28 @@ def open_image(source: str | Path | IO[bytes]) -> Image.Image:
     return image
 
 
+def decode(image: Image.Image) -> None:
+    """Decode an image; without it, Pillow does so when its pixels are first needed.
+
+    Raises:
+      UnreadableImageError: it is damaged, pixels with more than 8 bits are not on a scale that is
+        known, or memory is short.
+    """
+    try:
+        _check_scale(image)
+        if getattr(image, "tile", None):  # not yet decoded
+            _scale_transparent_level(image)
+        image.load()  # which turns TIFF files upright
+    except UnreadableImageError:
+        raise
+    except MemoryError:
+        raise UnreadableImageError(NO_MEMORY) from None
+    except Exception as error:  # Pillow raises a dozen kinds of error on damaged files
+        raise UnreadableImageError(f"damaged: {in_one_line(error, 100)}") from None
+
+
 def prepare_image(image: Image.Image, preparation: Preparation) -> np.ndarray:
-    """Return an image as uint8 [height, width, channels], as the training images were prepared.
+    """Return a decoded image as uint8 [height, width, channels], prepared as training images were.
 
     It is turned upright as its EXIF data say, scaled to 8 bits, laid over the background where it
     is transparent, converted to grey or colours, and resized with bicubic antialiasing. An image
@@ -93,13 +111,8 @@ def prepare_image(image: Image.Image, preparation: Preparation) -> np.ndarray:
     Raises:
       UnreadableImageError: pixels with more than 8 bits are not on a scale that is known, or memory
         is short.
-      OSError: Pillow has not read the file yet, and cannot.
     """
-    _check_scale(image)
-    if getattr(image, "tile", None):  # of a file that Pillow has not decoded yet
-        _scale_transparent_level(image)
     try:
-        image.load()  # Pillow turns TIFF files upright when it reads their pixels
         flat = _flatten(_upright(image), preparation.background)
         flat = _to_mode(flat, "L" if preparation.channels == 1 else "RGB")
         resized = _resize(flat, preparation)
@@ -122,7 +135,7 @@ def prepare_to_invert(image: Image.Image, preparation: Preparation) -> Prepared:
     """Return an image as `prepare_image` does, also on the inverse of the background.
 
     Raises:
-      UnreadableImageError, OSError: as `prepare_image`.
+      UnreadableImageError: as `prepare_image`.
     """
     pixels = prepare_image(image, preparation)
     if not image.has_transparency_data and preparation.resize != "pad":

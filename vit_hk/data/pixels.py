@@ -9,6 +9,7 @@ from PIL import Image
 from vit_hk.data.image_preparation import (
     Prepared,
     UnreadableImageError,
+    decode,
     open_image,
     prepare_to_invert,
 )
@@ -60,22 +61,15 @@ def _pixels_of(
         )
     name = "an image" if isinstance(image, Image.Image) else str(image)
     try:
-        opened = _decoded(image) if isinstance(image, Image.Image) else open_image(image)
+        if isinstance(image, Image.Image):
+            decode(image)
+            opened = image
+        else:
+            opened = open_image(image)
         prepared = prepare_to_invert(opened, preparation)
-    except (UnreadableImageError, OSError, SyntaxError) as error:
+    except UnreadableImageError as error:
         raise UserError(f"{name} cannot be read: {in_one_line(error)}") from None
     return Prepared(*(pixels[np.newaxis] for pixels in prepared))
-
-
-def _decoded(image: Image.Image) -> Image.Image:
-    """Return an image with its pixels, which Pillow decodes when they are first needed."""
-    try:
-        image.load()
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow raises a dozen kinds of error on damaged files
-        raise UnreadableImageError(in_one_line(error) or type(error).__name__) from None
-    return image
 
 
 def _checked_array(array: np.ndarray, image_shape: ImageShape) -> np.ndarray:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from vit_hk.data.npz import COMPRESSIONS, MAX_DEFLATE_RATIO
 from vit_hk.errors import UserError, in_one_line, shorten
-from vit_hk.weights_metadata import check_header
+from vit_hk.weights_metadata import check_header, check_no_pointer
 
 MAX_JSON = 10_000_000  # bytes; the names of 21,843 classes need a tenth
 MAX_BYTES = 16 * 2**30  # of all tensors together
@@ -24,6 +24,7 @@ PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
 PICKLED_TENSORS = ("pytorch_model", "model")
 DTYPES = {"F16": 2, "F32": 4}  # of safetensors, which float32 holds exactly; bytes of an element
 CONFIG, TENSORS = "config.json", "model.safetensors"
+REMEDY = "download or write it again"
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -85,7 +86,9 @@ def read_config(path: Path, kind: type[Config]) -> Config:
         with path.open("rb") as file:
             raw = file.read(MAX_JSON + 1)
         if len(raw) > MAX_JSON:
-            raise UserError(f"{path} has more than {MAX_JSON:,} bytes; a configuration needs less")
+            raise UserError(
+                f"{path} has more than {MAX_JSON:,} bytes; a configuration needs less: {REMEDY}"
+            )
         return kind.model_validate(json.loads(raw))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
@@ -99,7 +102,7 @@ def read_config(path: Path, kind: type[Config]) -> Config:
             f"{in_one_line(problem['msg'])}"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not a configuration ({in_one_line(error)})") from None
+        raise UserError(f"{path} is not a configuration ({in_one_line(error)}); {REMEDY}") from None
 
 
 def open_safetensors(path: Path) -> TensorFile:
@@ -122,7 +125,9 @@ def open_safetensors(path: Path) -> TensorFile:
                 _check_dtype(path, name, tensor.get_dtype(), tuple(DTYPES))
                 shapes[name] = tuple(tensor.get_shape())
     except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(f"{path} is not a safetensors file ({in_one_line(error)})") from None
+        raise UserError(
+            f"{path} is not a safetensors file ({in_one_line(error)}); {REMEDY}"
+        ) from None
     return TensorFile(path, shapes, load)
 
 
@@ -138,11 +143,14 @@ def open_npz(path: Path) -> TensorFile:
             with np.load(path, allow_pickle=False) as arrays:
                 return arrays[name].astype(np.float32)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise UserError(f"{path}: array {name!r} is damaged ({in_one_line(error)})") from None
+            raise UserError(
+                f"{path}: array {name!r} is damaged ({in_one_line(error)}); {REMEDY}"
+            ) from None
 
     shapes = {}
     check_is_no_pickle(path)
     try:
+        check_no_pointer(path)
         with zipfile.ZipFile(path) as archive:
             _check_sizes(path, archive.infolist())
             for info in archive.infolist():
@@ -158,9 +166,13 @@ def open_npz(path: Path) -> TensorFile:
     except UserError:
         raise
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} is not an NPZ file of arrays ({in_one_line(error)})") from None
+        raise UserError(
+            f"{path} is not an NPZ file of arrays ({in_one_line(error)}); {REMEDY}"
+        ) from None
     except (NotImplementedError, RuntimeError) as error:  # encryption, other compressions
-        raise UserError(f"{path} is not an NPZ that NumPy writes ({in_one_line(error)})") from None
+        raise UserError(
+            f"{path} is not an NPZ that NumPy writes ({in_one_line(error)}); {REMEDY}"
+        ) from None
     return TensorFile(path, shapes, load)
 
 

@@ -103,6 +103,11 @@ def import_google(path: Path, overrides: Overrides) -> Imported:
     hidden = file.shapes.get(f"{BLOCK}0/MlpBlock_3/Dense_0/bias", ())
     if [len(shape) for shape in (kernel, query, positions, hidden)] != [4, 3, 3, 1]:
         raise UserError(f"{path} does not hold the arrays of Google's Vision Transformer")
+    if "conv_root/kernel" in file.shapes:
+        raise UserError(
+            f"{path}: array 'conv_root/kernel' is of a ResNet before the patches, which this model "
+            "has not; take a file without R in its name, such as ViT-B_16"
+        )
     if any(key.startswith("pre_logits/") for key in file.shapes):
         raise UserError(
             f"{path}: array 'pre_logits/kernel' has no place in this model; take a file that was "

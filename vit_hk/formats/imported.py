@@ -117,10 +117,15 @@ def describe(
         )
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
+        field = str(problem["loc"][0])
         key = ".".join(str(part) for part in problem["loc"])
-        raise UserError(
-            f"{path}: {key} is {shorten(problem['input'])}; {in_one_line(problem['msg'])}"
-        ) from None
+        found = f"{shorten(problem['input'])}; {in_one_line(problem['msg'])}"
+        if field not in ("mean", "std"):
+            raise UserError(f"{path}: {key} is {found}") from None
+        scale = "of pixels from 0 to 1"
+        if getattr(overrides, field):
+            raise UserError(f"--{field} has {found}; state that {scale}") from None
+        raise UserError(f"{path}: {key} is {found}; state that {scale} with --{field}") from None
 
 
 def _check_image_shape(path: Path, patch_size: int, image_shape: Sequence[int]) -> None:

@@ -1,5 +1,6 @@
 """The files of a folder, a zip or a tar archive, read in place; nothing is unpacked to disk."""
 
+import contextlib
 import dataclasses
 import functools
 import gzip
@@ -19,7 +20,7 @@ from vit_hk.errors import UserError, in_one_line, shorten
 
 MAX_MEMBERS = 2_000_000
 MAX_TOTAL_BYTES = 2**38  # of all members of an archive together, decompressed
-UTF8_NAME = 0x800  # flag of a member of a ZIP file
+ENCRYPTED, UTF8_NAME = 0x1, 0x800  # flags of a member of a ZIP file
 GZIP_MAGIC = b"\x1f\x8b"
 # What reading a damaged archive raises, beside OSError.
 ARCHIVE_ERRORS = (
@@ -106,8 +107,9 @@ def _is_tar(path: Path) -> bool:
 
 def _within_limits(members: Iterator[Member], root: Path) -> Iterator[Member]:
     """Yield members, and stop where they are too many or too large."""
-    total = 0
-    for count, member in enumerate(members, 1):
+    count = total = 0
+    for member in members:
+        count += not member.is_folder and not is_ignored(member.parts)
         total += member.size
         if count > MAX_MEMBERS or total > MAX_TOTAL_BYTES:
             raise UserError(
@@ -140,33 +142,36 @@ def _members_of_folder(root: Path) -> Iterator[Member]:
 
 
 def name_in_zip(info: zipfile.ZipInfo) -> str:
-    """Return the name of a member of a ZIP file.
+    """Return the name of a member of a ZIP file, with / between its parts.
 
     Names without the flag of UTF-8 are in code page 437 by the standard; macOS writes UTF-8 all the
-    same.
+    same. The standard knows / only; PowerShell 5.1 of Windows writes a backslash.
     """
-    if info.flag_bits & UTF8_NAME:
-        return info.filename
-    try:
-        return info.filename.encode("cp437").decode("utf-8")
-    except UnicodeError:
-        return info.filename
+    name = info.filename
+    if not info.flag_bits & UTF8_NAME:
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/")
+
+
+def problem_in_zip(info: zipfile.ZipInfo) -> str | None:
+    """Return why a member of a ZIP file cannot be read, or None."""
+    if info.flag_bits & ENCRYPTED:  # then the method is another one too
+        return "encrypted"
+    if info.compress_type not in COMPRESSIONS:
+        return "compressed by another method than deflate"
+    return None
 
 
 def _members_of_zip(root: Path) -> Iterator[Member]:
     seen: set[tuple[str, ...]] = set()
     with zipfile.ZipFile(root) as archive:
         for info in archive.infolist():
-            parts = _checked_parts(name_in_zip(info), root, seen)
-            problem = None
-            if info.compress_type not in COMPRESSIONS:
-                problem = "compressed by another method than deflate"
-            if info.flag_bits & 1:  # then the method is another one too
-                problem = "encrypted"
+            name = name_in_zip(info)
+            is_folder = name.endswith("/")
+            parts = _checked_parts(name, is_folder, root, seen)
             opened = functools.partial(_open_in_zip, archive, info)
-            # Not info.is_dir(), which fails where the name is empty.
-            is_folder = info.filename.endswith("/")
-            yield Member(parts, is_folder, opened, info.file_size, problem)
+            yield Member(parts, is_folder, opened, info.file_size, problem_in_zip(info))
 
 
 def _members_of_tar(root: Path) -> Iterator[Member]:
@@ -176,7 +181,7 @@ def _members_of_tar(root: Path) -> Iterator[Member]:
         tarfile.open(fileobj=_BoundedReader(raw), mode="r:") as archive,
     ):
         for info in archive:
-            parts = _checked_parts(info.name, root, seen)
+            parts = _checked_parts(info.name, info.isdir(), root, seen)
             problem = None if info.isfile() or info.isdir() else "a link or a device"
             opened = functools.partial(_open_in_tar, archive, info)
             yield Member(parts, info.isdir(), opened, info.size, problem)
@@ -210,15 +215,19 @@ class _BoundedReader(io.BufferedIOBase):
         return self.file.tell()
 
 
-def _checked_parts(name: str, root: Path, seen: set[tuple[str, ...]]) -> tuple[str, ...]:
-    """Split the name of an archive's member, and refuse one that leads out or stands twice."""
+def _checked_parts(
+    name: str, is_folder: bool, root: Path, seen: set[tuple[str, ...]]
+) -> tuple[str, ...]:
+    """Split the name of an archive's member, and refuse one that leads out, or a file twice."""
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
         raise UserError(
             f"{root} has a member named {shorten(name)}; allowed: relative paths with / and "
             "without ..; pack it again"
         )
-    if parts in seen and parts:
+    if is_folder or is_ignored(parts):
+        return parts
+    if parts in seen:
         raise UserError(f"{root} has two members named {shorten(name)}; pack it again")
     seen.add(parts)
     return parts

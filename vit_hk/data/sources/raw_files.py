@@ -39,12 +39,18 @@ def find_raw_file(file: RawFile, folder: Path) -> Path | None:
     A .gz file may be there decompressed too.
 
     Raises:
-      UserError: there are copies, and all of them are wrong.
+      UserError: there are copies, and all of them are wrong; or a link leads nowhere.
       OSError: the folder cannot be read.
     """
     copies = [folder / file.name]
     if file.pin.content:
         copies.append(folder / file.name.removesuffix(".gz"))
+    for path in (*folder.parents, folder, *copies):
+        if path.is_symlink() and not path.exists():
+            raise UserError(
+                f"{path} is a link to {path.readlink()}, which is not there; repair the link or "
+                "remove it"
+            )
     found = [path for path in copies if path.is_file()]
     for path in found:
         if is_download_of(path, file) or _has_content_of(path, file):
