@@ -34,7 +34,9 @@ NUM_STATISTICS_IMAGES = 128  # head statistics are averaged over so many, as in 
 MAX_MISTAKES = 6  # rows of right_wrong.png
 
 
-@report_out_of_memory("evaluate.batch_size", "attention.num_images")
+@report_out_of_memory(
+    "evaluate.batch_size", "attention.num_images", "the number of attention.images"
+)
 def main() -> None:
     """Write results/attention/ from params.yaml, data/dataset.npz and models/vit.safetensors."""
     config = load_config()

@@ -31,7 +31,7 @@ from vit_hk.training.fit_calibration import calibrate
 from vit_hk.training.initial_weights import load_initial_weights
 from vit_hk.training.interruption import StopRequest
 from vit_hk.training.locking import exclusive_lock, is_awaited, read_holder, remove_folder
-from vit_hk.training.loop import NotFiniteError, StoppedError, Trained, train
+from vit_hk.training.loop import NOT_FINITE_REMEDY, NotFiniteError, StoppedError, Trained, train
 from vit_hk.training.progress import Epoch, Snapshot
 from vit_hk.training.snapshots import snapshot_indices
 from vit_hk.weights import save_weights
@@ -52,14 +52,15 @@ def main() -> None:
     """Write weights, history and snapshots from params.yaml and data/dataset.npz."""
     config = load_config()
     check_writable(paths.WEIGHTS, paths.HISTORY, paths.SNAPSHOTS, paths.TIMING)
+    # Before the data set is read: a process may read it from a slow disk, and joining has a limit.
+    with joined_processes():
+        run(config)
+
+
+def run(config: Config) -> None:
+    """Train, in this process or in all that have joined, and write the results in one."""
     dataset = load_dataset(paths.DATASET)
     data = prepare_data(dataset, config)
-    with joined_processes():
-        run(config, dataset, data)
-
-
-def run(config: Config, dataset: Dataset, data: TrainingData) -> None:
-    """Train, in this process or in all that have joined, and write the results in one."""
     device = configure_jax(config.platform)
     info = describe_weights(config, dataset, data)
     initial_weights = load_initial_weights(config, dataset)
@@ -86,7 +87,7 @@ def run(config: Config, dataset: Dataset, data: TrainingData) -> None:
 
 
 def dvc_takes_results() -> bool:
-    """Return whether it is certain that DVC takes the results that this process has written.
+    """Return whether DVC is there to take the results that this process has written.
 
     If DVC was killed, this process has another parent. Below a launcher, which outlives DVC, that
     cannot be seen; and of several processes, one may fail after this one has written the results.
@@ -129,7 +130,8 @@ def train_or_stop(
             raise UserError(describe_failure(failure, last_finite)) from None
         except StoppedError as stopped:
             if is_main_process():
-                print(f"{stopped}; go on with: dvc repro", file=sys.stderr)
+                with contextlib.suppress(OSError):  # Ctrl-C ends `tee` too, in `dvc repro | tee`
+                    print(f"{stopped}; go on with: dvc repro", file=sys.stderr)
             raise SystemExit(stop.exit_code) from None
 
 
@@ -175,8 +177,7 @@ def describe_failure(failure: NotFiniteError, last_finite: Path) -> str:
     return (
         f"the loss, its gradient or a new weight is not finite at step {failure.step:,} "
         f"(learning rate {failure.learning_rate:.3g}); training stopped before that update, the "
-        f"weights before it are in {last_finite}; lower train.learning_rate, or set "
-        "train.grad_clip or a longer train.warmup_epochs"
+        f"weights before it are in {last_finite}; {NOT_FINITE_REMEDY}"
     )
 
 

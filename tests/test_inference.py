@@ -103,13 +103,13 @@ def test_predictor_is_built_only_where_the_attention_of_a_batch_fits_in_memory(m
 def test_attention_chunks_cover_all_images_within_the_limit(
     monkeypatch, count, images_per_chunk, sizes
 ):
-    # 2 layers, 2 heads, 8 x 8 tokens, 4 bytes.
-    monkeypatch.setattr(inference, "CHUNK_BYTES", images_per_chunk * 2 * 2 * 8 * 8 * 4 + 1)
-    chunks = [np.arange(count)[chunk] for chunk in attention_chunks(count, 8, SETTINGS)]
+    # 2 layers, 2 heads, 5 x 5 tokens, 4 bytes.
+    monkeypatch.setattr(inference, "CHUNK_BYTES", images_per_chunk * 2 * 2 * 5 * 5 * 4 + 1)
+    chunks = [np.arange(count)[chunk] for chunk in attention_chunks(count, SETTINGS, SHAPE)]
     assert [len(chunk) for chunk in chunks] == sizes
     assert np.concatenate(chunks).tolist() == list(range(count))
 
 
 def test_attention_chunk_has_at_least_one_image(monkeypatch):
     monkeypatch.setattr(inference, "CHUNK_BYTES", 1)
-    assert len(list(attention_chunks(3, 8, SETTINGS))) == 3
+    assert len(list(attention_chunks(3, SETTINGS, SHAPE))) == 3

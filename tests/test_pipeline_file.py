@@ -110,9 +110,9 @@ def test_each_setting_that_the_code_of_a_stage_reads_is_listed(project, stages, 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_runs_the_script_of_its_name(project, stages, stage):
     # LAUNCH is mpirun or srun, and empty for one process. Where it is, fish refuses $LAUNCH as the
-    # first word, and zsh does not split it into words.
+    # first word, and zsh does not split it into words. Without the first exec, fish would stay.
     command = f"python -m stages.{stage}"
-    expected = f"sh -c 'exec $LAUNCH {command}'" if stage == "train" else command
+    expected = f"exec sh -c 'exec $LAUNCH {command}'" if stage == "train" else command
     assert stages[stage]["cmd"] == expected
     assert (project / "stages" / f"{stage}.py").is_file()
 

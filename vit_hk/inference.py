@@ -14,7 +14,7 @@ from vit_hk.data.image_rows import ImageArray
 from vit_hk.data.normalization import Normalization
 from vit_hk.model.size import attention_bytes, inference_bytes
 from vit_hk.model.vit import ViTOutput
-from vit_hk.params import ModelSettings
+from vit_hk.params import ImageShape, ModelSettings
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout, layout_for_inference
 from vit_hk.runtime.cluster import gather, replicate
 from vit_hk.runtime.memory import check_free_host_memory, check_free_memory
@@ -202,15 +202,17 @@ def empty_attention(info: WeightsInfo, count: int) -> np.ndarray:
     return np.empty((s.num_layers, count, s.num_heads, tokens, tokens), np.float32)
 
 
-def attention_chunks(num_images: int, num_tokens: int, settings: ModelSettings) -> Iterator[slice]:
+def attention_chunks(
+    num_images: int, settings: ModelSettings, image_shape: ImageShape
+) -> Iterator[slice]:
     """Yield slices of `num_images` images, each small enough for its attention to fit in memory.
 
     Args:
       num_images: number of images of all chunks.
-      num_tokens: T.
       settings: the architecture.
+      image_shape: height, width and channels.
     """
-    weights = settings.num_layers * settings.num_heads * num_tokens**2  # float32, of an image
-    size = max(1, CHUNK_BYTES // (4 * weights))
+    bytes_per_image = settings.num_layers * attention_bytes(settings, image_shape)
+    size = max(1, CHUNK_BYTES // bytes_per_image)
     for start in range(0, num_images, size):
         yield slice(start, start + size)

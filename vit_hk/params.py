@@ -127,16 +127,12 @@ class DataSettings(Settings):
                 f"data.root is {shorten(root)}; allowed: the path of a folder or file, without "
                 "control characters"
             )
-        return root
-
-    @model_validator(mode="after")
-    def _root_is_a_plain_path(self) -> "DataSettings":
-        if self.root.startswith("~"):
+        if root.startswith("~"):
             raise ValueError(
-                f"data.root is {shorten(self.root)}, for DVC a folder of the name ~; write its "
-                "path from / or from the project's folder"
+                f"data.root is {shorten(root)}, for DVC a folder of the name ~; write its path "
+                "from / or from the project's folder"
             )
-        return self
+        return root
 
     @model_validator(mode="after")
     def _folder_has_a_size(self) -> "DataSettings":
@@ -291,7 +287,10 @@ class TrainSettings(Settings):
             )
         rising = all(a < b for a, b in itertools.pairwise(self.snapshot_epochs))
         if len(self.snapshot_epochs) > 20 or not rising:
-            raise ValueError("train.snapshot_epochs must hold at most 20 rising numbers")
+            raise ValueError(
+                f"train.snapshot_epochs is {shorten(self.snapshot_epochs)}; allowed: at most 20 "
+                "rising numbers"
+            )
         return self
 
 
@@ -342,7 +341,10 @@ class AttentionSettings(Settings):
                 f"{self.num_images}; it is the part of them that the model gets wrong"
             )
         if len(self.images) > 100 or len(set(self.images)) < len(self.images):
-            raise ValueError("attention.images must hold at most 100 indices, each once")
+            raise ValueError(
+                f"attention.images is {shorten(self.images)}; allowed: at most 100 indices, each "
+                "once"
+            )
         return self
 
 

@@ -140,7 +140,7 @@ class TrainedModel:
         """
         pixels, _ = self._prepare(images, invert)
         attention = empty_attention(self.info, len(pixels))
-        for chunk in attention_chunks(len(pixels), self.info.num_tokens, self.info.model):
+        for chunk in attention_chunks(len(pixels), self.info.model, self.info.image_shape):
             attention[:, chunk] = self._attend(self._params, pixels[chunk])
         return attention
 

@@ -86,10 +86,10 @@ def read_weights(path: Path, remedy: str = REMEDY) -> Weights:
         check_header(path)
         with safe_open(path, "np") as file:
             info = parse_metadata(file.metadata())
-            names = sorted(file.keys())
-            found = {name: _dtype_and_shape(file.get_slice(name)) for name in names}
+            slices = {name: file.get_slice(name) for name in sorted(file.keys())}
+            found = {name: _dtype_and_shape(tensor) for name, tensor in slices.items()}
             _check_shapes(path, info, found, remedy)
-            shapes = {name: file.get_slice(name).get_shape() for name in names}
+            shapes = {name: tensor.get_shape() for name, tensor in slices.items()}
         tensors = _read_tensors(path, shapes)
     except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise UserError(

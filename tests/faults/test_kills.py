@@ -82,7 +82,7 @@ def test_only_one_of_two_dvcs_and_of_two_trainings_runs(clone):
         first.wait()
         for _ in range(2):  # with the same settings, then with others
             refused = clone.run("python", "-m", "stages.train", expect=1)
-            assert f"is in use by another training, process {trainer.pid}; wait" in refused
+            assert f"is in use by another training, process {trainer.pid} on " in refused
             assert "Traceback" not in refused
             clone.set(**LONGER)
         assert trainer.is_running()

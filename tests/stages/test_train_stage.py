@@ -299,8 +299,10 @@ def test_clones_that_share_the_folder_of_states_train_at_the_same_time(tmp_path,
 def test_second_training_is_refused_while_one_runs(here, refused, copy):
     folder = copy / ".scratch" / "outputs"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "process").write_text("4711")
+    (folder / "process").write_text("4711 on node7")
     with FileLock(folder / "lock"):
         line = refused(here, "train", copy)
-    assert ".scratch/outputs is in use by another training, process 4711; wait until" in line
-    assert "kill 4711" in line
+    assert (
+        ".scratch/outputs is in use by another training, process 4711 on node7; wait until" in line
+    )
+    assert "stop it there with: kill 4711 (" in line

@@ -1,11 +1,15 @@
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from typing import TextIO
 
 import pytest
 
+from vit_hk.training import loop
 from vit_hk.training.interruption import StopRequest
 
 
@@ -38,6 +42,36 @@ def test_a_stop_that_another_process_requested_is_no_signal_of_this_one(monkeypa
             lambda: printed.append(capfd.readouterr().err) or "once more" in "".join(printed)
         )
     assert stop.exit_code == 143
+
+
+@pytest.fixture
+def unread() -> Iterator[TextIO]:
+    """Return an output as of `dvc repro | tee log` after Ctrl-C, which ends `tee` too."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    output = os.fdopen(writer, "w")
+    yield output
+    with contextlib.suppress(BrokenPipeError):
+        output.close()
+
+
+def test_second_signal_is_received_where_nobody_reads_the_output(monkeypatch, unread):
+    ended = []
+    monkeypatch.setattr("sys.stderr", unread)
+    monkeypatch.setattr("os._exit", ended.append)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        wait_until(stop.is_set)
+        os.kill(os.getpid(), signal.SIGINT)
+        wait_until(lambda: ended)
+    assert ended == [130]
+
+
+def test_lines_of_epochs_are_dropped_where_nobody_reads_them(monkeypatch, unread):
+    monkeypatch.setattr("sys.stdout", unread)
+    for _ in range(2):
+        loop._print_line("epoch   1/2")
+    unread.close()  # as Python does at its end, and would fail
 
 
 def test_former_signal_handlers_are_restored():

@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 from filelock import FileLock
@@ -47,14 +48,14 @@ def test_process_that_waits_takes_over_when_the_holder_ends(hold, tmp_path):
     assert holder.stdout.readline() == "locked\n"
     assert not is_awaited(tmp_path)
     waiting = hold("wait")
-    assert waiting.stdout.readline() == (
-        f"waiting for the result of process {holder.pid}, which trains the same\n"
-    )
+    name = f"{holder.pid} on {gethostname()}"
+    line = waiting.stdout.readline()
+    assert line == f"waiting for the result of process {name}, which trains the same\n"
     wait_until(lambda: is_awaited(tmp_path))
     holder.stdin.close()
     assert waiting.stdout.readline() == "locked\n"
     assert not is_awaited(tmp_path)
-    assert (tmp_path / "process").read_text() == str(waiting.pid)
+    assert (tmp_path / "process").read_text() == f"{waiting.pid} on {gethostname()}"
 
 
 def test_killed_process_does_not_wait(hold, tmp_path):
@@ -79,12 +80,15 @@ def test_lock_names_its_process_and_is_released_when_that_is_killed(hold, tmp_pa
     with pytest.raises(UserError) as caught, exclusive_lock(tmp_path):
         pass
     message = one_line(caught.value)
-    assert f"{tmp_path} is in use by another training, process {holder.pid}; wait" in message
-    assert f"kill {holder.pid}" in message
+    assert (
+        f"{tmp_path} is in use by another training, process {holder.pid} on {gethostname()}; wait"
+        in message
+    )
+    assert f"kill {holder.pid} (" in message
     holder.kill()
     holder.wait()
     with exclusive_lock(tmp_path):
-        assert (tmp_path / "process").read_text() == str(os.getpid())
+        assert (tmp_path / "process").read_text() == f"{os.getpid()} on {gethostname()}"
     with exclusive_lock(tmp_path):  # the lock was released at the end of the block
         pass
 

@@ -86,7 +86,7 @@ class Explainer:
     ) -> Iterator[tuple[slice, Attributions]]:
         """Yield which images a chunk has, and their attributions."""
         info, settings = self._info, self._settings
-        for chunk in attention_chunks(len(images), info.num_tokens, info.model):
+        for chunk in attention_chunks(len(images), info.model, info.image_shape):
             output, gradient = self._attention_gradient(
                 self._weights, images[chunk], classes[chunk]
             )

@@ -36,7 +36,7 @@ def head_statistics(
     """
     attend = jax.jit(lambda w, x: run_model(model, w, x, info.normalization).attention)
     statistics = []
-    for chunk in attention_chunks(len(images), info.num_tokens, info.model):
+    for chunk in attention_chunks(len(images), info.model, info.image_shape):
         attention = np.asarray(attend(weights, images[chunk]))
         statistics.append(
             (

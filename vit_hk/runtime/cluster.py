@@ -129,11 +129,9 @@ def replicate(tree: Any, sharding: NamedSharding) -> Any:
 
 
 def gather(tree: Any) -> Any:
-    """Return arrays as NumPy arrays, also those whose parts lie on devices of several processes."""
-    if jax.process_count() > 1:
-        wait_for_all()
-        tree = multihost_utils.process_allgather(tree, tiled=True)
-    return jax.tree.map(np.asarray, tree)
+    """Return arrays that are sharded over the devices of several processes as NumPy arrays."""
+    wait_for_all()
+    return jax.tree.map(np.asarray, multihost_utils.process_allgather(tree, tiled=True))
 
 
 def _initialize(described: dict[str, Any]) -> subprocess.Popen[str] | None:
@@ -163,7 +161,8 @@ def _initialize(described: dict[str, Any]) -> subprocess.Popen[str] | None:
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"the {described['num_processes']} processes of this run did not join at {address} "
-            f"within {JOIN_SECONDS} seconds: {in_one_line(error)}"
+            f"within {JOIN_SECONDS} seconds: {in_one_line(error)}; start all of them within that "
+            "time, with one address that all of them reach"
         ) from None
     return service
 

@@ -94,10 +94,14 @@ def _imported_modules(files: Iterable[Path]) -> set[str]:
 
 
 def _requirements(name: str) -> set[str]:
-    """Return the names of the packages that an installed package requires, without its extras."""
+    """Return the names of the packages that an installed package requires, without its extras.
+
+    But with those of CUDA, which JAX's plugins for GPUs require as an extra.
+    """
     requirements = map(Requirement, importlib.metadata.requires(name) or [])
     return {
         canonicalize_name(requirement.name)
         for requirement in requirements
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if requirement.marker is None
+        or any(requirement.marker.evaluate({"extra": extra}) for extra in ("", "with-cuda"))
     }

@@ -13,6 +13,7 @@ from vit_hk.model.vit import make_model
 from vit_hk.params import Config
 from vit_hk.runtime.batch_layout import layout_for_inference
 from vit_hk.training.data import TrainingData
+from vit_hk.training.loop import NOT_FINITE_REMEDY
 
 # Of the training and of the validation images. More hardly change the statistics, and take longer.
 MAX_IMAGES = 10_000
@@ -50,8 +51,8 @@ def calibrate(
     _, features = predict(weights, seen_images)
     if not np.isfinite(features).all():
         raise UserError(
-            "the features of training images are not finite with the final weights; lower "
-            "train.learning_rate, or set train.grad_clip or a longer train.warmup_epochs"
+            "the features of training images are not finite with the final weights; "
+            f"{NOT_FINITE_REMEDY}"
         )
     class_means, whitening = class_statistics(features, data.y_train[seen], num_classes)
     logits, features = predict(weights, ImageRows(data.x_validation, held_out))

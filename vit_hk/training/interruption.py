@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: the first requests a graceful stop, the second exits at once."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -74,10 +75,11 @@ class StopRequest:
                 os._exit(128 + received[0])
             is_first = False
             self.signal = received[0]
-            print(
-                "\nsaving the state, then stopping; once more stops at once",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
+            with contextlib.suppress(OSError):  # Ctrl-C ends `tee` too, in `dvc repro | tee log`
+                print(
+                    "\nsaving the state, then stopping; once more stops at once",
+                    file=sys.stderr, flush=True,
+                )  # fmt: skip
 
 
 def _ignore(*_: object) -> None:

@@ -1,15 +1,16 @@
 """Locks that keep two trainings from writing to one folder.
 
-The holder of a lock writes its process id into the file `process`. A process that may wait holds
-the lock of a file of its own meanwhile, `waiting-<random name>`. The holder looks for such files
-when it has finished: if a process waits, also on another machine, it leaves its last checkpoint in
-the folder, and the waiting process restores it, has nothing left to train, and writes the same
-results.
+The holder of a lock writes its process id and its machine into the file `process`. A process that
+may wait holds the lock of a file of its own meanwhile, `waiting-<random name>`. The holder looks
+for such files when it has finished: if a process waits, also on another machine, it leaves its last
+checkpoint in the folder, and the waiting process restores it, has nothing left to train, and writes
+the same results.
 """
 
 import contextlib
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from filelock import FileLock, Timeout
 from vit_hk.atomic import WRITE_REMEDY, replacing
 from vit_hk.errors import UserError
 
-HOLDER = "process"  # the name of the file with the process id of the holder
+HOLDER = "process"  # the name of the file that names the holder
 WAITING = "waiting-"  # the start of the names of files of waiting processes
 
 
@@ -42,10 +43,11 @@ def exclusive_lock(folder: Path, wait: bool = False) -> Iterator[None]:
         lock = FileLock(folder / "lock")
         _acquire(lock, folder, wait)
     except Timeout:
-        pid = read_holder(folder)
+        holder = read_holder(folder)
         raise UserError(
-            f"{folder} is in use by another training, process {pid}; wait until it ends, or "
-            f"stop it with: kill {pid} (it keeps its state), then go on with: dvc repro"
+            f"{folder} is in use by another training, process {holder}; wait until it ends, or "
+            f"stop it there with: kill {holder.split(' ')[0]} (it keeps its state), then go on "
+            "with: dvc repro"
         ) from None
     except OSError as error:
         raise UserError(
@@ -53,7 +55,7 @@ def exclusive_lock(folder: Path, wait: bool = False) -> Iterator[None]:
         ) from error
     try:
         with replacing(folder / HOLDER) as temporary:
-            temporary.write_text(str(os.getpid()), "utf-8")
+            temporary.write_text(name_process(), "utf-8")
         yield
     finally:
         lock.release()
@@ -70,8 +72,8 @@ def _acquire(lock: FileLock, folder: Path, wait: bool) -> None:
     except Timeout:
         if not wait:
             raise
-        pid = read_holder(folder)
-        print(f"waiting for the result of process {pid}, which trains the same", flush=True)
+        holder = read_holder(folder)
+        print(f"waiting for the result of process {holder}, which trains the same", flush=True)
         waiting = folder / f"{WAITING}{uuid.uuid4().hex}"
         waiting_lock = FileLock(waiting)
         # The holder has just removed the folder, or it tests at this moment whether the new file
@@ -124,8 +126,13 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(removed, ignore_errors=True)
 
 
+def name_process() -> str:
+    """Return the id of this process and its machine, at most 64 characters."""
+    return f"{os.getpid()} on {socket.gethostname()}"[:64]
+
+
 def read_holder(folder: Path) -> str:
-    """Return the process id of the last holder of the lock of a folder, or "unknown"."""
+    """Return the name of the last process that held the lock of a folder, or "unknown"."""
     try:
         return (folder / HOLDER).read_text("utf-8")
     except (OSError, ValueError):

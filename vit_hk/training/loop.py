@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +44,11 @@ class Trained:
     history: list[Epoch]
     snapshots: list[Snapshot]
     timing: Timing
+
+
+NOT_FINITE_REMEDY = (
+    "lower train.learning_rate, or set train.grad_clip or a longer train.warmup_epochs"
+)
 
 
 class NotFiniteError(Exception):
@@ -280,6 +286,12 @@ def _call_ends(
 
 
 def _print_line(text: str) -> None:
-    """Print a line above the progress bar, at once also where the output is a file or a pipe."""
-    tqdm.write(text)
-    sys.stdout.flush()
+    """Print a line above the progress bar, at once also where the output is a file or a pipe.
+
+    Where the reader of the pipe is gone, as in `dvc repro | head`, the training goes on.
+    """
+    try:
+        tqdm.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -36,9 +36,8 @@ class SnapshotTaker:
         The images are processed in chunks, and the attention of all tokens is in memory for one
         layer at a time: a training that fits into memory has room for its snapshots.
         """
-        num_tokens = self._settings.num_tokens(self._images.shape[1:])
         attention, logits = [], []
-        for chunk in attention_chunks(len(self._images), num_tokens, self._settings):
+        for chunk in attention_chunks(len(self._images), self._settings, self._images.shape[1:]):
             output = self._run(weights, self._images[chunk])
             attention.append(np.asarray(output.attention))
             logits.append(np.asarray(output.logits))
