@@ -1,6 +1,10 @@
 """dvc.yaml beside params.yaml and the code of the stages."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,11 +114,19 @@ def test_each_setting_that_the_code_of_a_stage_reads_is_listed(project, stages, 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_runs_the_script_of_its_name(project, stages, stage):
     # LAUNCH is mpirun or srun, and empty for one process. Where it is, fish refuses $LAUNCH as the
-    # first word, and zsh does not split it into words. Without the first exec, fish would stay.
+    # first word, and zsh does not split it into words.
     command = f"python -m stages.{stage}"
     expected = f"exec sh -c 'exec $LAUNCH {command}'" if stage == "train" else command
     assert stages[stage]["cmd"] == expected
     assert (project / "stages" / f"{stage}.py").is_file()
+
+
+@pytest.mark.parametrize("shell", filter(shutil.which, ["sh", "dash", "bash", "zsh", "fish"]))
+def test_dvc_is_the_parent_of_a_training_in_every_shell(stages, shell):
+    print_parent = f'{sys.executable} -c "import os; print(os.getppid())"'
+    command = stages["train"]["cmd"].replace("python -m stages.train", print_parent)
+    run = subprocess.run([shell, "-c", command], capture_output=True, text=True, check=True)
+    assert int(run.stdout) == os.getpid()
 
 
 def test_no_output_lies_in_an_output_of_another_stage(stages):
