@@ -121,7 +121,7 @@ def test_stage_runs_the_script_of_its_name(project, stages, stage):
     assert (project / "stages" / f"{stage}.py").is_file()
 
 
-@pytest.mark.parametrize("shell", filter(shutil.which, ["sh", "dash", "bash", "zsh", "fish"]))
+@pytest.mark.parametrize("shell", list(filter(shutil.which, ["sh", "dash", "bash", "zsh", "fish"])))
 def test_dvc_is_the_parent_of_a_training_in_every_shell(stages, shell):
     print_parent = f'{sys.executable} -c "import os; print(os.getppid())"'
     command = stages["train"]["cmd"].replace("python -m stages.train", print_parent)
