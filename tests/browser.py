@@ -1,5 +1,6 @@
 """Fixtures that open HTML files in a real browser without a window."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,15 @@ FAST_TIMERS = """(() => {
   const start = window.setTimeout;
   window.setTimeout = (run, delay, ...rest) => start(run, (delay ?? 0) / 10, ...rest);
 })()"""
+
+
+def evaluate_as_text(page: Page, function: str, argument: Any) -> Any:
+    """Return the value of a JavaScript function; argument and value travel as one text each.
+
+    Playwright would wrap each number of them in an object.
+    """
+    script = f"text => JSON.stringify(({function})(JSON.parse(text)))"
+    return json.loads(page.evaluate(script, json.dumps(argument)))
 
 
 class OpenedPage(NamedTuple):

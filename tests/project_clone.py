@@ -1,5 +1,8 @@
 """A copy of the project in which git and dvc run as a user runs them."""
 
+import contextlib
+import csv
+import io
 import os
 import shutil
 import subprocess
@@ -7,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from dvc.repo import Repo
 from settings_file import change_settings
 
 PROJECT = Path(__file__).parents[1]
@@ -54,6 +58,17 @@ class Clone:
         """Run dvc repro and return the stages that ran, without those restored from the cache."""
         printed = self.run("dvc", "repro", *options).splitlines()
         return [line.split("'")[1] for line in printed if line.startswith("Running stage")]
+
+    def experiments(self) -> dict[str, dict[str, str]]:
+        """Return the rows of dvc exp show by the name of the experiment or branch."""
+        rows = csv.DictReader(io.StringIO(self.run("dvc", "exp", "show", "--csv")))
+        return {row["Experiment"] or row["rev"]: row for row in rows}
+
+    def changed_stages(self, *targets: str) -> frozenset[str]:
+        """Return the stages of which a dependency or a setting has changed."""
+        # In this process, since a dvc of its own would take a second to start.
+        with contextlib.chdir(self.folder), Repo() as repo:
+            return frozenset(repo.status(targets=list(targets) or None, with_deps=bool(targets)))
 
     def read(self, name: str) -> bytes:
         """Return the content of a file."""

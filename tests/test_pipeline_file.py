@@ -111,6 +111,11 @@ def test_each_setting_that_the_code_of_a_stage_reads_is_listed(project, stages, 
     assert unlisted <= PASSED_ON.get(stage, set())
 
 
+def test_check_reads_all_settings(stages, settings_of_tests):
+    # A mistake in one that it does not watch would be found after DVC has removed results.
+    assert set(stages["check"]["params"]) == set(settings_of_tests)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_runs_the_script_of_its_name(project, stages, stage):
     # LAUNCH is mpirun or srun, and empty for one process. Where it is, fish refuses $LAUNCH as the

@@ -40,10 +40,14 @@ def info():
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def params(info):
+    return init_params(info.model, info.image_shape, 3, seed=0)
+
+
 @pytest.fixture
-def project_folder(info, tmp_path, monkeypatch):
+def project_folder(info, params, tmp_path, monkeypatch):
     """Change to a folder with models/vit.safetensors."""
-    params = init_params(info.model, info.image_shape, 3, seed=0)
     save_weights(tmp_path / "models/vit.safetensors", params, info)
     monkeypatch.chdir(tmp_path)
     return tmp_path

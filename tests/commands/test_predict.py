@@ -18,7 +18,7 @@ import vit_hk
 from vit_hk.__main__ import main
 from vit_hk.commands import predict
 from vit_hk.data import image_preparation
-from vit_hk.errors import one_line_errors
+from vit_hk.errors import UserError, one_line_errors
 from vit_hk.trained_model import TrainedModel
 
 IMAGES = random_images(4)
@@ -298,8 +298,7 @@ def test_number_of_devices_that_is_none_is_one_line(folder, project):
     assert run.stderr.startswith("error: JAX_NUM_CPU_DEVICES is 'two'; allowed: a whole number")
 
 
-def test_program_ends_with_code_1(folder, project):
-    ended = program("images", folder=folder, project=project)
-    assert (ended.code, ended.out) == (1, "")
-    (line,) = ended.err.splitlines()
-    assert line.startswith("error: models/vit.safetensors is not there; ")
+@pytest.mark.usefixtures("folder")
+def test_missing_weights_are_named():
+    with pytest.raises(UserError, match=r"^models/vit\.safetensors is not there; "):
+        main(["predict", "images"])

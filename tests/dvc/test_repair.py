@@ -12,15 +12,12 @@ REPAIR = ("python", "-m", "vit_hk.dvc.repair")
 
 def test_pipeline_goes_on_without_training_again_after_both_files_were_cut_off(clone):
     weights, lock = clone.read("models/vit.safetensors"), clone.read("dvc.lock")
-    for length in (0, 8192):  # DVC writes in blocks of that size
-        (clone.folder / ".dvc/tmp/rwlock").write_text("")
-        (clone.folder / "dvc.lock").write_bytes(lock[:length])
+    # DVC writes dvc.lock in blocks of 8,192 bytes.
+    for name, half in ((".dvc/tmp/rwlock", b""), ("dvc.lock", lock[:8192])):
+        (clone.folder / name).write_bytes(half)
         clone.run("dvc", "repro", "train", expect=255)
-        printed = clone.run(*REPAIR)
-        assert ".dvc/tmp/rwlock, which" in printed
-        assert "dvc.lock, which" in printed
-        assert clone.read("dvc.lock.truncated") == lock[:length]
-        assert clone.read(".dvc/tmp/rwlock.truncated") == b""
+        assert clone.run(*REPAIR).startswith(f"{name}, which")
+        assert clone.read(f"{name}.truncated") == half
     # DVC keeps no run of download, whose output it does not remove; all else is restored.
     assert clone.repro("train") == ["download"]
     assert clone.read("models/vit.safetensors") == weights

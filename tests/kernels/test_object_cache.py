@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from vit_hk.kernels import object_cache
+
 # Prints each access to the object cache, then the result of a kernel.
 PROGRAM = """
 from vit_hk.runtime.devices import configure_jax
@@ -42,24 +44,36 @@ def only_file(folder):
     return file
 
 
-def test_the_folder_is_that_of_the_jax_compilation_cache(run_kernel, tmp_path):
-    chosen = str(tmp_path / "chosen")
-    assert run_kernel(JAX_COMPILATION_CACHE_DIR=chosen) == CACHE_MISS
-    assert only_file(tmp_path / "chosen")
-
-
 def test_another_process_compiles_again_only_what_is_damaged(run_kernel, tmp_path):
-    assert run_kernel() == CACHE_MISS
-    file = only_file(tmp_path / ".scratch/compiled")
+    # In the folder of JAX's compilation cache.
+    chosen = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "chosen")}
+    assert run_kernel(**chosen) == CACHE_MISS
+    file = only_file(tmp_path / "chosen")
     os.utime(file, (1, 1))
-    assert run_kernel() == CACHE_HIT
+    assert run_kernel(**chosen) == CACHE_HIT
     assert file.stat().st_mtime > 1  # so that those which are used are the last to be removed
     content = file.read_bytes()
     file.write_bytes(content[:500] + bytes([content[500] ^ 4]) + content[501:])
-    assert run_kernel() == CACHE_MISS
+    assert run_kernel(**chosen) == CACHE_MISS
     assert file.read_bytes() == content
-    file.write_bytes(content[:500])
-    assert run_kernel() == CACHE_MISS
+
+
+def test_damaged_code_is_as_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(object_cache, "_folder", lambda: tmp_path)
+    object_cache.store("name", b"machine code")
+    file = only_file(tmp_path)
+    stored = file.read_bytes()
+    assert object_cache.load("name") == b"machine code"
+    for damaged in (b"", stored[:-1], stored + b"x", stored[:40], b"x" + stored[1:]):
+        file.write_bytes(damaged)
+        assert object_cache.load("name") is None
+
+
+def test_code_that_cannot_be_stored_is_missing(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("a file, not a folder")
+    monkeypatch.setattr(object_cache, "_folder", lambda: tmp_path / "file")
+    object_cache.store("name", b"machine code")
+    assert object_cache.load("name") is None
 
 
 CHANGE_A_SOURCE = """
@@ -80,8 +94,3 @@ def test_code_is_for_the_imported_source_and_the_processor(run_kernel, project, 
     assert run_kernel(copy) == CACHE_HIT
     assert run_kernel(copy, OTHER_PROCESSOR) == CACHE_MISS
     assert run_kernel(copy, JAX_ENABLE_COMPILATION_CACHE="false") == CACHE_MISS
-
-
-def test_an_unwritable_cache_does_not_stop_a_process(run_kernel, tmp_path):
-    (tmp_path / ".scratch").write_text("a file, not a folder")
-    assert run_kernel() == CACHE_MISS

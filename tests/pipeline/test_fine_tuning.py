@@ -18,14 +18,14 @@ def test_training_from_weights_depends_on_their_file(clone):
     digits.write_bytes(clone.read("models/vit.safetensors"))
     clone.set(train__init_from="models/digits.safetensors", train__freeze=["patches", "head"])
     assert clone.repro("train") == ["check", "train"]
-    assert clone.repro("train") == []
+    assert clone.changed_stages("train") == set()
     md5 = hashlib.md5(digits.read_bytes(), usedforsecurity=False).hexdigest()
     for stage in ("check", "train"):
         assert locked_dependencies(clone, stage)["models/digits.safetensors"] == md5
 
     # Another file under the same name is another start.
     digits.write_bytes(clone.read("models/vit.safetensors"))
-    assert "train" in clone.run("dvc", "status", "train")
+    assert clone.changed_stages("train") == {"check", "train"}
 
     # A mistake is found before DVC removes the weights.
     trained = clone.read("models/vit.safetensors")

@@ -61,16 +61,14 @@ def test_unchanged_project_runs_no_stage(clone):
 
 
 def test_forced_run_at_another_path_gives_the_same_bytes(reproduced, clone):
-    # Training again has tests of its own, with kills.
-    stages = ["download", "check", "evaluate", "attention", "report"]
-    assert clone.repro("--force", "--single-item", *stages) == stages
+    # The bytes of the other stages have tests of their own, here and in tests/stages.
+    assert clone.repro("--force", "--single-item", "attention") == ["attention"]
     check_same(outputs(reproduced.folder), outputs(clone.folder))
 
 
 def test_attention_settings_do_not_train(clone):
     clone.set(attention__num_images=3)
-    assert clone.repro("attention") == ["check", "attention"]
-    assert (clone.folder / "results/attention/images/03.png").exists()
+    assert clone.repro("train") == ["check"]
 
 
 def test_train_settings_do_not_download_and_old_results_come_from_the_cache(clone):

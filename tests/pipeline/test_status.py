@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dvc.repo import Repo
 
 
 @pytest.fixture(scope="module")
@@ -24,19 +23,12 @@ def restored(path: Path) -> Iterator[None]:
         path.write_bytes(before)
 
 
-def changed_stages(clone) -> set[str]:
-    """Return the stages of which a dependency or a setting has changed."""
-    # In this process, since a dvc of its own would take a second to start.
-    with contextlib.chdir(clone.folder), Repo() as repo:
-        return set(repo.status())
-
-
 def append_comment(path: Path) -> None:
     path.write_text(path.read_text("utf-8") + "# A comment.\n", "utf-8")
 
 
 def test_nothing_is_changed_at_first(clone):
-    assert changed_stages(clone) == set()
+    assert clone.changed_stages() == set()
 
 
 @pytest.mark.parametrize(
@@ -57,7 +49,7 @@ def test_nothing_is_changed_at_first(clone):
 def test_change_of_a_file_concerns_only_the_stages_that_run_it(clone, file, stages):
     with restored(clone.folder / file):
         append_comment(clone.folder / file)
-        assert changed_stages(clone) == stages
+        assert clone.changed_stages() == stages
 
 
 @pytest.mark.parametrize(
@@ -75,4 +67,4 @@ def test_change_of_a_file_concerns_only_the_stages_that_run_it(clone, file, stag
 def test_change_of_a_setting_concerns_only_the_stages_that_list_it(clone, change, stages):
     with restored(clone.folder / "params.yaml"):
         clone.set(**change)
-        assert changed_stages(clone) == stages
+        assert clone.changed_stages() == stages

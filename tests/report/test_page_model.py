@@ -10,6 +10,7 @@ import haiku as hk
 import jax
 import numpy as np
 import pytest
+from browser import evaluate_as_text
 from synthetic_results import make_dataset, random_params
 
 from vit_hk.data.dataset import Dataset
@@ -143,7 +144,7 @@ def run_in_page(script_page) -> Callable[..., Result]:
         everything = {"heads": [], "layers": [], "patches": [], **off}
         images = trained.images[:num_images].reshape(num_images, -1).tolist()
         data = dataclasses.asdict(trained.page_model)
-        rows = script_page.evaluate(RUN, [data, images, everything])
+        rows = evaluate_as_text(script_page, RUN, [data, images, everything])
         probabilities, attention, rollout, features = map(np.array, zip(*rows, strict=True))
         layers, heads = trained.settings.num_layers, trained.settings.num_heads
         tokens = trained.info.num_tokens
@@ -228,7 +229,7 @@ def test_maps_of_a_class_are_those_of_the_stages(train, script_page, options, im
     trained = train(options, image_shape)
     images, classes = trained.images[:20], np.arange(20) % NUM_CLASSES
     arguments = dataclasses.asdict(trained.page_model), images.reshape(20, -1).tolist()
-    rows = script_page.evaluate(RUN_MAPS, [*arguments, classes.tolist()])
+    rows = evaluate_as_text(script_page, RUN_MAPS, [*arguments, classes.tolist()])
     gradients, maps = map(np.array, zip(*rows, strict=True))
     model = make_model(trained.settings, NUM_CLASSES)
     differentiate = make_attention_gradient(model, trained.info.normalization)

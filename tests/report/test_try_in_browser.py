@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import evaluate_as_text
 from PIL import Image
 
 from vit_hk.data.dataset import load_dataset
@@ -89,10 +90,11 @@ def settle(page) -> str:
 
 def seen_pixels(page) -> np.ndarray:
     """Return what the page shows as seen by the model, uint8 [height, width, 3]."""
-    height, width, pixels = page.locator("#try-seen").evaluate(
-        """({ height, width }) => [height, width, [...document.getElementById("try-seen")
-          .getContext("2d").getImageData(0, 0, width, height).data]]"""
+    seen = page.locator("#try-seen").evaluate(
+        """({ height, width }) => JSON.stringify([height, width, [...document
+          .getElementById("try-seen").getContext("2d").getImageData(0, 0, width, height).data]])"""
     )
+    height, width, pixels = json.loads(seen)
     return np.array(pixels, np.uint8).reshape(height, width, 4)[..., :3]
 
 
@@ -293,7 +295,8 @@ def test_borders_are_examined_as_predict_does(page):
         image[0, : random.integers(6)] = random.integers(256)
         images.append(image.clip(0, 255).astype(np.uint8))
     stacked = np.stack(images)[..., np.newaxis]
-    found = page.evaluate(
+    found = evaluate_as_text(
+        page,
         """([images, usual]) => images.map((pixels) =>
           imageInput.examineBorder(Float32Array.from(pixels), [9, 9, 1], usual)).map(
             (found) => [found.looksInverted, found.looksUsual])""",

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
+from vit_hk.errors import UserError
 from vit_hk.runtime.batch_layout import BatchLayout, layout_for_inference, layout_for_training
 
 
@@ -27,6 +28,14 @@ def test_training_batch_is_split_into_equal_microbatches(
     layout = layout_for_training(batch_size, num_tokens, hidden_size)
     assert (layout.mesh.size, layout.num_microbatches, layout.microbatch_size) == expected
     assert layout.batch_size == batch_size
+
+
+def test_batch_that_the_devices_of_several_processes_do_not_divide_is_refused(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert layout_for_training(16, 8, 8).mesh.size == 2
+    message = "2 processes have 2 devices, but a batch can be sharded over 1 only"
+    with pytest.raises(UserError, match=message):
+        layout_for_training(15, 8, 8)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 32, 61, 500])

@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from vit_hk.runtime import cgroups
 from vit_hk.runtime.devices import (
     MAX_CACHE_ENTRIES,
     MAX_KERNELS,
+    configure_cpu,
     configure_jax,
     usable_cores,
 )
@@ -56,11 +58,6 @@ def run_python(project, code, **environment) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-def test_cpu_is_used_even_where_the_environment_names_another_platform(project):
-    code = "from vit_hk.runtime.devices import configure_jax; print(configure_jax('cpu').platform)"
-    assert run_python(project, code, JAX_PLATFORMS="cuda").stdout == "cpu\n"
-
-
 def test_folder_that_the_locale_cannot_encode_ends_in_one_line(monkeypatch, one_line):
     # This is how an ASCII locale decodes "Projékt"; JAX would end with std::bad_cast.
     monkeypatch.setattr("os.getcwd", lambda: "/home/Proj\udcc3\udca9kt")
@@ -100,9 +97,9 @@ COUNT = (
 )
 
 
-def test_each_usable_core_is_a_device(project, monkeypatch):
+def test_each_usable_core_is_a_device_even_where_another_platform_is_named(project, monkeypatch):
     monkeypatch.delenv("JAX_NUM_CPU_DEVICES")
-    assert int(run_python(project, COUNT).stdout) == usable_cores()
+    assert int(run_python(project, COUNT, JAX_PLATFORMS="cuda").stdout) == usable_cores()
 
 
 def test_number_of_devices_that_the_user_has_set_is_kept(project):
@@ -122,9 +119,14 @@ print(np.asarray(jax.jit(lambda x: x.sum(0))(x)).tobytes().hex())
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux binds to cores")
 def test_a_process_that_is_bound_to_one_core_sums_as_with_more_threads(project):
     many = run_python(project, COLUMN_SUMS, JAX_NUM_CPU_DEVICES="1", NPROC="8").stdout
-    for asked in ("", "1"):  # the second as NPROC=$(nproc) does
-        found = run_python(project, COLUMN_SUMS, JAX_NUM_CPU_DEVICES="1", NPROC=asked).stdout
-        assert found == many
+    assert run_python(project, COLUMN_SUMS, JAX_NUM_CPU_DEVICES="1", NPROC="").stdout == many
+
+
+def test_xla_has_two_threads_where_it_is_told_one(monkeypatch):
+    for number, used in (("1", "2"), ("2", "2"), ("8", "8")):  # the first as NPROC=$(nproc) may be
+        monkeypatch.setenv("NPROC", number)
+        configure_cpu()
+        assert os.environ["NPROC"] == used
 
 
 @pytest.mark.parametrize(
@@ -171,9 +173,24 @@ def cache_entries(folder: Path) -> list[Path]:
     return list((folder / ".scratch/compiled").glob("*-cache"))
 
 
-def test_compilation_cache_lies_in_the_project_that_dvc_names(project, tmp_path):
-    run_python(project, COMPUTE, DVC_ROOT=str(tmp_path))
-    assert cache_entries(tmp_path)
+@pytest.fixture(scope="module")
+def first_process(project, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """Return a folder in which a process has compiled, and the process."""
+    folder = tmp_path_factory.mktemp("computed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+        run = run_python(project, COMPUTE, DVC_ROOT=str(folder), JAX_LOG_COMPILES="1")
+    shutil.copytree(folder / ".scratch", folder / "kept")
+    return folder, run
+
+
+@pytest.fixture
+def computed(first_process) -> Path:
+    """Return the folder as the first process left it; its path is a part of JAX's keys."""
+    folder, _ = first_process
+    shutil.rmtree(folder / ".scratch")
+    shutil.copytree(folder / "kept", folder / ".scratch")
+    return folder
 
 
 def test_compilation_cache_that_the_user_has_set_is_used(project, tmp_path):
@@ -186,9 +203,11 @@ def test_compilation_cache_that_the_user_has_set_is_used(project, tmp_path):
     assert not (tmp_path / ".scratch").exists()
 
 
-def test_second_process_loads_the_compiled_code(project, tmp_path):
-    environment = {"DVC_ROOT": str(tmp_path), "JAX_LOG_COMPILES": "1"}
-    first, second = (run_python(project, COMPUTE, **environment) for _ in range(2))
+def test_second_process_loads_the_compiled_code(first_process, computed, monkeypatch):
+    # The first one was started by DVC, the second one by hand in the folder of the project.
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    _, first = first_process
+    second = run_python(computed, COMPUTE, JAX_LOG_COMPILES="1")
     assert first.stdout == second.stdout == "7\n"
     assert "Persistent compilation cache hit" not in first.stderr
     assert "Persistent compilation cache hit for 'jit__lambda'" in second.stderr
@@ -205,45 +224,42 @@ def flip_a_bit(entry: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit])
-def test_damaged_cache_entry_is_compiled_again(project, tmp_path, damage):
-    run_python(project, COMPUTE, DVC_ROOT=str(tmp_path))
-    for entry in cache_entries(tmp_path):
+def test_damaged_cache_entry_is_compiled_again(project, computed, damage):
+    for entry in cache_entries(computed):
         damage(entry)
-    run = run_python(project, COMPUTE, DVC_ROOT=str(tmp_path))
+    run = run_python(project, COMPUTE, DVC_ROOT=str(computed))
     assert run.stdout == "7\n"
     assert "Error reading persistent compilation cache" in run.stderr
 
 
-def test_incomplete_cache_entry_of_a_killed_process_is_removed_without_a_warning(project, tmp_path):
-    run_python(project, COMPUTE, DVC_ROOT=str(tmp_path))
-    for entry in cache_entries(tmp_path):
+def test_incomplete_cache_entry_of_a_killed_process_is_removed_without_a_warning(project, computed):
+    for entry in cache_entries(computed):
         truncate(entry)
         entry.with_name(entry.name.removesuffix("cache") + "atime").unlink()
-    run = run_python(project, COMPUTE, DVC_ROOT=str(tmp_path))
+    run = run_python(project, COMPUTE, DVC_ROOT=str(computed))
     assert (run.stdout, run.stderr) == ("7\n", "")
-    assert len(list((tmp_path / ".scratch/compiled").glob("*-atime"))) > 0
+    assert len(list((computed / ".scratch/compiled").glob("*-atime"))) > 0
 
 
-def test_least_recently_used_entries_are_removed_since_each_one_slows_down_jax(project, tmp_path):
-    run_python(project, COMPUTE, DVC_ROOT=str(tmp_path))
-    used = {entry.name for entry in cache_entries(tmp_path)}
+def test_least_recently_used_entries_are_removed_since_each_one_slows_down_jax(project, computed):
+    used = {entry.name for entry in cache_entries(computed)}
     for number in range(MAX_KERNELS + 30):
-        file = tmp_path / ".scratch/compiled" / f"{number:04}.kernel"
+        file = computed / ".scratch/compiled" / f"{number:04}.kernel"
         file.write_bytes(b"")
         os.utime(file, (number, number))
     for number in range(MAX_CACHE_ENTRIES + 30):
         for kind in ("cache", "atime"):
-            file = tmp_path / ".scratch/compiled" / f"{number:04}-{kind}"
+            file = computed / ".scratch/compiled" / f"{number:04}-{kind}"
             file.write_bytes(b"12345678")
             os.utime(file, (number, number))
-    run = run_python(project, COMPUTE, DVC_ROOT=str(tmp_path), JAX_LOG_COMPILES="1")
+    run = run_python(project, COMPUTE, DVC_ROOT=str(computed), JAX_LOG_COMPILES="1")
     assert "Persistent compilation cache hit for 'jit__lambda'" in run.stderr
-    left = {entry.name for entry in cache_entries(tmp_path)}
+    left = {entry.name for entry in cache_entries(computed)}
     assert len(left) == MAX_CACHE_ENTRIES
     latest = range(30 + len(used), MAX_CACHE_ENTRIES + 30)
     assert left == used | {f"{number:04}-cache" for number in latest}
-    assert len(list((tmp_path / ".scratch/compiled").glob("*-atime"))) == MAX_CACHE_ENTRIES
-    kernels = {path.stem for path in (tmp_path / ".scratch/compiled").glob("*.kernel")}
+    assert len(list((computed / ".scratch/compiled").glob("*-atime"))) == MAX_CACHE_ENTRIES
+    kernels = {path.stem for path in (computed / ".scratch/compiled").glob("*.kernel")}
     assert kernels == {f"{number:04}" for number in range(30, MAX_KERNELS + 30)}
 
 

@@ -15,8 +15,8 @@ if sys.argv[1] == "configured":
     configure_cpu()
 
 @jax.jit
-def cumulative_sum(x):  # allocates 160 MB, and frees them
-    return jax.lax.scan(lambda c, i: (c + i, c * i), x, jnp.arange(20_000_000.0))[1].sum()
+def cumulative_sum(x):  # allocates 80 MB, and frees them
+    return jax.lax.scan(lambda c, i: (c + i, c * i), x, jnp.arange(10_000_000.0))[1].sum()
 
 def page_faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -54,5 +54,5 @@ def test_compiled_function_reuses_the_memory_of_its_last_call(project, process, 
         [sys.executable, "-c", MEASURE_PAGE_FAULTS, process], cwd=project,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    # A page is 4 KiB, so 160 MB are 39,063 pages.
+    # A page is 4 KiB, so 80 MB are 19,532 pages.
     assert (int(run.stdout) < 2_000) is keeps_memory

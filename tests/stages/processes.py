@@ -49,8 +49,10 @@ class Processes:
 
     def wait_for_line(self, text: str) -> None:
         """Wait until process 0 has printed a text."""
+        end = time.monotonic() + 120
         while text not in self.printed(0):
             assert self.running[0].poll() is None, self.printed(0)
+            assert time.monotonic() < end, self.printed(0)
             time.sleep(0.05)
 
     def printed(self, index: int) -> str:

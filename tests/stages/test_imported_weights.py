@@ -40,6 +40,7 @@ def test_evaluate_gives_the_same_test_metrics_without_validation_and_temperature
 
 
 @pytest.mark.usefixtures("imported")
-def test_attention_runs(here, copy):
+def test_attention_runs(here, copy, monkeypatch):
+    monkeypatch.setattr("stages.attention_figures.save_figure", lambda *_: None)
     ended = here("attention", copy)
     assert ended.code == 0, ended.err

@@ -10,29 +10,40 @@ import pytest
 STAGES = ("download", "check", "train", "evaluate", "attention", "report")
 
 
-def run_with_wrong_settings(command: list[str], folder: Path) -> tuple[int, str]:
+ERROR = "error: params.yaml: sead is not a setting; did you mean seed?"
+RUN_FILES = """
+import runpy, sys
+folder, *stages = sys.argv[1:]
+sys.path[0] = folder  # as Python does when it runs a file there
+for stage in stages:
+    try:
+        runpy.run_path(f"{folder}/{stage}.py", run_name="__main__")
+    except SystemExit as end:
+        print(stage, end.code)
+"""
+
+
+def run_with_wrong_settings(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     (folder / "params.yaml").write_text("sead: 3\n", "utf-8")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    run = subprocess.run(
+    return subprocess.run(
         [sys.executable, *command],
         cwd=folder, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    return run.returncode, run.stderr
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_stage_starts_as_a_file(project, tmp_path, stage):
-    # Python puts stages/ first on its path there: none of its names may hide another module.
-    code, error = run_with_wrong_settings([str(project / "stages" / f"{stage}.py")], tmp_path)
-    assert code == 1
-    assert error.startswith("error: params.yaml: sead is not a setting; did you mean seed?")
-    assert len(error.splitlines()) == 1
+def test_each_stage_starts_as_a_file(project, tmp_path):
+    # With stages/ first on the path of modules, none of its names may hide another module.
+    command = ["-c", RUN_FILES, str(project / "stages"), *STAGES]
+    run = run_with_wrong_settings(command, tmp_path)
+    assert run.stdout.splitlines() == [f"{stage} 1" for stage in STAGES]
+    assert [line.startswith(ERROR) for line in run.stderr.splitlines()] == [True] * len(STAGES)
 
 
 def test_stage_starts_as_a_module_outside_of_the_project(tmp_path):
-    code, error = run_with_wrong_settings(["-m", "stages.report"], tmp_path)
-    assert (code, len(error.splitlines())) == (1, 1)
-    assert error.startswith("error: params.yaml: sead is not a setting")
+    run = run_with_wrong_settings(["-m", "stages.check"], tmp_path)
+    assert (run.returncode, len(run.stderr.splitlines())) == (1, 1)
+    assert run.stderr.startswith(ERROR)
 
 
 STATE = "print(gc.isenabled(), gc.get_freeze_count() > 10_000)"

@@ -113,8 +113,8 @@ def _check_folder() -> None:
 def _use_compilation_cache() -> None:
     """Cache compiled code on disk, so that other stages and runs do not compile it again."""
     chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
-    # Copies of the project for experiments share the cache.
-    folder = Path(chosen or os.environ.get("DVC_ROOT", "."), "" if chosen else COMPILATION_CACHE)
+    # Copies of the project for experiments share the cache. Its path is a part of JAX's keys.
+    folder = Path(chosen or Path(os.environ.get("DVC_ROOT", ""), COMPILATION_CACHE).absolute())
     if "://" not in chosen and (problem := _find_problem(folder)):
         print(f"warning: compiled code is not kept in {folder}: {problem}", file=sys.stderr)
         jax.config.update("jax_enable_compilation_cache", False)
