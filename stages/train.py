@@ -32,6 +32,7 @@ from vit_hk.training.initial_weights import load_initial_weights
 from vit_hk.training.interruption import StopRequest
 from vit_hk.training.locking import exclusive_lock, is_awaited, read_holder, remove_folder
 from vit_hk.training.loop import NOT_FINITE_REMEDY, NotFiniteError, StoppedError, Trained, train
+from vit_hk.training.output import print_line
 from vit_hk.training.progress import Epoch, Snapshot
 from vit_hk.training.snapshots import snapshot_indices
 from vit_hk.weights import save_weights
@@ -87,7 +88,7 @@ def run(config: Config) -> None:
 
 
 def dvc_takes_results() -> bool:
-    """Return whether DVC is there to take the results that this process has written.
+    """Return whether DVC is known to be there to take the results of this process.
 
     If DVC was killed, this process has another parent. Below a launcher, which outlives DVC, that
     cannot be seen; and of several processes, one may fail after this one has written the results.
@@ -130,8 +131,7 @@ def train_or_stop(
             raise UserError(describe_failure(failure, last_finite)) from None
         except StoppedError as stopped:
             if is_main_process():
-                with contextlib.suppress(OSError):  # Ctrl-C ends `tee` too, in `dvc repro | tee`
-                    print(f"{stopped}; go on with: dvc repro", file=sys.stderr)
+                print_line(f"{stopped}; go on with: dvc repro", sys.stderr)
             raise SystemExit(stop.exit_code) from None
 
 

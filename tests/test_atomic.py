@@ -46,7 +46,7 @@ def test_missing_folder_is_created(tmp_path):
     assert (tmp_path / "a" / "b" / "c.txt").read_text() == "new"
 
 
-@pytest.mark.parametrize("name", [f"{'a' * 250}.csv", f"{'猫' * 83}.csv"])
+@pytest.mark.parametrize("name", [f"{'a' * 250}.csv", f"{'猫' * 83}.csv", f"a.{'b' * 253}"])
 def test_a_name_may_have_all_bytes_that_the_system_allows(tmp_path, name):
     with replacing(tmp_path / name) as temporary:
         temporary.write_text("new")

@@ -10,6 +10,7 @@ from pathlib import Path
 from vit_hk.errors import UserError
 
 WRITE_REMEDY = "free disk space or fix the permissions there"  # where writing fails
+MAX_NAME_BYTES = 255  # of a file, in the file systems of Linux and macOS
 REMEDIES = {
     errno.EISDIR: "move the folder away",
     errno.ENOTDIR: "move the file away that has the name of its folder",
@@ -29,8 +30,9 @@ def replacing(target: str | Path) -> Iterator[Path]:
       UserError: the file system refuses (disk full, read-only folder, …).
     """
     target = Path(target)
-    # Names have at most 255 bytes, and this one is longer than that of the target.
-    temporary = target.with_name(f".{target.stem[:40]}.partial{target.suffix}")
+    temporary = target.with_name(f".{target.name}.partial{target.suffix}")
+    if len(os.fsencode(temporary.name)) > MAX_NAME_BYTES >= len(os.fsencode(target.name)):
+        temporary = target.with_name(f".{target.name[:40]}.partial{target.suffix[-20:]}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -38,7 +40,7 @@ def replacing(target: str | Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(target)
     except OSError as error:
-        raise _write_error(target, error) from error
+        raise write_error(target, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -83,9 +85,10 @@ def _faults_of(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _write_error(target, error) from None
+        raise write_error(target, error) from None
 
 
-def _write_error(target: Path, error: OSError) -> UserError:
+def write_error(target: Path, error: OSError) -> UserError:
+    """Return an error that names what could not be written, the reason, and what to do."""
     remedy = REMEDIES.get(error.errno or 0, WRITE_REMEDY)
     return UserError(f"{target} could not be written: {error.strerror or error}; {remedy}")

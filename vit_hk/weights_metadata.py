@@ -129,8 +129,8 @@ def check_header(path: Path) -> None:
     """Check the length of the header of a safetensors file, which is read as a whole.
 
     Raises:
-      OSError: the file cannot be read, claims a header of more than MAX_HEADER bytes, or is a
-        pointer to a file.
+      OSError: the file cannot be read, or claims a header of more than MAX_HEADER bytes.
+      UserError: it is a pointer to a file.
     """
     check_no_pointer(path)
     with path.open("rb") as file:
@@ -143,11 +143,12 @@ def check_no_pointer(path: Path) -> None:
     """Refuse what a clone without Git LFS holds in the place of a large file.
 
     Raises:
-      OSError: the file cannot be read, or is such a pointer.
+      OSError: the file cannot be read.
+      UserError: it is such a pointer.
     """
     with path.open("rb") as file:
         if file.read(len(LFS_START)) == LFS_START:
-            raise OSError("it is a pointer of Git LFS; fetch the file with: git lfs pull")
+            raise UserError(f"{path} is a pointer of Git LFS; fetch the file with: git lfs pull")
 
 
 def parse_metadata(metadata: dict[str, str] | None) -> WeightsInfo:

@@ -234,6 +234,7 @@ def test_a_folder_in_the_place_of_a_file_leaves_the_export_as_it_was(project_fol
         (["export", "timm", "x" * 300], "could not be written: File name too long"),
         (["export", "timm", "out", "--weights", "x" * 300], "is not there"),
         (["import", "timm", "good", "out", "--class-names", "empty"], "has 0 names, the model has"),
+        (["import", "transformers", "large", "out"], "large/config.json: image_shape has more patches than"),
         (["import", "timm", "pickled", "out"], "is a pickle"),
         (["import", "timm", "pickled/pytorch_model.bin", "out"], "is a pickle"),
         (["import", "google", "pickled/pytorch_model.bin", "out"], "is a pickle"),
@@ -252,6 +253,10 @@ def test_mistakes_are_one_line_and_write_nothing(project_folder, arguments, mess
     main(["export", "timm", "good"])
     (project_folder / "two").write_text("a\nb\n")
     (project_folder / "empty").touch()
+    main(["export", "transformers", "large"])
+    config = json.loads((project_folder / "large/config.json").read_text("utf-8"))
+    config |= {"image_size": 4096, "patch_size": 1, "hidden_size": 768}
+    (project_folder / "large/config.json").write_text(json.dumps(config))
     (project_folder / "pickled").mkdir()
     (project_folder / "pickled/config.json").write_text("{}")
     (project_folder / "pickled/pytorch_model.bin").write_bytes(b"\x80\x02.")

@@ -191,6 +191,29 @@ def test_archive_that_is_too_large_is_refused(tmp_path, monkeypatch, one_line, k
     assert "holds more than" in refuse(tmp_path / f"a.{kind}", one_line)
 
 
+def test_folders_and_hidden_files_count_a_quarter(tmp_path, monkeypatch, one_line):
+    monkeypatch.setattr(module, "MAX_MEMBERS", 3)
+    for count, is_refused in ((9, False), (10, True)):
+        folders = [f"folder {number}" for number in range(count // 2)]
+        hidden = {f".{number}": b"" for number in range(count - count // 2)}
+        write(tmp_path / "a.tar", FILES | hidden, folders)
+        if is_refused:
+            assert "holds more than 3 files" in refuse(tmp_path / "a.tar", one_line)
+        else:
+            assert contents(tmp_path / "a.tar").keys() >= FILES.keys()
+
+
+def test_backslash_that_is_a_part_of_a_letter_is_no_separator(tmp_path, without_utf_8_flag):
+    """As in ZIP files of Windows in Japanese: 0x95 0x5C is one letter in Shift-JIS."""
+    write(tmp_path / "a.zip", {"cat/ò_.png": b"x"})
+    without_utf_8_flag(tmp_path / "a.zip")
+    raw = (tmp_path / "a.zip").read_bytes()
+    name = "ò_".encode()
+    (tmp_path / "a.zip").write_bytes(raw.replace(name, b"\x95\\" + b"!"))
+    with pytest.raises(UserError, match="has a member named 'cat/ò"):
+        list(iterate_members(tmp_path / "a.zip"))
+
+
 def test_a_tar_archive_that_ends_with_a_zip_file_is_a_tar_archive(tmp_path):
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:

@@ -31,12 +31,12 @@ REPAIR = ["python", "-m", "vit_hk.dvc.repair"]
 class Kills:
     """Starts a command again and again in one project, and kills it each time.
 
-    Before each start of dvc, half-written files of DVC are removed, as `make repro` does.
+    Before each start of dvc, half-written files of DVC are set aside, as `make repro` does.
 
     Attributes:
       counts: how often a running command was killed in each way.
       refused: how often the command did not start beside an orphaned trainer.
-      repaired: how often a half-written file of DVC was removed.
+      repaired: how often a half-written file of DVC was set aside.
       printed: the output of all runs of the command.
     """
 

@@ -93,7 +93,9 @@ def test_other_types_and_huge_headers_are_refused(tmp_path, one_line):
 def test_a_pointer_of_git_lfs_is_named(read, tmp_path):
     path = tmp_path / "model"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 346284714\n")
-    with pytest.raises(UserError, match=r"a pointer of Git LFS; fetch the file with: git lfs pull"):
+    with pytest.raises(
+        UserError, match=r"model is a pointer of Git LFS; fetch the file with: git lfs pull$"
+    ):
         read(path)
 
 

@@ -61,7 +61,8 @@ def test_unchanged_project_runs_no_stage(clone):
 
 
 def test_forced_run_at_another_path_gives_the_same_bytes(reproduced, clone):
-    # The bytes of the other stages have tests of their own, here and in tests/stages.
+    # Bytes of evaluate and report are compared in tests/stages, those of train and download in
+    # tests/faults and tests/dvc.
     assert clone.repro("--force", "--single-item", "attention") == ["attention"]
     check_same(outputs(reproduced.folder), outputs(clone.folder))
 

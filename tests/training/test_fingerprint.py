@@ -216,6 +216,19 @@ def test_versions_of_all_packages_of_the_training_code_are_found(project):
         assert version == importlib.metadata.version(name)
 
 
+def test_cuda_libraries_of_a_plugin_count_and_other_extras_do_not(monkeypatch):
+    requires = {
+        "jax-plugin": ["nvidia-cudnn; extra == 'with-cuda'", "pytest; extra == 'tests'"],
+        "nvidia-cudnn": None,
+    }
+    monkeypatch.setattr(
+        importlib.metadata, "packages_distributions", lambda: {"jax_plugins": ["jax-plugin"]}
+    )
+    monkeypatch.setattr(importlib.metadata, "requires", requires.__getitem__)
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "1")
+    assert package_versions([]).keys() == requires.keys()
+
+
 def test_version_of_a_package_changes_the_fingerprint(make_config, dataset, monkeypatch):
     before = compute_fingerprint(make_config(), dataset, CPU)
     installed = importlib.metadata.version

@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from vit_hk.atomic import WRITE_REMEDY, check_folder_writable, check_writable
-from vit_hk.errors import UserError, in_one_line
+from vit_hk.atomic import check_folder_writable, check_writable, write_error
+from vit_hk.errors import UserError
 
 
 def check_new_folder(folder: Path, force: bool) -> None:
@@ -36,7 +36,7 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
     temporary = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial", dir=folder.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}.partial", dir=folder.parent))
         for name, content in files.items():
             (temporary / name).write_bytes(content)
         folder.mkdir(exist_ok=True)
@@ -44,9 +44,7 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
         for name in files:
             (temporary / name).replace(folder / name)
     except OSError as error:
-        raise UserError(
-            f"{folder} could not be written: {in_one_line(error)}; {WRITE_REMEDY}"
-        ) from error
+        raise write_error(folder, error) from error
     finally:
         if temporary:
             with contextlib.suppress(OSError):

@@ -117,9 +117,12 @@ def describe(
         )
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        field = str(problem["loc"][0])
+        field, *_ = (*problem["loc"], "")  # none where values do not fit each other
         key = ".".join(str(part) for part in problem["loc"])
         found = f"{shorten(problem['input'])}; {in_one_line(problem['msg'])}"
+        if not field:
+            reason = problem["msg"].removeprefix("Value error, ")
+            raise UserError(f"{path}: {reason}; such a model cannot be imported") from None
         if field not in ("mean", "std"):
             raise UserError(f"{path}: {key} is {found}") from None
         scale = "of pixels from 0 to 1"

@@ -1,4 +1,4 @@
-"""Layouts of linear layers, norms and patch kernels in PyTorch, for its two formats."""
+"""Layouts of linear layers, norms and filters of patches in PyTorch, for its two formats."""
 
 from vit_hk.formats.fields import AS_IS, Field, Layout
 

@@ -94,9 +94,9 @@ def _imported_modules(files: Iterable[Path]) -> set[str]:
 
 
 def _requirements(name: str) -> set[str]:
-    """Return the names of the packages that an installed package requires, without its extras.
+    """Return the names of the packages that an installed package requires.
 
-    But with those of CUDA, which JAX's plugins for GPUs require as an extra.
+    Of extras only `with-cuda`, by which JAX's plugins for GPUs require the libraries of CUDA.
     """
     requirements = map(Requirement, importlib.metadata.requires(name) or [])
     return {

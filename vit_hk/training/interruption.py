@@ -1,6 +1,5 @@
 """Ctrl-C and SIGTERM: the first requests a graceful stop, the second exits at once."""
 
-import contextlib
 import os
 import signal
 import sys
@@ -9,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from vit_hk.runtime.cluster import max_over_processes
+from vit_hk.training.output import print_line
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -75,11 +75,7 @@ class StopRequest:
                 os._exit(128 + received[0])
             is_first = False
             self.signal = received[0]
-            with contextlib.suppress(OSError):  # Ctrl-C ends `tee` too, in `dvc repro | tee log`
-                print(
-                    "\nsaving the state, then stopping; once more stops at once",
-                    file=sys.stderr, flush=True,
-                )  # fmt: skip
+            print_line("\nsaving the state, then stopping; once more stops at once", sys.stderr)
 
 
 def _ignore(*_: object) -> None:

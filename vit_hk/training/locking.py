@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vit_hk.atomic import WRITE_REMEDY, replacing
+from vit_hk.atomic import replacing, write_error
 from vit_hk.errors import UserError
 
 HOLDER = "process"  # the name of the file that names the holder
@@ -50,9 +50,7 @@ def exclusive_lock(folder: Path, wait: bool = False) -> Iterator[None]:
             "with: dvc repro"
         ) from None
     except OSError as error:
-        raise UserError(
-            f"{folder} could not be written: {error.strerror or error}; {WRITE_REMEDY}"
-        ) from error
+        raise write_error(folder, error) from error
     try:
         with replacing(folder / HOLDER) as temporary:
             temporary.write_text(name_process(), "utf-8")

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import itertools
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, epoch_order
 from vit_hk.training.feed import make_feed
 from vit_hk.training.microbatches import CallInputs
+from vit_hk.training.output import print_line
 from vit_hk.training.progress import Epoch, Progress, Snapshot
 from vit_hk.training.snapshots import SnapshotTaker
 from vit_hk.training.train_step import TrainState, build_train_step
@@ -172,7 +172,8 @@ class _Trainer:
             progress = self.checkpoints.restore(progress)
         first = int(progress.state.step)
         if first:
-            _print_line(f"resumed after step {first:,} of {self.steps_per_epoch * self.epochs:,}")
+            total = self.steps_per_epoch * self.epochs
+            print_line(f"resumed after step {first:,} of {total:,}", sys.stdout)
         batch_size = self.settings.batch_size
         self.bar = tqdm(
             total=self.epochs * self.steps_per_epoch * batch_size, initial=first * batch_size,
@@ -228,10 +229,11 @@ class _Trainer:
         """Validate, add a row to the history, take a snapshot if one is due, and save."""
         weights = self.train_step.eval_params(progress.state)
         row = self.validate(progress.state, weights, epoch)
-        _print_line(
+        print_line(
             f"epoch {epoch:3d}/{self.epochs}  loss {row.train_loss:.4f}  validation loss "
             f"{row.validation_loss:.4f}  accuracy {row.validation_accuracy:.4f}  "
-            f"{self.images_per_second():,.0f} images/s"
+            f"{self.images_per_second():,.0f} images/s",
+            sys.stdout,
         )
         self.bar.set_postfix(
             loss=f"{row.train_loss:.4f}", accuracy=f"{row.validation_accuracy:.4f}"
@@ -283,15 +285,3 @@ def _call_ends(
         due = -(-first // checkpoint_steps) * checkpoint_steps
         ends.update(range(due, first + steps_per_epoch, checkpoint_steps))
     return sorted(end for end in ends if end > step)
-
-
-def _print_line(text: str) -> None:
-    """Print a line above the progress bar, at once also where the output is a file or a pipe.
-
-    Where the reader of the pipe is gone, as in `dvc repro | head`, the training goes on.
-    """
-    try:
-        tqdm.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

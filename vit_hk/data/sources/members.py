@@ -55,7 +55,7 @@ def iterate_members(root: Path) -> Iterator[Member]:
 
     Raises:
       UserError: `root` is missing, no folder, zip or tar archive, damaged or too large, or has a
-        member whose name leads out of it or stands twice.
+        member whose name leads out of it, or an image twice.
     """
     try:
         yield from _within_limits(_find_reader(root)(root), root)
@@ -108,10 +108,11 @@ def _is_tar(path: Path) -> bool:
 def _within_limits(members: Iterator[Member], root: Path) -> Iterator[Member]:
     """Yield members, and stop where they are too many or too large."""
     count = total = 0
-    for member in members:
+    for number, member in enumerate(members, 1):
         count += not member.is_folder and not is_ignored(member.parts)
         total += member.size
-        if count > MAX_MEMBERS or total > MAX_TOTAL_BYTES:
+        # Folders and ignored files take memory too.
+        if count > MAX_MEMBERS or number > 4 * MAX_MEMBERS or total > MAX_TOTAL_BYTES:
             raise UserError(
                 f"{root} holds more than {MAX_MEMBERS:,} files or {MAX_TOTAL_BYTES:,} bytes; use "
                 "fewer images"
@@ -145,13 +146,14 @@ def name_in_zip(info: zipfile.ZipInfo) -> str:
     """Return the name of a member of a ZIP file, with / between its parts.
 
     Names without the flag of UTF-8 are in code page 437 by the standard; macOS writes UTF-8 all the
-    same. The standard knows / only; PowerShell 5.1 of Windows writes a backslash.
+    same. The standard knows / only; PowerShell 5.1 of Windows writes a backslash. In other code
+    pages a backslash can be the second byte of a letter.
     """
-    name = info.filename
-    if not info.flag_bits & UTF8_NAME:
+    name, is_utf8 = info.filename, bool(info.flag_bits & UTF8_NAME)
+    if not is_utf8:
         with contextlib.suppress(UnicodeError):
-            name = name.encode("cp437").decode("utf-8")
-    return name.replace("\\", "/")
+            name, is_utf8 = name.encode("cp437").decode("utf-8"), True
+    return name.replace("\\", "/") if is_utf8 else name
 
 
 def problem_in_zip(info: zipfile.ZipInfo) -> str | None:
