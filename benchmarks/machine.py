@@ -6,6 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from vit_hk.runtime.devices import usable_cores
+
 PACKAGES = (
     "jax", "dm-haiku", "optax", "flax", "torch", "timm", "vit-pytorch", "mnistvit",
     "transformers",
@@ -19,7 +21,7 @@ def describe_machine() -> dict[str, Any]:
     model = next(names, "model name: unknown")  # Linux on ARM names none
     return {
         "processor": model.partition(":")[2].strip(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "vector_instructions": "AVX-512" if " avx512f" in cpuinfo else "no AVX-512",
         "versions": {package: version(package) for package in PACKAGES},
     }

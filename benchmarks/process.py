@@ -12,13 +12,18 @@ from typing import Any
 
 from benchmarks.machine import busy_core_seconds
 from benchmarks.workload import Workload
+from vit_hk.runtime.devices import usable_cores
 
 # With their caches, a second run would report compile times that are too short.
 WITHOUT_CACHES = {
     "JAX_ENABLE_COMPILATION_CACHE": "false",
     "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
 }
-ENVIRONMENT = os.environ | WITHOUT_CACHES
+# All contenders compute on the same cores, also where there is a GPU, or fewer cores may be used.
+ENVIRONMENT = os.environ | WITHOUT_CACHES | {
+    "JAX_PLATFORMS": "cpu",
+    "OMP_NUM_THREADS": str(usable_cores()),  # read by torch
+}  # fmt: skip
 DISTURBANCE_THRESHOLD = 0.08  # share of all cores; the kernel counts in hundredths of a second
 MAX_ATTEMPTS = 6  # at a round that other programs disturb
 PAUSE_SECONDS = 0.02  # OpenMP threads spin for a while after their work
@@ -71,7 +76,7 @@ class Process:
         self._process.stdin.flush()
         answer = self._read_answer()
         others = busy_core_seconds() - busy - answer["core_seconds"]
-        return answer, others / (os.cpu_count() * (time.perf_counter() - started))
+        return answer, others / (usable_cores() * (time.perf_counter() - started))
 
     def stop(self) -> None:
         """Close the input of the process, which ends it, and wait."""

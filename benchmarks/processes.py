@@ -61,7 +61,7 @@ def train(folder: Path, count: int) -> float:
     shutil.rmtree(folder / ".scratch" / "train", ignore_errors=True)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    devices = {"JAX_NUM_CPU_DEVICES": str(2 // count)}
+    devices = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(2 // count)}
     described = {ADDRESS: address, COUNT: str(count)}
     processes = [
         subprocess.Popen(

@@ -1,7 +1,5 @@
 """A large float32 matrix product (GEMM): an upper bound of the FLOP/s that a model can reach."""
 
-import os
-
 import numpy as np
 
 from benchmarks.contenders import Job
@@ -29,7 +27,6 @@ def make_torch(_: Workload) -> Job:
     """Make a job that runs one GEMM per batch through PyTorch."""
     import torch
 
-    torch.set_num_threads(os.cpu_count() or 1)
     a, b = map(torch.from_numpy, _matrices())
 
     def run(count: int) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from benchmarks.contenders import Job
 from benchmarks.contenders.images import random_images
+from benchmarks.recipes.settings import DEFAULT
 from benchmarks.workload import (
     LEARNING_RATE,
     MAX_NORM,
@@ -17,7 +18,7 @@ from vit_hk.data.normalization import Normalization
 from vit_hk.inference import make_predictor
 from vit_hk.model.size import count_parameters
 from vit_hk.model.vit import init_params, make_model
-from vit_hk.params import RANDOM_WEIGHTS, Config, load_config
+from vit_hk.params import Config, load_config
 from vit_hk.runtime.batch_layout import layout_for_inference
 from vit_hk.runtime.devices import configure_cpu
 from vit_hk.training.data import TrainingData, epoch_order
@@ -45,8 +46,8 @@ def normalization_of(work: Workload) -> Normalization:
 
 
 def settings_of(work: Workload) -> Config:
-    """Return the settings of params.yaml with the plain model and recipe of all contenders."""
-    settings = load_config().model_dump()
+    """Return the default settings with the plain model and recipe of all contenders."""
+    settings = load_config(DEFAULT).model_dump()
     settings["model"] |= {
         "patch_size": work.patch_size,
         "hidden_size": work.hidden_size,
@@ -56,25 +57,15 @@ def settings_of(work: Workload) -> Config:
         **PLAIN,
     }
     settings["train"] |= {
-        "init_from": RANDOM_WEIGHTS,
-        "freeze": [],
-        "layer_decay": 1.0,
         "batch_size": work.batch_size,
-        "optimizer": "adamw",
         "learning_rate": LEARNING_RATE,
         "weight_decay": WEIGHT_DECAY,
-        "label_smoothing": 0.0,
-        "class_weights": "none",
         "grad_clip": MAX_NORM,
-        "sam_rho": 0.0,
-        "ema_decay": 0.0,
         "augment": {
             name: type(value)()  # 0 or False, which is off
             for name, value in settings["train"]["augment"].items()
         },
         "precision": work.precision,
-        "scan_layers": False,
-        "remat": False,
     }
     return Config.model_validate(settings)
 

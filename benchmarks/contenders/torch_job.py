@@ -5,7 +5,6 @@ Import this module before the contenders: they import torchvision, which can fai
 """
 
 import itertools
-import os
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -22,7 +21,6 @@ import_torchvision_datasets()
 
 def make_job(model: torch.nn.Module, work: Workload, difference: str = "") -> Job:
     """Make a job of a model, compiled or not, for images float [B, channels, height, width]."""
-    torch.set_num_threads(os.cpu_count() or 1)
     images, labels = random_images(work)
     images, labels = channels_first(images), torch.from_numpy(labels).long()
     if work.task == "train":

@@ -23,8 +23,9 @@ def environment(platform: str) -> dict[str, str]:
     Args:
       platform: "gpu" or "cpu".
     """
-    hidden = {"CUDA_VISIBLE_DEVICES": ""} if platform == "cpu" else {}
-    return os.environ | WITHOUT_CACHES | hidden | {
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")
+    return os.environ | WITHOUT_CACHES | {
+        "CUDA_VISIBLE_DEVICES": gpus[0] if platform == "gpu" else "",  # one for all contenders
         "JAX_PLATFORMS": PLATFORMS[platform],
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # the processes share the memory
     }  # fmt: skip

@@ -1,6 +1,5 @@
 """mnistvit with its own settings, augmentation and loop; it ends when it reaches the target."""
 
-import os
 import struct
 import tempfile
 import time
@@ -65,7 +64,6 @@ def run(seed: int, limit: float) -> TrainingResult:
 
     The seconds exclude the evaluations on the test images.
     """
-    torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(seed)
     dataset = load_mnist()
     test_images = normalize(channels_first(dataset.x_test))

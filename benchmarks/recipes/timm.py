@@ -5,7 +5,6 @@ torch.optim.Muon, all other parameters by AdamW.
 """
 
 import math
-import os
 import time
 
 import numpy as np
@@ -42,7 +41,6 @@ def run(seed: int, limit: float) -> TrainingResult:
     Raises:
       UserError: the recipe uses a setting that this module does not implement.
     """
-    torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(seed)
     config, dataset = load_recipe(seed), load_mnist()
     _check(config)

@@ -234,7 +234,10 @@ def test_a_folder_in_the_place_of_a_file_leaves_the_export_as_it_was(project_fol
         (["export", "timm", "x" * 300], "could not be written: File name too long"),
         (["export", "timm", "out", "--weights", "x" * 300], "is not there"),
         (["import", "timm", "good", "out", "--class-names", "empty"], "has 0 names, the model has"),
-        (["import", "transformers", "large", "out"], "large/config.json: image_shape has more patches than"),
+        (
+            ["import", "transformers", "large", "out"],
+            "large/config.json: image_shape has more patches than",
+        ),
         (["import", "timm", "pickled", "out"], "is a pickle"),
         (["import", "timm", "pickled/pytorch_model.bin", "out"], "is a pickle"),
         (["import", "google", "pickled/pytorch_model.bin", "out"], "is a pickle"),

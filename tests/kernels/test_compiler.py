@@ -110,14 +110,6 @@ def test_lanes_follow_the_features_of_the_processor(monkeypatch, features, lanes
     assert compiler.simd_target.__wrapped__().lanes == lanes
 
 
-def test_a_processor_that_llvm_does_not_know_has_4_lanes(monkeypatch):
-    def fail():
-        raise RuntimeError
-
-    monkeypatch.setattr("llvmlite.binding.get_host_cpu_features", fail)
-    assert compiler.simd_target.__wrapped__().lanes == 4
-
-
 @pytest.mark.parametrize(
     ("features", "machine", "is_fast"),
     [

@@ -103,3 +103,14 @@ def test_layer_norm(value):
     scale, offset = np.full(SIZE, 2, np.float32), np.ones(SIZE, np.float32)
     expected = plain(jnp.asarray(x), scale, offset)
     assert_same(layer_norm(x, scale, offset), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gradient_of_layer_norm_of_a_huge_constant_row_is_finite():
+    # Its standard deviation is the square root of epsilon, and a partial SIMD vector has zeros.
+    x = np.full((1, 40), 2.0**119, np.float32)
+    scale, offset = np.ones(40, np.float32), np.zeros(40, np.float32)
+    _, backward = jax.vjp(layer_norm, x, scale, offset)
+    d_out = np.zeros((1, 40), np.float32)
+    d_out[0, 3] = 1.0
+    expected = (d_out - d_out.mean()) * EPSILON**-0.5
+    np.testing.assert_allclose(backward(d_out)[0], expected, rtol=1e-4)

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.special
 from jax.flatten_util import ravel_pytree
 from jaxpr import operations
 
+from vit_hk.model.gelu import gelu
 from vit_hk.model.vit import make_model, parameter_shapes
 
 EPSILON = 2.0**-8  # the relative distance between neighbouring bfloat16 numbers
@@ -36,6 +38,12 @@ def dtypes(values):
 
 def shapes(values):
     return [value.aval.shape for value in values]
+
+
+def test_gelu_of_negative_numbers_keeps_its_digits():
+    x = jnp.linspace(-4, 4, 65, dtype=jnp.bfloat16)
+    exact = np.float64(x) * scipy.special.ndtr(np.float64(x))
+    np.testing.assert_allclose(np.float64(gelu(x, "erf")), exact, rtol=EPSILON)
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=["cls", "gap", "hybrid"])

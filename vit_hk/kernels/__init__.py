@@ -2,8 +2,7 @@
 
 XLA's CPU backend runs every step of a softmax or LayerNorm as a separate loop, and reduces one
 element at a time. Each kernel here reads its elements once and keeps intermediate values in SIMD
-registers, which makes training 1.5 to 1.7 times as fast. Where the rows of an array are not made of
-whole SIMD vectors, the last one is loaded and stored with a mask. On other devices, in other
-precisions, and for LayerNorm of more than 4,096 elements, the model computes the same results with
-jax.numpy.
+registers. Where the rows of an array are not made of whole SIMD vectors, the last one is loaded and
+stored with a mask. Where a kernel does not support something, the model computes the same results
+with jax.numpy. docs/performance.md says where that is, and what each kernel gains.
 """

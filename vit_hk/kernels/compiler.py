@@ -24,7 +24,8 @@ from vit_hk.kernels.vector_builder import Value, VectorBuilder
 API_VERSION = 0, 3
 # The positions of fields in XLA's structs, in words of 8 bytes.
 CALL_FRAME_EXTENSION, CALL_FRAME_ARGS, CALL_FRAME_RETS = 1, 9, 14
-EXTENSION_METADATA = 3
+EXTENSION_TYPE, EXTENSION_METADATA = 1, 3
+METADATA_TYPE = 1  # the type of an extension that asks for the API version; an int32
 METADATA_API_VERSION = 3  # the major and the minor version, an int32 each
 BUFFER_DATA, BUFFER_DIMS = 3, 5
 
@@ -54,7 +55,7 @@ def simd_target() -> SimdTarget:
         return SimdTarget(16, 32)
     if features.get("fma"):
         return SimdTarget(8, 16)
-    return SimdTarget(4, 32 if features.get("neon") else 16)
+    return SimdTarget(4, 32)  # NEON; on other processors no kernel runs, see `has_fma`
 
 
 @functools.cache
@@ -71,10 +72,7 @@ def _features() -> dict[str, bool]:
     """Return the features of this processor by LLVM's names; empty if it cannot detect them."""
     if not llvm:
         return {}
-    try:
-        features = llvm.get_host_cpu_features()
-    except RuntimeError:
-        return {}
+    features = llvm.get_host_cpu_features()
     if platform.machine().lower() in ("arm64", "aarch64"):
         features["neon"] = True  # all have it, and LLVM reports no features on macOS
     if features.get("avx512f"):
@@ -183,11 +181,13 @@ def _emit_handler(
 
     extension = load_field(call_frame, CALL_FRAME_EXTENSION)
     with b.if_then(b.icmp_unsigned("!=", extension, success)):
-        metadata = load_field(extension, EXTENSION_METADATA)
-        version = b.gep(metadata, [I64(METADATA_API_VERSION)], source_etype=I64)
-        for index, number in enumerate(API_VERSION):
-            b.store(I32(number), b.gep(version, [I64(index)], source_etype=I32))
-        b.ret(success)
+        extension_type = load_field(extension, EXTENSION_TYPE, I32)
+        with b.if_then(b.icmp_unsigned("==", extension_type, I32(METADATA_TYPE))):
+            metadata = load_field(extension, EXTENSION_METADATA)
+            version = b.gep(metadata, [I64(METADATA_API_VERSION)], source_etype=I64)
+            for index, number in enumerate(API_VERSION):
+                b.store(I32(number), b.gep(version, [I64(index)], source_etype=I32))
+            b.ret(success)
     operands = [
         load_field(load_field(call_frame, CALL_FRAME_ARGS), index) for index in range(num_operands)
     ]

@@ -103,7 +103,8 @@ def layer_norm_backward(
         normalized, d_normalized = [], []
         for column, count in columns:
             x_vector = builder.load(x, builder.index_add(start, column), count)
-            n = builder.mul(builder.sub(x_vector, mean), inverse_std)
+            centered = builder.zero_after(count, builder.sub(x_vector, mean))
+            n = builder.mul(centered, inverse_std)
             d = builder.load(d_out, builder.index_add(start, column), count)
             d_scale_vector = builder.fma(d, n, builder.load(d_scale, column, count))
             builder.store(d_scale_vector, d_scale, column, count)

@@ -10,7 +10,7 @@ from vit_hk.kernels.matmul import Matrix, matmul, matmul_in_panels, panel_width
 from vit_hk.kernels.transpose import transpose
 from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder
 
-# Smaller weights stay in L2, and the forward pass gains nothing from panels.
+# Smaller weights stay in an L2 of 1 MiB or more, and the forward pass gains nothing from panels.
 MIN_ELEMENTS_FOR_PANELS = 2**18
 BIAS_TILE_VECTORS = 4  # SIMD vectors of a bias gradient that one loop over the rows accumulates
 

@@ -1,6 +1,7 @@
 """Multi-head self-attention that returns its weights (arXiv 2010.11929, appendix A)."""
 
 import dataclasses
+from collections.abc import Callable
 
 import haiku as hk
 import jax
@@ -42,21 +43,12 @@ class FusedAttention(PlainAttention):
     """Attention in one kernel; XLA computes the plain weights only where the caller reads them."""
 
     qkv: jax.Array  # [B * T, 3D]
+    kernel: Callable[[jax.Array, int, int], jax.Array]  # `attend`, or that of cuDNN
 
     def weighted_values(self, weights: jax.Array) -> jax.Array:
         """Return the weighted sums of the values, [B * T, D]; the kernel computes the weights."""
         _, num_heads, num_tokens, _ = weights.shape
-        return attend(self.qkv, num_tokens, num_heads)
-
-
-@dataclasses.dataclass
-class CudnnAttention(FusedAttention):
-    """Attention in cuDNN's kernels; otherwise as FusedAttention."""
-
-    def weighted_values(self, weights: jax.Array) -> jax.Array:
-        """Return the weighted sums of the values, [B * T, D]; cuDNN computes the weights."""
-        _, num_heads, num_tokens, _ = weights.shape
-        return cudnn_attention(self.qkv, num_tokens, num_heads)
+        return self.kernel(self.qkv, num_tokens, num_heads)
 
 
 @dataclasses.dataclass
@@ -165,9 +157,9 @@ class SelfAttention(hk.Module):
         if has_offset:
             return plain
         if is_supported(x):
-            return FusedAttention(plain.q, plain.k, plain.v, qkv)
+            return FusedAttention(plain.q, plain.k, plain.v, qkv, attend)
         if has_cudnn_attention(x.dtype, head_size):
-            return CudnnAttention(plain.q, plain.k, plain.v, qkv)
+            return FusedAttention(plain.q, plain.k, plain.v, qkv, cudnn_attention)
         return plain
 
 

@@ -1,6 +1,7 @@
 """GELU (arXiv 1606.08415): with the error function, or its approximation with tanh."""
 
 import jax
+import jax.numpy as jnp
 
 from vit_hk.kernels import gelu as kernel
 from vit_hk.kernels.compiler import is_supported
@@ -20,5 +21,7 @@ def gelu(x: jax.Array, kind: Gelu) -> jax.Array:
     width = x.shape[-1]
     if is_supported(x):
         return kernel.gelu(x.reshape(-1, width)).reshape(x.shape)
+    # 1 + erf, which is small for negative x, would lose its digits in bfloat16.
+    exact = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     # jax.nn.gelu uses erfc, which with its gradient takes XLA's CPU backend twice as long.
-    return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))
+    return (0.5 * exact * (1 + jax.lax.erf(exact * 0.5**0.5))).astype(x.dtype)

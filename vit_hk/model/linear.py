@@ -39,7 +39,7 @@ class Linear(hk.Module):
         w, b = self.parameters(x.shape[-1], x.dtype)
         rows = x.reshape(-1, x.shape[-1])
         shape = *x.shape[:-1], self.output_size
-        # Fewer columns, as those of the head for 10 classes, would not fill one SIMD vector.
+        # Fewer columns would not fill one SIMD vector, as with AVX-512 the 10 classes of the head.
         if self.output_size >= simd_target().lanes and is_supported(x, w, b):
             return kernel.linear(rows, w, b).reshape(shape)
         return matmul(rows, w).reshape(shape) + b

@@ -1,4 +1,4 @@
-"""Mixed precision: matrix products in bfloat16, all else in float32 (arXiv 1710.03740).
+"""Mixed precision: bfloat16 in matrix products and around them, else float32 (arXiv 1710.03740).
 
 The modules in `POLICIES`, apart from LayerNorm, read float32 parameters, round them and their
 inputs to bfloat16, and return float32. LayerNorm computes in float32, also inside of those modules.
