@@ -131,7 +131,7 @@ def test_without_fused_multiply_add_no_kernel_is_used(monkeypatch, features, mac
     assert is_supported(jnp.ones((2, 64))) == is_fast
 
 
-def test_code_size_does_not_grow_with_the_width():
+def test_code_size_does_not_grow_with_the_sizes():
     # Otherwise a mistake in params.yaml, a width of a million, would compile for hours.
     wide, deep = 16 * 10**6 + 5, 10**6
     for emit, sizes, num_operands, num_results in [
@@ -142,6 +142,8 @@ def test_code_size_does_not_grow_with_the_width():
         (gelu_forward, (wide,), 1, 2),
         (attention_forward, (5, deep, 16), 1, 3),
         (attention_backward, (5, 3, wide), 3, 3),
+        (attention_forward, (deep, 3, 16), 1, 3),
+        (attention_backward, (deep, 3, 16), 3, 3),
     ]:
         compiler._compile(emit, compiler.simd_target(), sizes, num_operands, num_results)
 

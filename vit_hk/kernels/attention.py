@@ -98,8 +98,11 @@ def attention_forward(
         transpose(builder, q, q_t, num_tokens, head_size, 0.5 * head_size**-0.5 / LOG_2)
         scores = Matrix(p, padded_queries)
         matmul(builder, k, q_t, scores, num_tokens, head_size, padded_queries)
-        for queries in _query_tiles(builder, num_tokens):
-            _softmax(builder, p, num_tokens, queries)
+
+        def softmax(queries: Index, vectors: int) -> None:
+            _softmax(builder, builder.offset_pointer(p, queries), num_tokens, vectors)
+
+        _for_query_tiles(builder, num_tokens, softmax)
         p_t = Matrix(p, 1, padded_queries)
         matmul(builder, p_t, v, out_matrix, num_tokens, num_tokens, head_size)
 
@@ -145,8 +148,12 @@ def attention_backward(
         matmul(builder, v, d_out_t, d_p, num_tokens, head_size, padded_queries)
         p_matrix = Matrix(p, padded_queries)
         matmul(builder, p_matrix, d_out_matrix, d_v, num_tokens, num_tokens, head_size)
-        for queries in _query_tiles(builder, num_tokens):
-            _softmax_backward(builder, p, d_weights, num_tokens, head_size**-0.5, queries)
+
+        def softmax_backward(queries: Index, vectors: int) -> None:
+            p_tile, d_p_tile = (builder.offset_pointer(x, queries) for x in (p, d_weights))
+            _softmax_backward(builder, p_tile, d_p_tile, num_tokens, head_size**-0.5, vectors)
+
+        _for_query_tiles(builder, num_tokens, softmax_backward)
         d_scores = Matrix(d_weights, padded_queries)
         d_scores_t = Matrix(d_weights, 1, padded_queries)
         matmul(builder, d_scores_t, k, d_q, num_tokens, num_tokens, head_size)
@@ -194,26 +201,37 @@ def _head_weights(
     return builder.offset_pointer(weights, builder.index_mul(index, head_stride))
 
 
-def _softmax(builder: VectorBuilder, scores: Value, num_tokens: int, queries: range) -> None:
-    """Emit a softmax over the keys of scores [key T, padded queries], in place.
+def _for_query_tiles(
+    builder: VectorBuilder, num_tokens: int, body: Callable[[Index, int], None]
+) -> None:
+    """Emit a loop over tiles of queries; body(first query, SIMD vectors) emits a tile."""
+    builder.tiled_loop(
+        pad(num_tokens, builder.lanes) // builder.lanes,
+        QUERY_TILE_VECTORS,
+        lambda start, size: body(builder.index_mul(start, builder.lanes), size),
+    )
+
+
+def _softmax(builder: VectorBuilder, scores: Value, num_tokens: int, vectors: int) -> None:
+    """Emit a softmax over the keys of a tile of scores [key T, padded queries], in place.
 
     Args:
       builder: the builder of the kernel.
-      scores: the pointer to the scores, divided by 2 log 2.
+      scores: the pointer to the first query of the tile; scores are divided by 2 log 2.
       num_tokens: T.
-      queries: the first query of each SIMD vector to compute.
+      vectors: number of SIMD vectors of queries in the tile.
     """
 
     def update_maxima(key: Value, *maxima: Value) -> list[Value]:
         return [
             builder.maximum(max_, builder.load(scores, offset))
             for max_, offset in zip(
-                maxima, _query_offsets(builder, key, num_tokens, queries), strict=True
+                maxima, _query_offsets(builder, key, num_tokens, vectors), strict=True
             )
         ]
 
     def exponentiate(key: Value, *sums: Value) -> Iterator[Value]:
-        offsets = _query_offsets(builder, key, num_tokens, queries)
+        offsets = _query_offsets(builder, key, num_tokens, vectors)
         for max_, sum_, offset in zip(maxima, sums, offsets, strict=True):
             half = builder.sub(builder.load(scores, offset), max_)
             term = builder.exp2(builder.add(half, half))
@@ -221,14 +239,13 @@ def _softmax(builder: VectorBuilder, scores: Value, num_tokens: int, queries: ra
             yield builder.add(sum_, term)
 
     def normalize(key: Value) -> None:
-        offsets = _query_offsets(builder, key, num_tokens, queries)
+        offsets = _query_offsets(builder, key, num_tokens, vectors)
         for factor, offset in zip(factors, offsets, strict=True):
             builder.store(builder.mul(builder.load(scores, offset), factor), scores, offset)
 
-    initial_maxima = [builder.splat(-math.inf) for _ in queries]
-    maxima = builder.for_loop(num_tokens, update_maxima, *initial_maxima)
+    maxima = builder.for_loop(num_tokens, update_maxima, *[builder.splat(-math.inf)] * vectors)
     maxima = [_nan_unless_finite(builder, max_) for max_ in maxima]
-    sums = builder.for_loop(num_tokens, exponentiate, *[builder.splat(0.0) for _ in queries])
+    sums = builder.for_loop(num_tokens, exponentiate, *[builder.splat(0.0)] * vectors)
     factors = [builder.div(builder.splat(1.0), sum_) for sum_ in sums]
     builder.for_loop(num_tokens, normalize)
 
@@ -248,49 +265,41 @@ def _softmax_backward(
     d_weights: Value,
     num_tokens: int,
     scale: float,
-    queries: range,
+    vectors: int,
 ) -> None:
     """Emit the gradient of the unscaled scores, scale * p * (dp - sum over keys of p * dp).
 
     Args:
       builder: the builder of the kernel.
-      weights: the pointer to p [key T, padded queries].
-      d_weights: the pointer to dp [key T, padded queries], which the result overwrites.
+      weights: the pointer to p [key T, padded queries], at the first query of a tile.
+      d_weights: the same of dp, which the result overwrites.
       num_tokens: T.
       scale: the factor by which the forward pass scales the scores.
-      queries: the first query of each SIMD vector to compute.
+      vectors: number of SIMD vectors of queries in the tile.
     """
 
     def accumulate(key: Value, *sums: Value) -> list[Value]:
         return [
             builder.fma(builder.load(weights, offset), builder.load(d_weights, offset), sum_)
             for sum_, offset in zip(
-                sums, _query_offsets(builder, key, num_tokens, queries), strict=True
+                sums, _query_offsets(builder, key, num_tokens, vectors), strict=True
             )
         ]
 
     def store_gradient(key: Value) -> None:
-        offsets = _query_offsets(builder, key, num_tokens, queries)
+        offsets = _query_offsets(builder, key, num_tokens, vectors)
         for sum_, offset in zip(sums, offsets, strict=True):
             scaled_weight = builder.mul(builder.load(weights, offset), builder.splat(scale))
             difference = builder.sub(builder.load(d_weights, offset), sum_)
             builder.store(builder.mul(scaled_weight, difference), d_weights, offset)
 
-    sums = builder.for_loop(num_tokens, accumulate, *[builder.splat(0.0) for _ in queries])
+    sums = builder.for_loop(num_tokens, accumulate, *[builder.splat(0.0)] * vectors)
     builder.for_loop(num_tokens, store_gradient)
 
 
-def _query_tiles(builder: VectorBuilder, num_tokens: int) -> Iterator[range]:
-    """Yield tiles of queries, each as the range of the first queries of its SIMD vectors."""
-    lanes, padded_queries = builder.lanes, pad(num_tokens, builder.lanes)
-    tile = QUERY_TILE_VECTORS * lanes
-    for start in range(0, padded_queries, tile):
-        yield range(start, min(padded_queries, start + tile), lanes)
-
-
 def _query_offsets(
-    builder: VectorBuilder, key: Index, num_tokens: int, queries: range
+    builder: VectorBuilder, key: Index, num_tokens: int, vectors: int
 ) -> list[Index]:
     """Return the offsets of a tile's SIMD vectors in row `key` of [key T, padded queries]."""
-    padded_queries = pad(num_tokens, builder.lanes)
-    return [builder.index_add(builder.index_mul(key, padded_queries), query) for query in queries]
+    row = builder.index_mul(key, pad(num_tokens, builder.lanes))
+    return [builder.index_add(row, n * builder.lanes) for n in range(vectors)]
