@@ -21,7 +21,7 @@ MAX_CACHE_BYTES = 2**29  # the least recently used entries are evicted first
 MAX_CACHE_ENTRIES = 500
 # The CPU quota of a control group: microseconds of all its cores together, and the period.
 CPU_QUOTA = "cpu.max"
-MAX_KERNELS = 1000  # in the object cache; a model has about 30
+MAX_KERNELS = 1000  # in the object cache; a model has about 20
 
 
 def configure_jax(platform: Platform) -> jax.Device:
