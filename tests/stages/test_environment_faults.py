@@ -157,7 +157,7 @@ def test_failed_allocation_in_training_is_reported_in_one_line(here, copy, edit,
 @pytest.fixture
 def non_ascii(finished, copy, monkeypatch, tiny_dataset, settings_of_tests) -> Path:
     """Return the finished project with class names, source and folder name outside ASCII."""
-    names, source = ("links", "mitté", "×→…"), "NPZ file: été"
+    names, source = ("links, oben", "mitté", "×→…"), "NPZ file: été"
     save_dataset(
         dataclasses.replace(tiny_dataset, class_names=names, source=source),
         copy / "data" / "dataset.npz",
@@ -193,6 +193,7 @@ def test_minimal_environment_and_non_ascii_names_work(program, non_ascii):
     assert (ended.code, ended.err) == (0, "")
     assert r"\u2026" in ended.out  # in the warning about the offline sample
     assert "mitté,×→…" in (non_ascii / "results" / "predictions.csv").read_text("utf-8")
+    assert '\n"links, oben",' in (non_ascii / "results" / "per_class.csv").read_text("utf-8")
 
 
 def test_ascii_file_names_are_refused_in_one_line(program, refused, non_ascii):

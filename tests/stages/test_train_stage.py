@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 from folder_content import folder_content
 
-from stages.train import lock_folders
+from stages.train import dvc_takes_results, lock_folders
 from vit_hk.errors import UserError
 from vit_hk.params import ModelSettings
 from vit_hk.timing import read_timing
@@ -75,18 +75,27 @@ def test_training_goes_on_from_the_weights_of_a_file(here, copy, edit):
     assert second.read_bytes() == first.read_bytes()
 
 
-@pytest.mark.parametrize("started", ["by dvc", "by a dvc that is gone", "by a launcher"])
-def test_state_stays_unless_dvc_is_known_to_take_the_results(
-    here, copy, edit, monkeypatch, started
-):
-    if started == "by a dvc that is gone":
-        monkeypatch.setattr("stages.PARENT", -1)  # of an orphan, the parent is another process
-    if started == "by a launcher":  # which lives on where dvc is killed
-        monkeypatch.setenv("LAUNCH", "mpirun -n 1")
+def test_state_stays_unless_dvc_is_known_to_take_the_results(here, copy, edit, monkeypatch):
+    # Where it is known, `test_finished_training_leaves_no_state`.
+    monkeypatch.setenv("LAUNCH", "mpirun -n 1")
     edit(train__epochs=1)
     assert here("train", copy).code == 0
-    stays = any((copy / ".scratch/train").glob("*/*.sha256.json"))
-    assert stays == (started != "by dvc")
+    assert any((copy / ".scratch/train").glob("*/*.sha256.json"))
+
+
+@pytest.mark.parametrize(
+    ("parent", "launch", "takes"),
+    [
+        (os.getppid(), "", True),
+        (-1, "", False),  # of an orphan, the parent is another process
+        (os.getppid(), "mpirun -n 1", False),  # it lives on where dvc is killed
+    ],
+    ids=["dvc", "a dvc that is gone", "a launcher"],
+)
+def test_dvc_takes_the_results_of_its_own_child_only(monkeypatch, parent, launch, takes):
+    monkeypatch.setattr("stages.train.PARENT", parent)
+    monkeypatch.setenv("LAUNCH", launch)
+    assert dvc_takes_results() == takes
 
 
 def test_weights_file_has_the_calibration_of_its_model(finished, tiny_dataset):
