@@ -1,7 +1,8 @@
 """Multi-head self-attention that returns its weights (arXiv 2010.11929, appendix A)."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import haiku as hk
 import jax
@@ -14,41 +15,6 @@ from vit_hk.model.cudnn_attention import cudnn_attention, has_cudnn_attention
 from vit_hk.model.layer_norm import layer_norm
 from vit_hk.model.linear import Linear
 from vit_hk.model.matmul import matmul, matmul_nt, swap_tokens_and_heads
-
-
-@dataclasses.dataclass
-class PlainAttention:
-    """Attention in jax.numpy, on any device and in any precision."""
-
-    q: jax.Array  # [B, H, query T, K], scaled by 1 / sqrt(K)
-    k: jax.Array  # [B, H, key T, K]
-    v: jax.Array  # [B, H, key T, K]
-
-    def scores(self) -> jax.Array:
-        """Return the scores before the softmax, [B, H, query T, key T]."""
-        return matmul_nt(self.q, self.k)
-
-    def weighted_values(self, weights: jax.Array) -> jax.Array:
-        """Return the weighted sums of the values, heads concatenated: [B * query T, D].
-
-        Args:
-          weights: [B, H, query T, key T].
-        """
-        heads = swap_tokens_and_heads(matmul(weights, self.v))  # [B, query T, H, K]
-        return heads.reshape(-1, heads.shape[2] * heads.shape[3])
-
-
-@dataclasses.dataclass
-class FusedAttention(PlainAttention):
-    """Attention in one kernel; XLA computes the plain weights only where the caller reads them."""
-
-    qkv: jax.Array  # [B * T, 3D]
-    kernel: Callable[[jax.Array, int, int], jax.Array]  # `attend`, or that of cuDNN
-
-    def weighted_values(self, weights: jax.Array) -> jax.Array:
-        """Return the weighted sums of the values, [B * T, D]; the kernel computes the weights."""
-        _, num_heads, num_tokens, _ = weights.shape
-        return self.kernel(self.qkv, num_tokens, num_heads)
 
 
 @dataclasses.dataclass
@@ -67,7 +33,7 @@ class SelfAttention(hk.Module):
         self,
         x: jax.Array,
         num_tokens: int,
-        offset: jax.Array | None = None,
+        attention_offset: jax.Array | None = None,
         class_token_only: bool = False,
     ) -> tuple[jax.Array, jax.Array]:
         """Return the attention output and weights.
@@ -75,7 +41,7 @@ class SelfAttention(hk.Module):
         Args:
           x: [B * T, D], the tokens of all images, one image after the other.
           num_tokens: T.
-          offset: [B, H, T, T], added to the attention weights; see `ViT`.
+          attention_offset: [B, H, T, T], added to the attention weights; see `ViT`.
           class_token_only: return the output of the first token of each image only.
 
         Returns:
@@ -86,24 +52,24 @@ class SelfAttention(hk.Module):
         # Glorot-uniform for each of the D x D matrices q, k and v, not for D x 3D.
         glorot = hk.initializers.RandomUniform(-((3 / width) ** 0.5), (3 / width) ** 0.5)
         qkv_layer = Linear(3 * width, w_init=glorot, name="qkv")
-        # With ClassTokenAttention, XLA removes this product unless all weights are read.
         qkv = qkv_layer(x)
         if self.qk_norm:
             qkv = self._normalize_queries_and_keys(qkv)
-        plain = PlainAttention(*self._queries_keys_values(qkv, num_tokens))
-        attention = self._choose_attention(
-            plain, x, qkv, qkv_layer, offset is not None, class_token_only
-        )
-        weights = all_weights = _softmax(attention.scores())  # [B, H, 1 or T, T]
+        q, k, v = self._queries_keys_values(qkv, num_tokens)
         if class_token_only:
-            # XLA computes the weights of the other queries only where the caller reads them.
-            others = _softmax(matmul_nt(plain.q[:, :, 1:], plain.k))
-            all_weights = jnp.concatenate([weights, others], axis=2)
-        if offset is not None:
-            all_weights = all_weights + offset
-            weights = all_weights[:, :, : weights.shape[2]]
-        heads = attention.weighted_values(weights.astype(x.dtype))
-        return Linear(width, w_init=glorot, name="out")(heads), all_weights
+            heads, weights = self._attend_from_class_token(
+                x, qkv_layer, (q, k, v), attention_offset
+            )
+        else:
+            weights = _softmax(matmul_nt(q, k))  # [B, H, T, T]
+            kernel = _choose_kernel(q)
+            if attention_offset is not None:
+                weights, kernel = weights + attention_offset, None  # no kernel supports it
+            if kernel:  # computes the weights itself; XLA computes these only where they are read
+                heads = kernel(qkv, num_tokens, self.num_heads)
+            else:
+                heads = _weighted_values(weights.astype(x.dtype), v)
+        return Linear(width, w_init=glorot, name="out")(heads), weights
 
     @hk.transparent
     def _normalize_queries_and_keys(self, qkv: jax.Array) -> jax.Array:
@@ -128,39 +94,63 @@ class SelfAttention(hk.Module):
         return [q * size**-0.5, k, v]
 
     @hk.transparent
-    def _choose_attention(
+    def _attend_from_class_token(
         self,
-        plain: PlainAttention,
         x: jax.Array,
-        qkv: jax.Array,
         qkv_layer: Linear,
-        has_offset: bool,
-        class_token_only: bool,
-    ) -> PlainAttention | ClassTokenAttention:
-        """Return the fastest implementation that supports the arguments.
+        qkv: Sequence[jax.Array],
+        attention_offset: jax.Array | None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Return the output of the first token of each image, [B, D], and the weights of all.
+
+        XLA computes the weights of the other queries, and without `qk_norm` the queries, keys and
+        values, only where the caller reads these weights.
 
         Args:
-          plain: queries, keys and values of all tokens.
           x: [B * T, D].
-          qkv: [B * T, 3D], the queries, keys and values of all tokens.
           qkv_layer: the linear layer of queries, keys and values.
-          has_offset: whether an offset is added to the weights, which no kernel supports.
-          class_token_only: whether the only query is the first token of each image.
+          qkv: queries, keys and values, each [B, H, T, K].
+          attention_offset: [B, H, T, T].
         """
-        _, _, num_tokens, head_size = plain.k.shape
-        if class_token_only and self.qk_norm:
-            return PlainAttention(plain.q[:, :, :1], plain.k, plain.v)
-        if class_token_only:
+        q, k, v = qkv
+        weighted_values: Callable[[jax.Array], jax.Array]
+        if self.qk_norm:
+            scores = matmul_nt(q[:, :, :1], k)
+            weighted_values = functools.partial(_weighted_values, v=v)
+        else:
             width = x.shape[-1]
-            w, b = qkv_layer.parameters(width, x.dtype)
-            return ClassTokenAttention(x.reshape(-1, num_tokens, width), w, b, self.num_heads)
-        if has_offset:
-            return plain
-        if is_supported(x):
-            return FusedAttention(plain.q, plain.k, plain.v, qkv, attend)
-        if has_cudnn_attention(x.dtype, head_size):
-            return FusedAttention(plain.q, plain.k, plain.v, qkv, cudnn_attention)
-        return plain
+            tokens = x.reshape(len(q), -1, width)
+            parameters = qkv_layer.parameters(width, x.dtype)
+            attention = ClassTokenAttention(tokens, *parameters, self.num_heads)
+            scores, weighted_values = attention.scores(), attention.weighted_values
+        weights = _softmax(scores)  # [B, H, 1, T]
+        others = _softmax(matmul_nt(q[:, :, 1:], k))
+        all_weights = jnp.concatenate([weights, others], axis=2)
+        if attention_offset is not None:
+            all_weights = all_weights + attention_offset
+            weights = all_weights[:, :, :1]
+        return weighted_values(weights.astype(x.dtype)), all_weights
+
+
+Kernel = Callable[[jax.Array, int, int], jax.Array]  # (qkv [B * T, 3D], T, H) -> [B * T, D]
+
+
+def _choose_kernel(q: jax.Array) -> Kernel | None:
+    """Return the kernel of attention that supports queries [B, H, T, K], or None."""
+    if is_supported(q):
+        return attend
+    return cudnn_attention if has_cudnn_attention(q.dtype, q.shape[-1]) else None
+
+
+def _weighted_values(weights: jax.Array, v: jax.Array) -> jax.Array:
+    """Return the weighted sums of the values, heads concatenated: [B * query T, D].
+
+    Args:
+      weights: [B, H, query T, key T].
+      v: the values, [B, H, key T, K].
+    """
+    heads = swap_tokens_and_heads(matmul(weights, v))  # [B, query T, H, K]
+    return heads.reshape(-1, heads.shape[2] * heads.shape[3])
 
 
 def _softmax(scores: jax.Array) -> jax.Array:

@@ -23,7 +23,7 @@ class BlockInputs(NamedTuple):
 
     drop_path: jax.Array | None  # float32 [L], the rates
     keys: ImageKeys  # [L, B], JAX random keys
-    offset: jax.Array | None  # [L, B, H, T, T], added to the attention weights
+    attention_offset: jax.Array | None  # [L, B, H, T, T], added to the attention weights
 
     def at(self, blocks: int | slice) -> "BlockInputs":
         """Return the inputs of one block, without the axis L, or of a range of blocks."""
@@ -40,7 +40,7 @@ def run_blocks(
     x: jax.Array,
     num_tokens: int,
     keys: ImageKeys,
-    offset: jax.Array | None,
+    attention_offset: jax.Array | None,
     select_attention: AttentionSelection | None,
     scan_layers: bool,
     remat: bool,
@@ -54,7 +54,7 @@ def run_blocks(
       x: [B * T, D].
       num_tokens: T.
       keys: [B], a random key for each image, for dropout and drop path; None in inference.
-      offset: [L, B, H, T, T], added to the attention weights.
+      attention_offset: [L, B, H, T, T], added to the attention weights.
       select_attention: returns what is read of a layer's attention weights; None: all of them.
       scan_layers: loop over one compiled block. It saves compile time from some 24 blocks on, of
         a training step about half with 48 blocks.
@@ -67,11 +67,11 @@ def run_blocks(
       [L, B, H, T, T], or what is selected of them.
     """
     run = functools.partial(_run_block, settings, num_tokens, select_attention)
-    inputs = _block_inputs(settings, keys, offset)
+    inputs = _block_inputs(settings, keys, attention_offset)
     num_layers = settings.num_layers
     class_token_only = settings.pool == "cls"  # no other token of the last block is read
     attention = []
-    # Initial weights are drawn block by block in either case: the same random numbers.
+    # Parameters are initialized without a loop in either case, so that both draw the same ones.
     num_scanned = 0 if hk.running_init() else count_scanned_layers(settings, scan_layers, remat)
     if num_scanned:
         x, weights = _scan_blocks(run, x, inputs.at(slice(num_scanned)), num_scanned, remat)
@@ -92,7 +92,7 @@ def count_scanned_layers(settings: ModelSettings, scan_layers: bool, remat: bool
 
 
 def _block_inputs(
-    settings: ModelSettings, keys: ImageKeys, offset: jax.Array | None
+    settings: ModelSettings, keys: ImageKeys, attention_offset: jax.Array | None
 ) -> BlockInputs:
     """Return the inputs of all blocks; see `run_blocks`."""
     num_layers, drop_path = settings.num_layers, settings.drop_path
@@ -101,7 +101,7 @@ def _block_inputs(
     return BlockInputs(
         drop_path=jnp.linspace(0.0, drop_path, num_layers) if drop_path else None,
         keys=keys,
-        offset=offset,
+        attention_offset=attention_offset,
     )
 
 
@@ -117,8 +117,11 @@ def _run_block(
     """Apply one block; see `Block`. Its inputs have no axis L."""
     s = settings
     rate = 0.0 if inputs.drop_path is None else inputs.drop_path
-    block = Block(s.num_heads, s.mlp_dim, s.gelu, s.norm_eps, s.dropout, rate, s.qk_norm, name)
-    x, weights = block(x, num_tokens, inputs.keys, inputs.offset, class_token_only)
+    block = Block(
+        num_heads=s.num_heads, mlp_dim=s.mlp_dim, gelu=s.gelu, norm_eps=s.norm_eps,
+        dropout=s.dropout, drop_path=rate, qk_norm=s.qk_norm, name=name,
+    )  # fmt: skip
+    x, weights = block(x, num_tokens, inputs.keys, inputs.attention_offset, class_token_only)
     return x, weights if select_attention is None else select_attention(weights)
 
 

@@ -75,8 +75,9 @@ class ViT(hk.Module):
         """
         s, normal = self.settings, hk.initializers.RandomNormal(0.02)
         embedding = PatchEmbedding(
-            s.patch_size, s.hidden_size, s.stem, s.gelu, s.norm_eps, name="patches"
-        )
+            patch_size=s.patch_size, hidden_size=s.hidden_size, stem=s.stem, gelu=s.gelu,
+            norm_eps=s.norm_eps, name="patches",
+        )  # fmt: skip
         x = embedding(images)  # [B, N, D]
         if s.position == "sincos2d":
             x = x + sincos2d_positions(*s.grid(images.shape[1:]), s.hidden_size)
