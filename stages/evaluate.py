@@ -4,6 +4,7 @@ import functools
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,14 @@ from vit_hk.timing import record_timing
 from vit_hk.weights import load_weights
 from vit_hk.weights_metadata import WeightsInfo, weights_digest
 
-TABLES = (paths.PER_CLASS, paths.PREDICTIONS, paths.FAITHFULNESS, paths.CORRUPTIONS)
+OUTPUTS = (
+    paths.METRICS,
+    paths.PER_CLASS,
+    paths.PREDICTIONS,
+    paths.FAITHFULNESS,
+    paths.CORRUPTIONS,
+    paths.TIMING,
+)
 RANDOM_ORDER_SEED = 0  # fixed, so that all experiments are compared with the same random order
 
 Predict = Callable[[ImageArray], np.ndarray]  # images [images, …] -> logits [images, C]
@@ -47,7 +55,7 @@ Predict = Callable[[ImageArray], np.ndarray]  # images [images, …] -> logits [
 def main() -> None:
     """Write metrics and tables from params.yaml, data/dataset.npz and models/vit.safetensors."""
     config = load_config()
-    check_writable(paths.METRICS, *TABLES, paths.TIMING)
+    check_writable(*OUTPUTS)
     dataset = load_dataset(paths.DATASET)
     configure_jax(config.platform)
     weights, info, calibration = load_weights(paths.WEIGHTS, config.model, dataset)
@@ -72,10 +80,12 @@ def main() -> None:
     )
     names = list(dataset.class_names)
     write_tables(
-        per_class_table(dataset.y_test, logits.argmax(axis=-1), names),
-        predictions_table(dataset.y_test, logits, names),
-        faithfulness_table(methods, curves),
-        corruptions,
+        {
+            paths.PER_CLASS: per_class_table(dataset.y_test, logits.argmax(axis=-1), names),
+            paths.PREDICTIONS: predictions_table(dataset.y_test, logits, names),
+            paths.FAITHFULNESS: faithfulness_table(methods, curves),
+            paths.CORRUPTIONS: corruptions,
+        }
     )
     rate = {"seconds": seconds, "images_per_second": len(logits) / seconds}
     record_timing(paths.TIMING, "evaluate", weights_digest(paths.WEIGHTS), rate)
@@ -172,9 +182,9 @@ def write_metrics(metrics: dict[str, Any]) -> None:
     print(f"{paths.METRICS}: {json.dumps(metrics['test'])}")
 
 
-def write_tables(*tables: pd.DataFrame) -> None:
-    """Write the tables as CSV files, in the order of TABLES."""
-    for path, table in zip(TABLES, tables, strict=True):
+def write_tables(tables: dict[Path, pd.DataFrame]) -> None:
+    """Write each table as a CSV file."""
+    for path, table in tables.items():
         with replacing(path) as temporary:
             table.to_csv(temporary, index=False)
 

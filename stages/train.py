@@ -41,7 +41,7 @@ from vit_hk.weights_metadata import WeightsInfo, weights_digest
 # The lock in this folder protects the outputs. Clones may share the folder of states, but not this.
 OUTPUTS = Path(".scratch/outputs")
 
-# Of processes whose trainings differ.
+# Advice where processes would run different trainings.
 REMEDY = (
     "use the same params.yaml, data, code, packages, kind of device, and variables of the "
     "environment, such as XLA_FLAGS"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any
 
 import haiku as hk
 import jax
@@ -18,6 +18,7 @@ from vit_hk.params import ImageShape, ModelSettings
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout, layout_for_inference
 from vit_hk.runtime.cluster import gather, replicate
 from vit_hk.runtime.memory import check_free_host_memory, check_free_memory
+from vit_hk.runtime.prefetch import prefetch_one
 from vit_hk.weights_metadata import WeightsInfo
 
 CHUNK_BYTES = 2**28  # of the attention of all layers, for the images of a chunk
@@ -26,7 +27,6 @@ CHUNK_BYTES = 2**28  # of the attention of all layers, for the images of a chunk
 # arrays that `select` takes from a ViTOutput, each with the images along its first axis
 Predictor = Callable[[hk.Params, ImageArray], Any]
 Selection = Callable[[ViTOutput], Any]
-Item = TypeVar("Item")
 LOGITS: Selection = attrgetter("logits")
 LOGITS_AND_FEATURES: Selection = attrgetter("logits", "features")  # a pair
 
@@ -126,15 +126,6 @@ def _copy_outputs(outputs: Iterable[tuple[int, Any]], count: int) -> Any:
     return results
 
 
-def prefetch_one(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield each item after the next one is made, on which another thread or a GPU then works."""
-    before: list[Item] = []
-    for item in items:
-        yield from before
-        before = [item]
-    yield from before
-
-
 def _padded_batches(images: ImageArray, batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
     """Yield batches of `batch_size` images, each after the index of its first one.
 
@@ -205,7 +196,7 @@ def empty_attention(info: WeightsInfo, count: int) -> np.ndarray:
 def attention_chunks(
     num_images: int, settings: ModelSettings, image_shape: ImageShape
 ) -> Iterator[slice]:
-    """Yield slices of `num_images` images, each small enough for its attention to fit in memory.
+    """Yield slices of images whose attention takes at most CHUNK_BYTES, or slices of one image.
 
     Args:
       num_images: number of images of all chunks.

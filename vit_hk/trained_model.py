@@ -98,8 +98,8 @@ class TrainedModel:
     def predict(self, images: Images, invert: Invert = "auto") -> Predictions:
         """Return the predictions for images.
 
-        It compiles for a number of images that is a power of 2 and holds them, or for 512, so that
-        calls with other numbers of images are often compiled already.
+        The number of images is rounded up to a power of 2, at most 512, so that few batch sizes are
+        compiled.
 
         Raises:
           UserError: an image cannot be read, or is an array of another type or shape, or `invert`
@@ -150,22 +150,22 @@ class TrainedModel:
             allowed = ", ".join(map(repr, get_args(Invert)))
             raise UserError(f"invert is {shorten(invert)}; allowed: {allowed}")
         prepared = to_pixels(images, self.info.image_shape, self.preparation)
-        return self.choose_inverted(prepared, invert)
+        return self.invert_images(prepared, invert)
 
-    def choose_inverted(self, images: Prepared, invert: Invert) -> tuple[np.ndarray, np.ndarray]:
+    def invert_images(self, prepared: Prepared, invert: Invert) -> tuple[np.ndarray, np.ndarray]:
         """Invert the brightness of prepared images, of all or of those that look inverted.
 
         What is inverted is an image, and not the background below its transparent pixels or around
         it: black ink on nothing becomes white ink on the black of the training images.
 
         Args:
-          images: uint8 [N, height, width, channels].
+          prepared: images [N, height, width, channels], on both backgrounds.
           invert: which are inverted.
 
         Returns:
-          Uint8 images of the same shape, and which were inverted, bool [N].
+          Uint8 images [N, height, width, channels], and which were inverted, bool [N].
         """
-        pixels, to_invert = images
+        pixels, to_invert = prepared
         is_inverted = np.full(len(pixels), invert == "yes")
         if invert == "auto" and self._calibration:
             usual = self._calibration.border_range

@@ -22,7 +22,7 @@ from vit_hk.params import Config, load_config
 from vit_hk.runtime.batch_layout import layout_for_inference
 from vit_hk.runtime.devices import configure_cpu
 from vit_hk.training.data import TrainingData, epoch_order
-from vit_hk.training.feed import WholeFeed
+from vit_hk.training.feed import InMemoryFeed
 from vit_hk.training.train_step import build_train_step
 
 
@@ -75,7 +75,7 @@ def make_training(config: Config, work: Workload) -> Callable[[int], None]:
     images, labels = random_images(work)
     data = TrainingData(images, labels, images[:0], labels[:0], normalization_of(work))
     step = build_train_step(config, data, work.num_classes)
-    feed = WholeFeed(data, step.layout, step.steps_per_epoch, calls_per_epoch=1)
+    feed = InMemoryFeed(data, step.layout, step.steps_per_epoch, calls_per_epoch=1)
     run_steps = step.make_loop(feed)
     weights = init_params(config.model, images.shape[1:], work.num_classes, config.seed)
     state = step.init_state(weights)

@@ -18,7 +18,7 @@ from vit_hk.model.size import count_parameters
 from vit_hk.model.vit import init_params, make_model
 from vit_hk.runtime.batch_layout import layout_for_inference
 from vit_hk.training.data import epoch_order, prepare_data
-from vit_hk.training.feed import WholeFeed
+from vit_hk.training.feed import InMemoryFeed
 from vit_hk.training.train_step import build_train_step
 
 SEED = 0
@@ -39,7 +39,7 @@ def run(seed: int, max_epochs: int) -> TrainingResult:
     num_classes, image_shape = dataset.num_classes, dataset.image_shape
     started = time.perf_counter()
     step = build_train_step(config, data, num_classes)
-    feed = WholeFeed(data, step.layout, step.steps_per_epoch, calls_per_epoch=1)
+    feed = InMemoryFeed(data, step.layout, step.steps_per_epoch, calls_per_epoch=1)
     run_steps = step.compile(feed)
     state = step.init_state(init_params(config.model, image_shape, num_classes, seed))
     compile_seconds = time.perf_counter() - started

@@ -11,7 +11,8 @@ from settings_file import AUGMENTATION_OFF
 from vit_hk.data.normalization import Normalization
 from vit_hk.params import AugmentSettings
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout
-from vit_hk.training.microbatches import DeviceData, Microbatch, prepare_microbatches, take_images
+from vit_hk.training.device_data import DeviceData, take_images
+from vit_hk.training.microbatches import Microbatch, prepare_microbatches
 
 # All that is random but mixtures, whose beta distribution takes long to compile.
 UNMIXED = {

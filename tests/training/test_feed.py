@@ -15,9 +15,9 @@ from vit_hk.runtime.batch_layout import AXIS, BatchLayout
 from vit_hk.training import feed
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, epoch_order
-from vit_hk.training.feed import ChunkFeed, WholeFeed, copy_rows, make_feed
+from vit_hk.training.device_data import CallInputs, take_images
+from vit_hk.training.feed import InMemoryFeed, StreamingFeed, copy_rows, make_feed
 from vit_hk.training.loop import StoppedError, train
-from vit_hk.training.microbatches import take_images
 
 ONE_DEVICE, TWO_DEVICES = (Mesh(np.array(jax.devices()[:count]), (AXIS,)) for count in (1, 2))
 
@@ -39,7 +39,7 @@ def numbered() -> TrainingData:
     return TrainingData(images, numbers, images, numbers, Normalization((0.0,) * 2, (1.0,) * 2))
 
 
-def images_of_devices(source: feed.Feed, layout: BatchLayout, call: feed.CallInputs) -> np.ndarray:
+def images_of_devices(source: feed.Feed, layout: BatchLayout, call: CallInputs) -> np.ndarray:
     """Return the numbers of the images of devices in each step, [steps, devices, 1 + images]."""
     rows = np.asarray(call.rows)
 
@@ -54,14 +54,14 @@ def images_of_devices(source: feed.Feed, layout: BatchLayout, call: feed.CallInp
     )(call)  # fmt: skip
     assert data.images.dtype == np.uint8
     images, labels = np.asarray(data.images), np.asarray(data.labels)
-    steps = int(call.last) - int(call.first)
+    steps = int(call.stop) - int(call.start)
     numbers = labels.reshape(layout.mesh.size, -1, rows.shape[1]).swapaxes(0, 1)[:steps]
     images = images.reshape(layout.mesh.size, -1, *images.shape[1:]).swapaxes(0, 1)[:steps]
     np.testing.assert_array_equal(images, numbers[..., None, None, None] + np.zeros((3, 5, 2)))
     return numbers
 
 
-whole = functools.partial(WholeFeed, calls_per_epoch=3)
+whole = functools.partial(InMemoryFeed, calls_per_epoch=3)
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ whole = functools.partial(WholeFeed, calls_per_epoch=3)
         (whole, BatchLayout(ONE_DEVICE, 2, 4)),
         (whole, BatchLayout(TWO_DEVICES, 1, 4)),
         (whole, SeparateMemories(TWO_DEVICES, 1, 4)),
-        (ChunkFeed, BatchLayout(ONE_DEVICE, 2, 4)),
-        (ChunkFeed, BatchLayout(TWO_DEVICES, 1, 4)),
+        (StreamingFeed, BatchLayout(ONE_DEVICE, 2, 4)),
+        (StreamingFeed, BatchLayout(TWO_DEVICES, 1, 4)),
     ],
     ids=["whole, one device", "whole, cores", "whole, memories", "chunks, one", "chunks, cores"],
 )
@@ -89,12 +89,12 @@ def test_each_device_gets_its_shard_of_each_batch_after_the_image_before_it(
     np.testing.assert_array_equal(found[:, :, 1:].reshape(8, 8), batches)
     before = np.roll(batches, 1, axis=1)[:, :: 8 // layout.mesh.size]
     np.testing.assert_array_equal(found[:, :, 0], before)
-    assert [(int(call.first), int(call.last)) for call in calls] == bounds
+    assert [(int(call.start), int(call.stop)) for call in calls] == bounds
 
 
 def held_by_devices(layout: BatchLayout, numbered: TrainingData) -> list[jax.Array]:
     """Return the images that each device holds."""
-    (call,) = WholeFeed(numbered, layout, 8, 1).calls(epoch_order(0, 0, 67), [(0, 8)])
+    (call,) = InMemoryFeed(numbered, layout, 8, 1).calls(epoch_order(0, 0, 67), [(0, 8)])
     return [part.data for part in call.data.images.addressable_shards]
 
 
@@ -133,7 +133,7 @@ class Recorded:
 def test_one_call_is_read_ahead_while_another_is_computed(numbered, monkeypatch):
     monkeypatch.setattr(feed, "CHUNK_BYTES", 8 * 9 * 30)  # of a step
     images = Recorded(numbered.x_train)
-    source = ChunkFeed(
+    source = StreamingFeed(
         dataclasses.replace(numbered, x_train=images), BatchLayout(ONE_DEVICE, 1, 8), 8
     )
     calls = source.calls(epoch_order(0, 0, 67), [(step, step + 1) for step in range(8)])
@@ -154,20 +154,24 @@ def test_images_are_held_in_memory_only_where_they_take_a_quarter_of_it(
 ):
     layout = layout(TWO_DEVICES, 1, 4)
     needed = int(4 * share * 67 * 30)
-    for free, kind in [(needed, WholeFeed), (needed - 4, ChunkFeed), (None, ChunkFeed)]:
+    for free, kind in [(needed, InMemoryFeed), (needed - 4, StreamingFeed), (None, StreamingFeed)]:
         monkeypatch.setattr(feed, "free_bytes", lambda _, free=free: free)
         monkeypatch.setattr(feed, "free_host_bytes", lambda: 10 * needed)
         assert type(make_feed(numbered, layout, 8)) is kind
     # Images are copied in the memory of the machine before GPUs take them.
     monkeypatch.setattr(feed, "free_bytes", lambda _: 10 * needed)
-    for host, kind in [(4 * 67 * 30, WholeFeed), (4 * 67 * 30 - 4, ChunkFeed), (None, ChunkFeed)]:
+    for host, kind in [
+        (4 * 67 * 30, InMemoryFeed),
+        (4 * 67 * 30 - 4, StreamingFeed),
+        (None, StreamingFeed),
+    ]:
         monkeypatch.setattr(feed, "free_host_bytes", lambda host=host: host)
         assert type(make_feed(numbered, layout, 8)) is kind
     monkeypatch.setattr(feed, "free_host_bytes", lambda: 10 * needed)
     # Of several processes, each reads the images of its own devices alone.
     monkeypatch.setattr(feed, "free_bytes", lambda _: needed)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    assert type(make_feed(numbered, layout, 8)) is ChunkFeed
+    assert type(make_feed(numbered, layout, 8)) is StreamingFeed
 
 
 def test_training_with_images_read_ahead_ends_with_the_same_bytes(

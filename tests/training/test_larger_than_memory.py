@@ -98,7 +98,7 @@ def test_images_of_an_epoch(data, monkeypatch):
     monkeypatch.setattr(feed, "CHUNK_BYTES", SIZE // 20)
     layout = layout_for_training(64, 17, 64)
     steps = len(data.x_train) // 64
-    source = feed.ChunkFeed(data, layout, steps)
+    source = feed.StreamingFeed(data, layout, steps)
     bounds = [(step, step + 4) for step in range(0, steps - 4, 4)]
     assert source.calls_per_epoch <= len(bounds) + 1
 

@@ -11,7 +11,7 @@ from augmented_batches import UNMIXED, augmented_batch, prepare
 from jax.sharding import Mesh
 
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout
-from vit_hk.training.microbatches import DeviceData
+from vit_hk.training.device_data import DeviceData
 
 ONE_DEVICE, TWO_DEVICES = (Mesh(np.array(jax.devices()[:count]), (AXIS,)) for count in (1, 2))
 LAYOUTS = pytest.mark.parametrize(

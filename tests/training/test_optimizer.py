@@ -84,7 +84,7 @@ def test_steps_equal_torch_adamw_on_two_groups_after_clipping(make_config, weigh
     gradients = [random_tree(seed, scale) for seed, scale in enumerate([0.02, 5, 0.1, 40, 0.3], 1)]
 
     flat, unravel = ravel_pytree(start)
-    optimizer = make_optimizer(settings, optax.constant_schedule(0.01), decay_mask(start), unravel)
+    optimizer = make_optimizer(settings, optax.constant_schedule(0.01), start, unravel, 2)
     state = optimizer.init(flat)
     update = jax.jit(optimizer.update)
     for gradient in gradients:
@@ -114,7 +114,7 @@ def test_steps_equal_torch_adamw_on_two_groups_after_clipping(make_config, weigh
 def test_optimizer_follows_the_schedule(make_config):
     settings = make_config(weight_decay=0.0, grad_clip=0.0).train
     optimizer = make_optimizer(
-        settings, lambda step: 0.1 * (step + 1), np.zeros(2, np.float32), None
+        settings, lambda step: 0.1 * (step + 1), {"m": {"b": np.zeros(2, np.float32)}}, None, 2
     )
     x = np.zeros(2, np.float32)
     state = optimizer.init(x)
@@ -161,7 +161,7 @@ def test_muon_orthogonalizes_the_update_of_a_matrix_of_a_block_or_a_hybrid_stem(
     )
     flat, unravel = ravel_pytree(jax.tree.map(np.float32, start))
     schedule = optax.constant_schedule(0.1)
-    optimizer = make_optimizer(settings, schedule, decay_mask(start), unravel)
+    optimizer = make_optimizer(settings, schedule, start, unravel, 2)
     updates, _ = jax.jit(optimizer.update)(
         ravel_pytree(jax.tree.map(np.float32, gradient))[0], optimizer.init(flat), flat
     )

@@ -20,7 +20,7 @@ from vit_hk.model import reference
 from vit_hk.model.vit import ViTOutput, init_params
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout, layout_for_training
 from vit_hk.training.data import TrainingData, epoch_order
-from vit_hk.training.feed import WholeFeed
+from vit_hk.training.feed import InMemoryFeed
 from vit_hk.training.train_step import TrainStep, build_train_step, cross_entropy
 
 ONE_DEVICE, TWO_DEVICES = (Mesh(np.array(jax.devices()[:count]), (AXIS,)) for count in (1, 2))
@@ -84,7 +84,7 @@ class Training:
         self.num_images = len(images)
         labels = np.zeros(len(images), np.int32)
         data = TrainingData(images, labels, images, labels, self.step.normalization)
-        self.feed = WholeFeed(data, self.step.layout, steps_per_epoch, calls_per_epoch=1)
+        self.feed = InMemoryFeed(data, self.step.layout, steps_per_epoch, calls_per_epoch=1)
         self.run_steps = self.step.compile(self.feed)
         self.state = self.initial_state()
 
@@ -158,7 +158,7 @@ def test_each_image_is_used_at_most_once_per_epoch(make_config):
     uses = np.zeros(10)
     for epoch in range(1, 6):
         assert training.run_until(3 * epoch)
-        previous_uses, uses = uses, np.asarray(training.state.params).round(4)
+        previous_uses, uses = uses, np.asarray(training.state.flat_params).round(4)
         # 3 batches of 3 use all but one of the 10 images once.
         assert sorted(uses - previous_uses) == [0, *[1] * 9]
         unused.add(int((uses - previous_uses).argmin()))
@@ -214,7 +214,7 @@ def test_moving_average_equals_literal_values(make_config, decay, expected):
     training = Training(lambda u, images: 0 * u[0] + images[:, 0, 0, 0], settings)
     for last, value in enumerate(expected, 1):
         training.run_until(last)
-        np.testing.assert_allclose(training.state.params, last)
+        np.testing.assert_allclose(training.state.flat_params, last)
         np.testing.assert_allclose(training.state.ema, value, rtol=1e-5)
         (weights,) = jax.tree.leaves(training.step.eval_params(training.state))
         np.testing.assert_array_equal(weights, training.state.ema)
@@ -264,7 +264,7 @@ def test_sharpness_aware_steps_equal_torch(make_config, layout):
         _, gradient_uphill = loss_and_gradient(u + 0.5 * gradient / gradient.norm())
         u = (u - 0.1 * gradient_uphill).detach().requires_grad_()
         assert float(training.state.epoch_loss) == pytest.approx(loss.item(), rel=1e-4)
-        np.testing.assert_allclose(training.state.params, u.detach(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(training.state.flat_params, u.detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_sharpness_aware_step_with_a_gradient_of_zero_is_finite(make_config):
@@ -273,7 +273,7 @@ def test_sharpness_aware_step_with_a_gradient_of_zero_is_finite(make_config):
         make_config(batch_size=3, sam_rho=0.5).train,
     )
     assert training.run_until(1)
-    np.testing.assert_array_equal(training.state.params, ZEROS + 1)
+    np.testing.assert_array_equal(training.state.flat_params, ZEROS + 1)
 
 
 def score_with_nan_at_2(u, images):
@@ -293,7 +293,7 @@ def test_step_with_a_loss_or_gradient_that_is_not_finite_is_not_applied(make_con
     assert not training.run_until(3)
     state, training.state = training.state, training.initial_state()
     assert int(state.step) == 2
-    np.testing.assert_array_equal(state.params, ZEROS + 2)
+    np.testing.assert_array_equal(state.flat_params, ZEROS + 2)
     assert training.run_until(2)
     assert_same_bits(state, training.state)
 
@@ -305,7 +305,7 @@ def test_step_whose_weights_overflow_is_not_applied(make_config):
     training = Training(lambda u, images: 0 * u[0] + images[:, 0, 0, 0], settings, optimizer=huge)
     assert not training.run_until(3)
     assert int(training.state.step) == 1
-    np.testing.assert_allclose(training.state.params, 2e38)
+    np.testing.assert_allclose(training.state.flat_params, 2e38)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_loss_and_gradient_are_means_over_all_microbatches(make_config, layout):
         layout=layout,
     )  # fmt: skip
     assert training.run_until(1)
-    np.testing.assert_allclose(sorted(training.state.params), [0] * 4 + [1] * 6, atol=1e-5)
+    np.testing.assert_allclose(sorted(training.state.flat_params), [0] * 4 + [1] * 6, atol=1e-5)
     assert float(training.state.epoch_loss) == pytest.approx(math.log(2), rel=1e-5)
 
 
@@ -352,7 +352,7 @@ def test_steps_equal_gradient_descent_on_the_reference(make_config, quadrants):
     weights = jax.tree.map(
         lambda leaf: random.normal(0.0, 0.3, leaf.shape).astype(np.float32), step.param_shapes
     )
-    feed = WholeFeed(quadrants, step.layout, step.steps_per_epoch, calls_per_epoch=1)
+    feed = InMemoryFeed(quadrants, step.layout, step.steps_per_epoch, calls_per_epoch=1)
     order = epoch_order(config.seed, 0, len(quadrants.x_train))
     (call,) = feed.calls(order, [(0, 3)])
     state, is_finite = step.make_loop(feed)(step.init_state(weights), call)
@@ -393,7 +393,7 @@ def run_vit(make_config, quadrants):
     @functools.cache
     def compiled(layout):
         step = dataclasses.replace(build_train_step(config, quadrants, 4), layout=layout)
-        feed = WholeFeed(quadrants, layout, step.steps_per_epoch, calls_per_epoch=1)
+        feed = InMemoryFeed(quadrants, layout, step.steps_per_epoch, calls_per_epoch=1)
         return step, feed, step.compile(feed)
 
     def run(*ends, layout=BatchLayout(TWO_DEVICES, 2, 4)):  # noqa: B008, a constant
@@ -424,5 +424,5 @@ def test_repeated_steps_have_the_same_bits(run_vit):
 def test_one_device_computes_the_same_steps_as_two(run_vit):
     # A microbatch has its own random numbers, on whichever device it is computed.
     one, two = run_vit(5, layout=BatchLayout(ONE_DEVICE, 4, 4)), run_vit(5)
-    np.testing.assert_allclose(one.params, two.params, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(one.flat_params, two.flat_params, rtol=0, atol=1e-4)
     assert float(one.epoch_loss) == pytest.approx(float(two.epoch_loss), rel=1e-5)

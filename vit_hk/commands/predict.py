@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
     with advise_out_of_memory("close other programs"):
         for batch in read_batches(files, preparation):
             num_read += len(batch.numbers)
-            pixels, is_inverted = model.choose_inverted(batch.images, arguments.invert)
+            pixels, is_inverted = model.invert_images(batch.images, arguments.invert)
             predictions = dataclasses.replace(model.predict(pixels, "no"), is_inverted=is_inverted)
             batch_names = [names[number] for number in batch.numbers]
             for record in make_records(batch_names, predictions, model.class_names, count):

@@ -122,9 +122,10 @@ def prepare_image(image: Image.Image, preparation: Preparation) -> np.ndarray:
 
 
 class Prepared(NamedTuple):
-    """Prepared images, and the same ones to be inverted: on the inverse of their background.
+    """Images on their background, and the same images on the inverse of that background.
 
-    Inverted, these have the background of the others. Images that show none are the same array.
+    Inverting the second ones gives inverted images on the usual background. Where images show no
+    background, both are the same array.
     """
 
     pixels: np.ndarray  # uint8 [..., height, width, channels]

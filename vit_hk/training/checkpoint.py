@@ -109,11 +109,11 @@ class Checkpoints:
         """
         checksum_files = sorted(self._folder.glob(f"*{CHECKSUMS}"), key=lambda path: -_step(path))
         for path in checksum_files:
-            problem = _find_damage(path, self._checkpoint(path))
+            problem = _find_damage(path, self._folder_of(path))
             if not problem:
                 return _step(path)
             print(
-                f"warning: checkpoint {self._checkpoint(path)} is damaged: {problem}",
+                f"warning: checkpoint {self._folder_of(path)} is damaged: {problem}",
                 file=sys.stderr,
             )
         if checksum_files:
@@ -125,10 +125,10 @@ class Checkpoints:
 
     def _write_checksums(self, step: int) -> None:
         """Write the checksums of a checkpoint, and delete those of deleted ones."""
-        with replacing(self._checksums(step)) as temporary:
+        with replacing(self._checksum_file(step)) as temporary:
             temporary.write_text(json.dumps(_compute_checksums(self._folder / str(step))), "utf-8")
         for old in self._folder.glob(f"*{CHECKSUMS}"):
-            if not self._checkpoint(old).is_dir():
+            if not self._folder_of(old).is_dir():
                 old.unlink()
 
     def _open(self) -> _Manager:
@@ -163,26 +163,26 @@ class Checkpoints:
     def _delete_incomplete(self) -> None:
         """Delete folders without checksums, which a killed process was writing."""
         for path in self._folder.glob("*"):
-            is_complete = path.name.isdigit() and self._checksums(int(path.name)).exists()
+            is_complete = path.name.isdigit() and self._checksum_file(int(path.name)).exists()
             if path.is_dir() and not is_complete:
                 shutil.rmtree(path)
 
     def _delete_newer(self, step: int) -> None:
         """Delete all checkpoints that are newer than this step: they are damaged."""
-        for checksums in self._folder.glob(f"*{CHECKSUMS}"):
-            if _step(checksums) > step:
-                checksums.unlink()
-                shutil.rmtree(self._checkpoint(checksums), ignore_errors=True)
+        for path in self._folder.glob(f"*{CHECKSUMS}"):
+            if _step(path) > step:
+                path.unlink()
+                shutil.rmtree(self._folder_of(path), ignore_errors=True)
 
-    def _checksums(self, step: int) -> Path:
+    def _checksum_file(self, step: int) -> Path:
         return self._folder / f"{step}{CHECKSUMS}"
 
-    def _checkpoint(self, checksums: Path) -> Path:
-        return self._folder / str(_step(checksums))
+    def _folder_of(self, checksum_file: Path) -> Path:
+        return self._folder / str(_step(checksum_file))
 
 
-def _step(checksums: Path) -> int:
-    return int(checksums.name.removesuffix(CHECKSUMS))
+def _step(checksum_file: Path) -> int:
+    return int(checksum_file.name.removesuffix(CHECKSUMS))
 
 
 def _save_args(progress: Progress) -> ocp_args.CheckpointArgs:

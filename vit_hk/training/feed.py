@@ -14,15 +14,15 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vit_hk.data.image_rows import ImageArray
-from vit_hk.inference import prefetch_one
 from vit_hk.runtime.aligned import aligned_empty
 from vit_hk.runtime.batch_layout import AXIS, BatchLayout
 from vit_hk.runtime.memory import free_bytes, free_host_bytes
+from vit_hk.runtime.prefetch import prefetch_one
 from vit_hk.training.data import TrainingData
-from vit_hk.training.microbatches import CallInputs, DeviceData
+from vit_hk.training.device_data import CallInputs, DeviceData
 
-# The share of the free memory that all training images may take. Images that are read ahead come as
-# fast, so the rest is better kept for activations, and for other programs.
+# The share of the free memory that all training images may take. Reading ahead is as fast, so most
+# memory is left to activations, and to other programs.
 MEMORY_SHARE = 0.25
 # Between two calls the progress bar moves and a request to stop is handled. With 20 calls both
 # happen within a twentieth of an epoch; more would only add the cost of calls.
@@ -93,11 +93,11 @@ class Feed:
         An image is mixed with the one before it in the batch, so those of a device are preceded by
         the one that its first image is mixed with: int32 [devices, steps, 1 + images per device].
         """
-        first, last = bounds
-        start, size = first % self._steps_per_epoch, self._layout.batch_size
-        batches = order[start * size : (start + last - first) * size].reshape(last - first, size)
+        start, stop = bounds
+        first, size = start % self._steps_per_epoch, self._layout.batch_size
+        batches = order[first * size : (first + stop - start) * size].reshape(stop - start, size)
         own, before = (
-            images.reshape(last - first, self._num_devices, self._per_device)
+            images.reshape(stop - start, self._num_devices, self._per_device)
             for images in (batches, np.roll(batches, 1, axis=1))
         )
         return np.concatenate([before[..., :1], own], axis=2).swapaxes(0, 1)
@@ -107,11 +107,11 @@ class Feed:
         missing = self._max_steps - rows.shape[1]
         padded = np.pad(rows, [(0, 0), (0, missing), (0, 0)]).reshape(self.shapes.rows.shape)
         rows_of_devices = _make_sharded(self.shapes.rows, padded.__getitem__)
-        first, last = np.array(bounds, np.int32)  # the same in all processes
-        return CallInputs(data, rows_of_devices, first, last)
+        start, stop = np.array(bounds, np.int32)  # the same in all processes
+        return CallInputs(data, rows_of_devices, start, stop)
 
 
-class WholeFeed(Feed):
+class InMemoryFeed(Feed):
     """A feed that copies all training images to the devices, before the first step.
 
     Cores share one copy. Devices that have a memory of their own hold an equal part each, and
@@ -134,19 +134,20 @@ class WholeFeed(Feed):
             PartitionSpec(AXIS) if self.is_sharded else PartitionSpec(),
         )
         shapes = self.shapes.data
-        every = np.arange(shapes.labels.shape[0]).clip(max=count - 1)  # the last one fills up
+        # The last image is repeated, so that all devices hold equally many.
+        rows = np.arange(shapes.labels.shape[0]).clip(max=count - 1)
         self._data = DeviceData(
-            _make_sharded(shapes.images, lambda part: copy_rows(self._images, every[part])),
-            _make_sharded(shapes.labels, lambda part: self._labels[every[part]]),
+            _make_sharded(shapes.images, lambda part: copy_rows(self._images, rows[part])),
+            _make_sharded(shapes.labels, lambda part: self._labels[rows[part]]),
         )
 
     def calls(self, order: np.ndarray, bounds: Sequence[Bounds]) -> Generator[CallInputs]:
         """Yield calls; see `Feed.calls`."""
-        for one in bounds:
-            yield self._call(self._data, self._rows(order, one), one)
+        for start_stop in bounds:
+            yield self._call(self._data, self._rows(order, start_stop), start_stop)
 
 
-class ChunkFeed(Feed):
+class StreamingFeed(Feed):
     """A feed that reads the images of a call while the devices compute the one before it.
 
     Each process reads the images of its own devices alone.
@@ -167,7 +168,8 @@ class ChunkFeed(Feed):
     def calls(self, order: np.ndarray, bounds: Sequence[Bounds]) -> Generator[CallInputs]:
         """Yield calls; see `Feed.calls`."""
         with ThreadPoolExecutor(1) as reader:
-            for call in prefetch_one(reader.submit(self._read, order, one) for one in bounds):
+            reads = (reader.submit(self._read, order, start_stop) for start_stop in bounds)
+            for call in prefetch_one(reads):
                 yield call.result()
 
     def _read(self, order: np.ndarray, bounds: Bounds) -> CallInputs:
@@ -192,12 +194,12 @@ class ChunkFeed(Feed):
 
 
 def make_feed(data: TrainingData, layout: BatchLayout, steps_per_epoch: int) -> Feed:
-    """Return a WholeFeed where one process trains and all images fit into memory, else a ChunkFeed.
+    """Return an InMemoryFeed for one process whose memory has room for it, else a StreamingFeed.
 
-    Of several processes each reads its own images alone; what fits in one could not in another.
+    Of several processes, some could have room and others not, so each reads its own images.
     """
     is_whole = jax.process_count() == 1 and _fits_in_memory(data.x_train.shape, layout)
-    return (WholeFeed if is_whole else ChunkFeed)(data, layout, steps_per_epoch)
+    return (InMemoryFeed if is_whole else StreamingFeed)(data, layout, steps_per_epoch)
 
 
 def _fits_in_memory(shape: tuple[int, ...], layout: BatchLayout) -> bool:

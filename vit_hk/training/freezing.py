@@ -1,4 +1,4 @@
-"""Parameters that a training leaves as they are, apart from those that it changes."""
+"""The split of a model's parameters into those that are trained and those that are frozen."""
 
 from collections.abc import Collection
 

@@ -19,8 +19,8 @@ from vit_hk.runtime.batch_layout import layout_for_inference
 from vit_hk.runtime.cluster import is_main_process, wait_for_all
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, epoch_order
+from vit_hk.training.device_data import CallInputs
 from vit_hk.training.feed import make_feed
-from vit_hk.training.microbatches import CallInputs
 from vit_hk.training.output import print_line
 from vit_hk.training.progress import Epoch, Progress, Snapshot
 from vit_hk.training.snapshots import SnapshotTaker
@@ -31,7 +31,7 @@ from vit_hk.training.train_step import TrainState, build_train_step
 class Timing:
     """Measured durations and rate of a training."""
 
-    compile_seconds: float
+    compile_seconds: float  # with the first weights, and the copy of the images
     train_seconds: float  # with validation and checkpoints, of interrupted processes too
     images_per_second: float  # of the training steps alone
 
@@ -168,7 +168,7 @@ class _Trainer:
         self.steps_done, self.step_seconds = 0, 0.0  # in this process
         wait_for_all()
         if self.checkpoints:
-            # The first state is freed where another one is restored.
+            # The same name, so that the initial state is freed once a checkpoint is restored.
             progress = self.checkpoints.restore(progress)
         first = int(progress.state.step)
         if first:
@@ -218,7 +218,7 @@ class _Trainer:
         state, is_finite = self.run_steps(state, inputs)
         if not is_finite:
             step = int(state.step)
-            weights = self.train_step.step_params(state)
+            weights = self.train_step.last_params(state)
             raise NotFiniteError(step + 1, float(self.train_step.schedule(step)), weights)
         self.step_seconds += time.perf_counter() - began
         self.steps_done += num_steps

@@ -106,7 +106,7 @@ def newton_schulz(matrix: jax.Array) -> jax.Array:
         return a * x + (b * gram + c * gram @ gram) @ x
 
     matrix /= jnp.linalg.norm(matrix) + 1e-8  # the norm of a matrix of zeros is 0
-    # Not unrolled, which takes longer to compile and, on a CPU, to run.
+    # A loop, since the unrolled code takes longer to compile and, on a CPU, to run.
     return jax.lax.fori_loop(0, NEWTON_SCHULZ_STEPS, step, matrix)
 
 

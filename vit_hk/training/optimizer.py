@@ -1,7 +1,7 @@
 """AdamW or Muon with warm-up and cosine, over all parameters as one flat vector.
 
-One vector instead of dozens of small arrays: on a CPU the update of many small arrays
-costs more in overhead than in arithmetic.
+All parameters are one vector, since updating dozens of small arrays costs a CPU more in overhead
+than in arithmetic.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from vit_hk.params import TrainSettings
+from vit_hk.training.layer_decay import scale_by_layer
 from vit_hk.training.muon import scale_by_muon
 
 
@@ -39,8 +40,9 @@ def decay_mask(params: hk.Params) -> np.ndarray:
 def make_optimizer(
     settings: TrainSettings,
     schedule: optax.Schedule,
-    mask: np.ndarray,
+    params: hk.Params,
     unravel: Callable[[jax.Array], hk.Params],
+    num_layers: int,
     num_devices: int = 1,
 ) -> optax.GradientTransformation:
     """Build AdamW (arXiv 1711.05101), or Muon with the same decay, for a flat parameter vector.
@@ -50,13 +52,19 @@ def make_optimizer(
     Args:
       settings: grad_clip is the maximum global norm (0 = off), weight_decay the rate.
       schedule: step -> learning rate.
-      mask: float32 [num_params], from `decay_mask`.
-      unravel: maps the vector to the model's parameters.
+      params: the trained parameters, of which only the names and shapes are read.
+      unravel: maps the vector to them.
+      num_layers: L.
       num_devices: number of devices of the mesh, which share the work of Muon.
     """
     clip = optax.clip_by_global_norm(settings.grad_clip) if settings.grad_clip else optax.identity()
+    mask = decay_mask(params)
     # Not optax.add_decayed_weights: its mask selects whole leaves, and the vector is one leaf.
     decay = optax.stateless(lambda updates, x: updates + settings.weight_decay * mask * x)
     is_adamw = settings.optimizer == "adamw"
     direction = optax.scale_by_adam() if is_adamw else scale_by_muon(unravel, num_devices)
-    return optax.chain(clip, direction, decay, optax.scale_by_learning_rate(schedule))
+    optimizer = optax.chain(clip, direction, decay, optax.scale_by_learning_rate(schedule))
+    if settings.layer_decay < 1:
+        by_layer = scale_by_layer(params, settings.layer_decay, num_layers)
+        optimizer = optax.chain(optimizer, by_layer)
+    return optimizer

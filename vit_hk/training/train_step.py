@@ -24,12 +24,12 @@ from vit_hk.runtime.batch_layout import BatchLayout, layout_for_training
 from vit_hk.runtime.cluster import replicate
 from vit_hk.training.class_weights import balanced_class_weights
 from vit_hk.training.data import TrainingData
+from vit_hk.training.device_data import CallInputs, take_images
 from vit_hk.training.feed import Feed
 from vit_hk.training.freezing import merge_frozen, split_frozen
-from vit_hk.training.layer_decay import scale_by_layer
 from vit_hk.training.memory import check_training_fits
-from vit_hk.training.microbatches import CallInputs, Microbatch, prepare_microbatches, take_images
-from vit_hk.training.optimizer import decay_mask, learning_rate_schedule, make_optimizer
+from vit_hk.training.microbatches import Microbatch, prepare_microbatches
+from vit_hk.training.optimizer import learning_rate_schedule, make_optimizer
 
 Unravel = Callable[[jax.Array], hk.Params]  # float32 [num_params] to the trained parameters
 LossAndGradientTree = tuple[jax.Array, hk.Params]  # float32 [], and a pytree like the parameters
@@ -43,9 +43,9 @@ class TrainState(NamedTuple):
     """
 
     step: jax.Array  # int32 [], number of updates so far
-    params: jax.Array  # float32 [num_params]
-    ema: jax.Array | None  # float32 [num_params], moving average of params; None when off
-    optimizer: optax.OptState
+    flat_params: jax.Array  # float32 [num_params]
+    ema: jax.Array | None  # float32 [num_params], moving average of flat_params; None when off
+    opt_state: optax.OptState
     epoch_loss: jax.Array  # float32 [], sum of the losses of this epoch's steps
     frozen: hk.Params  # the parameters of `train.freeze`, which no step changes; often empty
 
@@ -101,19 +101,19 @@ class TrainStep:
         """
         s = self.settings
         step_in_epoch = state.step % self.steps_per_epoch
-        own = take_images(call.data, call.rows[state.step - call.first], is_sharded)
+        own = take_images(call.data, call.rows[state.step - call.start], is_sharded)
         key = jax.random.fold_in(self.key, state.step)
         microbatches = prepare_microbatches(key, own, s.augment, self.normalization, self.layout)
-        loss, gradient = self.loss_and_gradient(state.params, state.frozen, microbatches)
+        loss, gradient = self.loss_and_gradient(state.flat_params, state.frozen, microbatches)
         if s.sam_rho:
             # Sharpness-aware minimization (arXiv 2010.01412, equations 2 and 3): the gradient of
             # the same batch at the point of the highest loss nearby. It finds a flatter minimum,
             # and costs a second pass.
             ascent = s.sam_rho * gradient / (optax.tree.norm(gradient) + 1e-12)
-            uphill = state.params + ascent
+            uphill = state.flat_params + ascent
             _, gradient = self.loss_and_gradient(uphill, state.frozen, microbatches)
-        updates, optimizer_state = self.optimizer.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
+        updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.flat_params)
+        params = optax.apply_updates(state.flat_params, updates)
         ema = None
         if state.ema is not None:
             # As TensorFlow's ExponentialMovingAverage with num_updates: a small decay at first, so
@@ -123,7 +123,7 @@ class TrainStep:
         epoch_loss = jnp.where(step_in_epoch == 0, 0.0, state.epoch_loss) + loss
         is_finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
         is_finite &= jnp.isfinite(params).all()  # a huge learning rate can overflow them
-        after = TrainState(state.step + 1, params, ema, optimizer_state, epoch_loss, state.frozen)
+        after = TrainState(state.step + 1, params, ema, opt_state, epoch_loss, state.frozen)
         return after, is_finite
 
     def loss_and_gradient(
@@ -136,6 +136,7 @@ class TrainStep:
           frozen: the other parameters, for which no gradient is computed.
           microbatches: this device's microbatches, with a leading axis [num_microbatches].
         """
+        params = self.unravel(flat)
 
         def loss_of(trained: hk.Params, microbatch: Microbatch) -> jax.Array:
             return self.loss(merge_frozen(trained, frozen), microbatch)
@@ -146,12 +147,11 @@ class TrainStep:
             terms = jax.value_and_grad(loss_of)(params, microbatch)
             return jax.tree.map(jnp.add, sums, terms), None
 
-        params = self.unravel(flat)
         zeros = jnp.float32(0), jax.tree.map(jnp.zeros_like, params)
         (loss, gradient), _ = jax.lax.scan(accumulate, zeros, microbatches)
         num_devices = self.layout.mesh.size
-        terms = jnp.concatenate([loss[jnp.newaxis], ravel_pytree(gradient)[0]])
-        means = all_reduce(terms, num_devices) / (self.layout.num_microbatches * num_devices)
+        packed = jnp.concatenate([loss[jnp.newaxis], ravel_pytree(gradient)[0]])
+        means = all_reduce(packed, num_devices) / (self.layout.num_microbatches * num_devices)
         return means[0], means[1:]
 
     def loss(self, params: hk.Params, microbatch: Microbatch) -> jax.Array:
@@ -163,7 +163,7 @@ class TrainStep:
     def make_loop(self, feed: Feed) -> jax.stages.Wrapped:
         """Return the jitted training loop (state, call) -> (state, is_finite) for calls of a feed.
 
-        It takes steps until `call.last` steps are done. The number of steps is not a constant of
+        It takes steps until `call.stop` steps are done. The number of steps is not a constant of
         the compiled loop, so an epoch can run as one call or as several with the same bytes. The
         state is replicated. When the loss, the gradient or the new parameters of a step are not
         finite, that update is not applied, the loop ends, and `is_finite` is False.
@@ -178,7 +178,7 @@ class TrainStep:
 
             def is_unfinished(carry: tuple[TrainState, jax.Array]) -> jax.Array:
                 state, is_finite = carry
-                return (state.step < call.last) & is_finite
+                return (state.step < call.stop) & is_finite
 
             return jax.lax.while_loop(is_unfinished, body, (state, jnp.bool_(True)))
 
@@ -187,7 +187,7 @@ class TrainStep:
             mesh=self.layout.mesh,
             in_specs=(PartitionSpec(), feed.specs),
             out_specs=PartitionSpec(),
-            # The check would need the varying axes of each custom gradient (jax.custom_vjp).
+            # The check needs the mesh axes over which each gradient of jax.custom_vjp varies.
             check_vma=False,
         )
         return jax.jit(on_each_device, donate_argnums=0)
@@ -209,20 +209,20 @@ class TrainStep:
     def _first_state(self, flat: jax.Array, frozen: hk.Params) -> TrainState:
         return TrainState(
             step=jnp.int32(0),
-            params=flat,
+            flat_params=flat,
             ema=jnp.copy(flat) if self.settings.ema_decay else None,
-            optimizer=self.optimizer.init(flat),
+            opt_state=self.optimizer.init(flat),
             epoch_loss=jnp.float32(0),
             frozen=frozen,
         )
 
     def eval_params(self, state: TrainState) -> hk.Params:
         """Return the parameters to evaluate: the moving average if there is one."""
-        return self._all_params(state.params if state.ema is None else state.ema, state.frozen)
+        return self._all_params(state.flat_params if state.ema is None else state.ema, state.frozen)
 
-    def step_params(self, state: TrainState) -> hk.Params:
+    def last_params(self, state: TrainState) -> hk.Params:
         """Return the parameters after the last step, without a moving average."""
-        return self._all_params(state.params, state.frozen)
+        return self._all_params(state.flat_params, state.frozen)
 
     def _all_params(self, flat: jax.Array, frozen: hk.Params) -> hk.Params:
         """Return all parameters of the model, from the trained ones, float32 [num_params].
@@ -263,10 +263,9 @@ def build_train_step(config: Config, data: TrainingData, num_classes: int) -> Tr
     # The images that remain after the last full batch are left out of the epoch.
     steps_per_epoch = len(data.x_train) // settings.batch_size
     schedule = learning_rate_schedule(settings, steps_per_epoch)
-    optimizer = make_optimizer(settings, schedule, decay_mask(zeros), unravel, layout.mesh.size)
-    if settings.layer_decay < 1:
-        by_layer = scale_by_layer(zeros, settings.layer_decay, config.model.num_layers)
-        optimizer = optax.chain(optimizer, by_layer)
+    optimizer = make_optimizer(
+        settings, schedule, zeros, unravel, config.model.num_layers, layout.mesh.size
+    )
     return TrainStep(
         model=model,
         param_shapes=shapes,
