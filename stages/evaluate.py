@@ -175,7 +175,7 @@ def write_metrics(metrics: dict[str, Any]) -> None:
     """Write the headline metrics as JSON, nested by what they are of; None is left out."""
     known = {name: value for name, value in metrics.items() if value is not None}
     for name in (name for name in metrics if name not in known):
-        print(f"{paths.METRICS}: no {name}, since imported weights lack what it takes")
+        print(f"{paths.METRICS}: no {name}, which is not known of imported weights")
     with replacing(paths.METRICS) as temporary:
         text = json.dumps(known, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", "utf-8")

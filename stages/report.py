@@ -3,6 +3,7 @@
 from stages import paths, run_stage
 from vit_hk.atomic import check_writable, replacing
 from vit_hk.data.dataset import SAMPLE_SOURCE, load_dataset
+from vit_hk.errors import UserError
 from vit_hk.figures.confusion import shade_mistakes
 from vit_hk.figures.fonts import choose_fonts
 from vit_hk.metrics import confusion_matrix
@@ -35,6 +36,11 @@ def main() -> None:
     check_writable(paths.REPORT, paths.FIGURES / "curves.png")
     dataset = load_dataset(paths.DATASET)
     weights = read_weights_file(paths.WEIGHTS, config.model, dataset)
+    if weights.info.validation_fraction is None:
+        raise UserError(
+            f"{paths.WEIGHTS} is {weights.info.source}, and the report is about a training; your "
+            "own weights come back with: dvc checkout --force"
+        )
     history = read_history(paths.HISTORY, config.train.epochs)
     snapshots = read_snapshots(paths.SNAPSHOTS, config.model, dataset)
     metrics = read_metrics(paths.METRICS)

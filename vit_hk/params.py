@@ -463,6 +463,8 @@ def read_tree(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
+    except PermissionError as error:
+        raise UserError(f"{path} could not be read: {error.strerror}; make it readable") from None
     except OSError as error:
         raise UserError(
             f"{path} could not be read: {error.strerror}; start from the project's folder "
@@ -503,6 +505,9 @@ def _describe(error: ValidationError) -> str:
             return f"{key} is {shorten(problem['input'])}; allowed: a section with the keys {keys}"
         case "value_error":
             return str(problem["ctx"]["error"])
+        case "list_type" | "too_short" | "too_long":
+            wanted = "[height, width], or null" if key == "data.image_size" else "a list: [a, b]"
+            return f"{key} is {shorten(problem['input'])}; allowed: {wanted}"
         case _:
             wanted = problem["msg"].removeprefix("Input should be ")
             return f"{key} is {shorten(problem['input'])}; allowed: {wanted}"

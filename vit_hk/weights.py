@@ -91,6 +91,8 @@ def read_weights(path: Path, remedy: str = REMEDY) -> Weights:
             _check_shapes(path, info, found, remedy)
             shapes = {name: tensor.get_shape() for name, tensor in slices.items()}
         tensors = _read_tensors(path, shapes)
+    except PermissionError as error:
+        raise UserError(f"{path} could not be read: {error.strerror}; make it readable") from None
     except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} is not a weights file of this project ({in_one_line(error)}); {remedy}"

@@ -4,7 +4,7 @@
 # All machines must see the project's folder and DVC's cache. Commit dvc.lock first: jobs take the
 # data set that it names from the cache. The last word, a stage to stop at, may be left out.
 set -euo pipefail
-read -r name settings < <(grep -v '^#' "$1" | sed -n "${SLURM_ARRAY_TASK_ID}p") ||
+read -r name settings < <(grep -Ev '^(#|[[:space:]]*$)' "$1" | sed -n "${SLURM_ARRAY_TASK_ID}p") ||
     { echo "$1 has no line $SLURM_ARRAY_TASK_ID" >&2; exit 1; }
 project=$SLURM_SUBMIT_DIR
 clone=$(mktemp -d)

@@ -22,10 +22,13 @@ def validation_loss(trial: optuna.Trial) -> float:
     }
     options = [f"--set-param={name}={value}" for name, value in settings.items()]
     command = ["dvc", "exp", "run", "--name", f"trial-{trial.number}", *options, "evaluate"]
-    subprocess.run(command, check=True)  # noqa: S603, names and numbers from above
+    if subprocess.run(command, check=False).returncode:  # noqa: S603, names and numbers from above
+        sys.exit(f"error: trial-{trial.number} has failed, as the lines above say")
     return json.loads(Path("results/metrics.json").read_text("utf-8"))["validation"]["loss"]
 
 
+if len(sys.argv) != 2 or not sys.argv[1].isdecimal():
+    sys.exit("error: name the number of trials, for example: python recipes/cluster/search.py 20")
 Path(".scratch").mkdir(exist_ok=True)
 study = optuna.create_study(
     study_name="search", storage="sqlite:///.scratch/search.db", load_if_exists=True

@@ -116,9 +116,9 @@ def test_without_a_branch_the_commit_stands_for_it(runs, monkeypatch):
     [
         (("nosuch",), "nosuch is no folder with results/metrics.json, and no Git revision"),
         (("-o", "params.yaml"), "params.yaml is there already and is no page of this command"),
-        (("-o", "."), ". could not be written: Is a directory"),
-        (("-o", "/"), "/ could not be written: Is a directory"),
-        (("-o", "results"), "results could not be written"),
+        (("-o", "."), ". is a folder; name a file, for example page.html"),
+        (("-o", "/"), "/ is a folder; name a file, for example /page.html"),
+        (("-o", "results"), "results is a folder; name a file"),
     ],
 )
 def test_a_mistake_is_one_line(project_of_runs, write, arguments, message):

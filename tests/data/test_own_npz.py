@@ -39,7 +39,7 @@ def test_relative_path_starts_from_the_current_folder(own, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["npz", "folder"])
-@pytest.mark.parametrize("root", ["data/raw", "data/raw/own", "data/other/../raw/own.npz"])
+@pytest.mark.parametrize("root", ["data/raw/own", "data/other/../raw/own.npz"])
 def test_own_images_must_not_lie_where_dvc_sees_no_changes(
     tmp_path, monkeypatch, one_line, name, root
 ):
@@ -51,6 +51,14 @@ def test_own_images_must_not_lie_where_dvc_sees_no_changes(
         with pytest.raises(UserError) as caught:
             load_source(own, tmp_path)
         assert "must not lie in data/raw, where DVC does not notice" in one_line(caught.value)
+
+
+def test_folder_of_downloads_is_not_ones_own(tmp_path, monkeypatch, one_line):
+    monkeypatch.chdir(tmp_path)
+    own = DataSettings(name="npz", root="data/raw", offline="fail", **AS_THEY_ARE)
+    with pytest.raises(UserError) as caught:
+        load_source(own, tmp_path)
+    assert "data.root is data/raw, the folder of downloads; name your own" in one_line(caught.value)
 
 
 def test_compressed_file_is_written_uncompressed(own, tmp_path, tiny_dataset):
@@ -145,7 +153,7 @@ def test_any_other_file_is_not_replaced(own, one_line, kind):
         check_replaceable(own)
     message = one_line(caught.value)
     assert str(own) in message
-    assert "was not written by this stage and is not replaced; move it away" in message
+    assert "is not replaced; move it away" in message
     if kind == "own":
-        assert "holds images from 'my garden'" in message
+        assert "holds images from 'my garden', was not written by this stage" in message
     assert hashlib.sha256(own.read_bytes()).digest() == digest

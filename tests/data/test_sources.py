@@ -528,6 +528,12 @@ def test_link_that_leads_nowhere_is_named_and_kept(tmp_path, closed_port, mirror
     assert path.is_symlink()
 
 
+def test_file_in_the_place_of_the_download_folder_is_refused(tmp_path, refuse):
+    (tmp_path / "my.npz").touch()
+    message = refuse(root="my.npz")
+    assert "data.root is my.npz, a file, and mnist is downloaded into a folder" in message
+
+
 def test_each_source_has_its_own_folder():
     names = ("mnist", "fashion_mnist", "kmnist", "cifar10")
     assert len({find_source(name).folder for name in names}) == 4

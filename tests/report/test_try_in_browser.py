@@ -377,8 +377,14 @@ def test_a_file_that_is_no_image_is_named_and_changes_nothing(page):
     )
     page.locator("#try-status", has_text="notes.txt").wait_for()
     text = settle(page)
-    assert text.startswith("notes.txt is not an image that this browser can read. Prediction: ")
+    assert text.startswith("notes.txt is not an image that this browser can read; use PNG, JPEG, ")
     assert (seen_pixels(page) == before).all()
+
+
+def test_what_is_dropped_without_a_file_is_named(page):
+    transfer = page.evaluate_handle("() => new DataTransfer()")
+    page.locator("#try-canvas").dispatch_event("drop", {"dataTransfer": transfer})
+    assert settle(page).startswith("What was dropped is no file; save the image")
 
 
 def test_colour_images_are_drawn_on_and_dropped(page_of_colours, colours_folder):

@@ -79,6 +79,6 @@ def test_the_failure_of_a_process_ends_the_others_which_name_it(monkeypatch, cap
     assert ended.wait(10)
     other.is_over.set()
     assert (
-        "error: process 0 has failed, of 2 processes; the last checkpoint"
+        "error: of 2 processes, process 0 has failed, as its output says; the last checkpoint"
         in capsys.readouterr().err
     )

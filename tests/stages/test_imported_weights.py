@@ -36,7 +36,9 @@ def test_evaluate_gives_the_same_test_metrics_without_validation_and_temperature
     for name in ("validation", "temperature_scaled"):
         assert name in before
         assert name not in after
-        assert f"results/metrics.json: no {name}, since imported weights" in ended.out
+        assert (
+            f"results/metrics.json: no {name}, which is not known of imported weights" in ended.out
+        )
 
 
 @pytest.mark.usefixtures("imported")
@@ -44,3 +46,9 @@ def test_attention_runs(here, copy, monkeypatch):
     monkeypatch.setattr("stages.attention_figures.save_figure", lambda *_: None)
     ended = here("attention", copy)
     assert ended.code == 0, ended.err
+
+
+@pytest.mark.usefixtures("imported")
+def test_report_is_refused(here, refused, copy):
+    line = refused(here, "report", copy)
+    assert "models/vit.safetensors is imported from timm, and the report is about a tr" in line

@@ -98,7 +98,7 @@ def test_when_a_process_is_gone_the_others_end_and_name_it(project_with):
         survivor = 1 - index
         assert run.running[survivor].wait(30) == 1
         assert run.errors(survivor) == [
-            f"error: process {index} is gone, of 2 processes; the last checkpoint is kept; go on "
+            f"error: of 2 processes, process {index} is gone; the last checkpoint is kept; go on "
             "with the same command"
         ]
         run.running[index].kill()

@@ -266,7 +266,7 @@ def test_dvc_yaml_without_the_dependencies_of_a_stage_ends_in_one_line(
         compute_fingerprint(make_config(), dataset, CPU, project_copy)
     message = one_line(caught.value)
     assert message.startswith(f"{path} does not list the dependencies of the stage train")
-    assert message.endswith("restore it with: git checkout HEAD -- dvc.yaml")
+    assert message.endswith("what has changed in it shows: git diff dvc.yaml")
 
 
 def test_state_folder_lies_in_the_project_that_dvc_names(monkeypatch, tmp_path):

@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
     path: Path = arguments.weights
     if problem := find_file_problem(path):
         raise UserError(
-            f"{path} is {problem}; name a weights file with --weights, or make it with: dvc repro "
-            "train"
+            f"{path} is {problem}; name a weights file with --weights, or make "
+            "models/vit.safetensors with: dvc repro train"
         )
     configure_jax("cpu")
     weights = read_weights(path, NAME_ANOTHER)

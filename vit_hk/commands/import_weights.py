@@ -58,6 +58,8 @@ def run(arguments: argparse.Namespace) -> None:
       UserError: an argument or a file is wrong; nothing has been written then.
     """
     out: Path = arguments.out
+    if os.path.lexists(out) and out.is_dir():  # is_dir fails where the name is too long
+        raise UserError(f"{out} is a folder; name a file, for example {out / 'vit.safetensors'}")
     if os.path.lexists(out) and not arguments.force:
         raise UserError(f"{out} exists; choose another name, or replace it with --force")
     check_writable(out)

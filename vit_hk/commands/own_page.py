@@ -29,13 +29,16 @@ def check_own_page(output: Path, generator: str) -> None:
       UserError: there is a file which this command did not write, or the folder is not writable.
     """
     try:
+        is_folder = output.is_dir()
         is_own = output.is_file() and _is_page_of(output, generator)
     except OSError as error:
         raise UserError(
             f"{output} cannot be read: {error.strerror}; name another file with -o"
         ) from None
-    # A link to nothing, a pipe and a device are somebody's too; `check_writable` names folders.
-    if os.path.lexists(output) and not is_own and not output.is_dir():
+    if is_folder:
+        raise UserError(f"{output} is a folder; name a file, for example {output / 'page.html'}")
+    # A link to nothing, a pipe and a device are somebody's too.
+    if os.path.lexists(output) and not is_own:
         raise UserError(
             f"{output} is there already and is no page of this command; name another file with "
             "-o, or remove it"

@@ -68,7 +68,7 @@ def duplicate_warnings(dataset: Dataset) -> list[str]:
         return []
     return [
         f"warning: {count:,} of {len(dataset.x_test):,} test images have the same pixels as a "
-        "training image, so the model has seen them"
+        "training image, so the model has seen them; leave them out of one of the two sets"
     ]
 
 

@@ -43,9 +43,15 @@ def move_truncated(path: Path, guard: Path, is_complete: Callable[[str], bool]) 
     except OSError as error:  # a run as another user may have created it
         raise UserError(f"{guard} could not be locked: {error.strerror}; make it yours") from None
     with contextlib.closing(lock):
-        truncated = not is_complete(path.read_text("utf-8", errors="replace"))
-        if truncated:
-            path.replace(truncated_name(path))
+        try:
+            truncated = not is_complete(path.read_text("utf-8", errors="replace"))
+            if truncated:
+                path.replace(truncated_name(path))
+        except OSError as error:
+            raise UserError(
+                f"{path} could not be read or renamed: {error.strerror}; make it and its folder "
+                "yours"
+            ) from None
     return truncated
 
 

@@ -46,7 +46,9 @@ def model_settings(path: Path, **settings: Any) -> ModelSettings:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in problem["loc"])
-        raise UserError(f"{path}: {key} {in_one_line(problem['msg'])}".rstrip()) from None
+        found = f"{key} is {shorten(problem['input'])}; " if key else ""
+        reason = in_one_line(problem["msg"]).removeprefix("Value error, ")
+        raise UserError(f"{path}: {found}{reason}; such a model cannot be imported") from None
 
 
 def describe(
@@ -89,7 +91,8 @@ def describe(
     names = class_names if overrides.class_names is None else overrides.class_names
     if len(names) != len(class_names):
         raise UserError(
-            f"--class-names has {len(names)} names, the model has {len(class_names)} classes"
+            f"--class-names has {len(names)} names, the model has {len(class_names)} classes; give "
+            "the name of each class, one a line"
         )
     means = _for_channels(overrides.mean or mean or [DEFAULT_MEAN], channels)
     is_share = all(0 <= mean <= 1 for mean in means)  # others are on another scale

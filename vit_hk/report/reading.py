@@ -26,6 +26,8 @@ def user_error_if_damaged(path: Path, stage: str) -> Iterator[None]:
     check_file_exists(path, stage)
     try:
         yield
+    except PermissionError as error:
+        raise UserError(f"{path} could not be read: {error.strerror}; make it readable") from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path} is damaged ({in_one_line(error, 200)}); "

@@ -239,7 +239,7 @@ const tryModel = (() => {
         }
         drawing.repaint();
       } catch {
-        note = `${file.name} is not an image that this browser can read.`;
+        note = `${file.name} is not an image that this browser can read; use PNG, JPEG, GIF, BMP or WebP.`;
         changed();
       }
     }
@@ -285,7 +285,12 @@ const tryModel = (() => {
       section.addEventListener("drop", (event) => {
         event.preventDefault();
         show(false);
-        openFile(event.dataTransfer.files[0]);
+        const { files } = event.dataTransfer;
+        if (!files.length) {
+          note = "What was dropped is no file; save the image, then drop its file.";
+          changed();
+        }
+        openFile(files[0]);
       });
     }
 

@@ -58,7 +58,7 @@ class Watch:
                 self._client.key_value_set(ALIVE + self._name, str(number), allow_overwrite=True)
                 self._note(self._client.key_value_dir_get(ALIVE))
                 for key, _ in self._client.key_value_dir_get(FAILED):
-                    self._end(f"process {key.removeprefix(FAILED)} has failed")
+                    self._end(f"process {key.removeprefix(FAILED)} has failed, as its output says")
 
     def _note(self, entries: list[tuple[str, str]]) -> None:
         """Note when each process has last said something new."""
@@ -88,7 +88,7 @@ class Watch:
         if self.is_over.is_set():
             return
         print(
-            f"error: {what}, of {len(self._heard)} processes; the last checkpoint is kept; go on "
+            f"error: of {len(self._heard)} processes, {what}; the last checkpoint is kept; go on "
             "with the same command",
             file=sys.stderr, flush=True,
         )  # fmt: skip

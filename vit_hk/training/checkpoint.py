@@ -113,7 +113,8 @@ class Checkpoints:
             if not problem:
                 return _step(path)
             print(
-                f"warning: checkpoint {self._folder_of(path)} is damaged: {problem}",
+                f"warning: checkpoint {self._folder_of(path)} is damaged: {problem}; it is left "
+                "out, and deleted where an older one can be read",
                 file=sys.stderr,
             )
         if checksum_files:

@@ -32,7 +32,7 @@ def stage_code(project: Path, stage: str) -> list[Path]:
     except (OSError, ValueError, TypeError, LookupError, yaml.YAMLError) as error:
         raise UserError(
             f"{path} does not list the dependencies of the stage {stage} ({in_one_line(error)}); "
-            "restore it with: git checkout HEAD -- dvc.yaml"
+            "repair it; what has changed in it shows: git diff dvc.yaml"
         ) from None
     files: set[Path] = set()
     for listed in paths:

@@ -25,7 +25,8 @@ def check_starting_point(config: Config, dataset: Dataset) -> None:
         info = read_metadata(path)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} is not a weights file of this project ({in_one_line(error)}); {REMEDY}"
+            f"{path} is not a weights file of this project ({in_one_line(error)}); {REMEDY}; those "
+            "of other libraries are read with: python -m vit_hk import"
         ) from None
     check_can_start(path, info, config, dataset)
 

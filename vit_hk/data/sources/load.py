@@ -67,6 +67,11 @@ def load_source(settings: DataSettings, project: Path) -> Dataset:
 
 def _check_watched(root: str) -> None:
     """Make sure that DVC notices a change of one's own images: .dvcignore hides downloads."""
+    if Path(root).resolve() == DOWNLOADS.resolve():
+        raise UserError(
+            f"params.yaml: data.root is {root}, the folder of downloads; name your own folder or "
+            "file, outside of it, for example data/own"
+        )
     if Path(root).resolve().is_relative_to(DOWNLOADS.resolve()):
         raise UserError(
             f"params.yaml: data.root is {root}; images of your own must not lie in {DOWNLOADS}, "
@@ -75,7 +80,13 @@ def _check_watched(root: str) -> None:
 
 
 def _check_download_folder(root: Path, settings: DataSettings) -> None:
-    """Refuse to download into a folder of images, perhaps one's own."""
+    """Refuse to download into a file, or into a folder of images, perhaps one's own."""
+    if root.is_file():
+        raise UserError(
+            f"params.yaml: data.root is {settings.root}, a file, and {settings.name} is downloaded "
+            f"into a folder; set data.root to {DOWNLOADS}, or for a file of your own data.name to "
+            "npz or folder"
+        )
     if not root.is_dir():
         return
     found = (path for pattern in ("*", "*/*", "*/*/*") for path in root.glob(pattern))
@@ -103,10 +114,15 @@ def check_replaceable(path: Path) -> None:
         source in (TORCHVISION_SOURCE, SAMPLE_SOURCE)
         or source.startswith((NPZ_PREFIX, FOLDER_PREFIX))
     ):
-        described = "cannot be read" if source is None else f"holds images from {shorten(source)}"
+        if source is None:
+            raise UserError(
+                f"{path} cannot be read, so it may be a file of yours, and is not replaced; move "
+                "it away, then start again"
+            )
         raise UserError(
-            f"{path} {described}, was not written by this stage and is not replaced; move it away, "
-            "and to train on it name it in params.yaml: data.name: npz, data.root: PATH"
+            f"{path} holds images from {shorten(source)}, was not written by this stage and is not "
+            "replaced; move it away, and to train on it name it in params.yaml: data.name: npz, "
+            "data.root: PATH"
         )
 
 
