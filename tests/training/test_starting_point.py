@@ -108,7 +108,9 @@ def test_file_of_another_kind_is_refused(start, refuse, content):
     start[1].write_bytes(content)
     message = refuse(dataset_of(SHAPE))
     assert message.startswith(f"{start[1]} is not a weights file of this project (")
-    assert message.endswith("name another file in params.yaml: train.init_from")
+    assert message.endswith(
+        "train.init_from; those of other libraries are read with: python -m vit_hk import"
+    )
 
 
 def test_truncated_file_is_refused(start, refuse):
