@@ -76,7 +76,7 @@ class Process:
         self._process.stdin.flush()
         answer = self._read_answer()
         others = busy_core_seconds() - busy - answer["core_seconds"]
-        return answer, others / (usable_cores() * (time.perf_counter() - started))
+        return answer, others / (os.cpu_count() * (time.perf_counter() - started))
 
     def stop(self) -> None:
         """Close the input of the process, which ends it, and wait."""

@@ -36,10 +36,11 @@ def main() -> None:
     check_writable(paths.REPORT, paths.FIGURES / "curves.png")
     dataset = load_dataset(paths.DATASET)
     weights = read_weights_file(paths.WEIGHTS, config.model, dataset)
-    if weights.info.validation_fraction is None:
+    if weights.info.is_imported:
         raise UserError(
             f"{paths.WEIGHTS} is {weights.info.source}, and the report is about a training; your "
-            "own weights come back with: dvc checkout --force"
+            "own weights and results come back with: git checkout HEAD -- results && dvc checkout "
+            "--force"
         )
     history = read_history(paths.HISTORY, config.train.epochs)
     snapshots = read_snapshots(paths.SNAPSHOTS, config.model, dataset)

@@ -48,12 +48,9 @@ def main(arguments: list[str] | None = None) -> None:
         parsed.run(parsed)
         sys.stdout.flush()
     except OSError as error:
-        if error.filename is not None:
-            raise UserError(
-                f"{error.filename} could not be read or written: {error.strerror}; fix its "
-                "permissions, or make room there"
-            ) from None
-        if error.errno not in OUTPUT_ERRORS:
+        if isinstance(error, PermissionError):
+            raise UserError(f"{error.filename}: {error.strerror}; fix its permissions") from None
+        if error.filename is not None or error.errno not in OUTPUT_ERRORS:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # its reader has enough, for example `head`

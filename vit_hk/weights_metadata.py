@@ -116,6 +116,7 @@ def read_metadata(path: Path) -> WeightsInfo:
     Raises:
       OSError: the file cannot be read.
       ValueError: it is no safetensors file, or its metadata are missing or invalid.
+      UserError: it is a pointer of Git LFS.
     """
     check_header(path)
     try:

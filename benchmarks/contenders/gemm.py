@@ -27,6 +27,7 @@ def make_torch(_: Workload) -> Job:
     """Make a job that runs one GEMM per batch through PyTorch."""
     import torch
 
+    torch.set_num_threads(torch.get_num_threads())  # so that MKL does not choose fewer
     a, b = map(torch.from_numpy, _matrices())
 
     def run(count: int) -> None:

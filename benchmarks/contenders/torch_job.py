@@ -21,6 +21,7 @@ import_torchvision_datasets()
 
 def make_job(model: torch.nn.Module, work: Workload, difference: str = "") -> Job:
     """Make a job of a model, compiled or not, for images float [B, channels, height, width]."""
+    torch.set_num_threads(torch.get_num_threads())  # so that MKL does not choose fewer
     images, labels = random_images(work)
     images, labels = channels_first(images), torch.from_numpy(labels).long()
     if work.task == "train":

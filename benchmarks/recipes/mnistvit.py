@@ -64,6 +64,7 @@ def run(seed: int, limit: float) -> TrainingResult:
 
     The seconds exclude the evaluations on the test images.
     """
+    torch.set_num_threads(torch.get_num_threads())  # so that MKL does not choose fewer
     torch.manual_seed(seed)
     dataset = load_mnist()
     test_images = normalize(channels_first(dataset.x_test))

@@ -41,6 +41,7 @@ def run(seed: int, limit: float) -> TrainingResult:
     Raises:
       UserError: the recipe uses a setting that this module does not implement.
     """
+    torch.set_num_threads(torch.get_num_threads())  # so that MKL does not choose fewer
     torch.manual_seed(seed)
     config, dataset = load_recipe(seed), load_mnist()
     _check(config)

@@ -191,7 +191,9 @@ def test_archive_that_is_too_large_is_refused(tmp_path, monkeypatch, one_line, k
     assert "holds more than" in refuse(tmp_path / f"a.{kind}", one_line)
 
 
-def test_folders_and_hidden_files_count_a_quarter(tmp_path, monkeypatch, one_line):
+def test_with_folders_and_hidden_files_there_may_be_four_times_as_many_members(
+    tmp_path, monkeypatch, one_line
+):
     monkeypatch.setattr(module, "MAX_MEMBERS", 3)
     for count, is_refused in ((9, False), (10, True)):
         folders = [f"folder {number}" for number in range(count // 2)]

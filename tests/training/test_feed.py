@@ -61,19 +61,25 @@ def images_of_devices(source: feed.Feed, layout: BatchLayout, call: CallInputs) 
     return numbers
 
 
-whole = functools.partial(InMemoryFeed, calls_per_epoch=3)
+in_memory = functools.partial(InMemoryFeed, calls_per_epoch=3)
 
 
 @pytest.mark.parametrize(
     ("kind", "layout"),
     [
-        (whole, BatchLayout(ONE_DEVICE, 2, 4)),
-        (whole, BatchLayout(TWO_DEVICES, 1, 4)),
-        (whole, SeparateMemories(TWO_DEVICES, 1, 4)),
+        (in_memory, BatchLayout(ONE_DEVICE, 2, 4)),
+        (in_memory, BatchLayout(TWO_DEVICES, 1, 4)),
+        (in_memory, SeparateMemories(TWO_DEVICES, 1, 4)),
         (StreamingFeed, BatchLayout(ONE_DEVICE, 2, 4)),
         (StreamingFeed, BatchLayout(TWO_DEVICES, 1, 4)),
     ],
-    ids=["whole, one device", "whole, cores", "whole, memories", "chunks, one", "chunks, cores"],
+    ids=[
+        "in memory, one device",
+        "in memory, cores",
+        "in memory, memories",
+        "streaming, one",
+        "streaming, cores",
+    ],
 )
 def test_each_device_gets_its_shard_of_each_batch_after_the_image_before_it(
     numbered, monkeypatch, kind, layout

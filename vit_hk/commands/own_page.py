@@ -26,7 +26,8 @@ def check_own_page(output: Path, generator: str) -> None:
       generator: the content of the page's element `<meta name="generator">`.
 
     Raises:
-      UserError: there is a file which this command did not write, or the folder is not writable.
+      UserError: there is a folder, or a file which this command did not write, or the folder around
+        it is not writable.
     """
     try:
         is_folder = output.is_dir()

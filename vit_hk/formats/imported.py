@@ -120,12 +120,12 @@ def describe(
         )
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        field, *_ = (*problem["loc"], "")  # none where values do not fit each other
-        key = ".".join(str(part) for part in problem["loc"])
-        found = f"{shorten(problem['input'])}; {in_one_line(problem['msg'])}"
-        if not field:
+        if not problem["loc"]:  # values do not fit each other
             reason = problem["msg"].removeprefix("Value error, ")
             raise UserError(f"{path}: {reason}; such a model cannot be imported") from None
+        field = str(problem["loc"][0])
+        key = ".".join(str(part) for part in problem["loc"])
+        found = f"{shorten(problem['input'])}; {in_one_line(problem['msg'])}"
         if field not in ("mean", "std"):
             raise UserError(f"{path}: {key} is {found}") from None
         scale = "of pixels from 0 to 1"

@@ -285,12 +285,13 @@ const tryModel = (() => {
       section.addEventListener("drop", (event) => {
         event.preventDefault();
         show(false);
-        const { files } = event.dataTransfer;
-        if (!files.length) {
+        const [file] = event.dataTransfer.files;
+        if (file) {
+          openFile(file);
+        } else {
           note = "What was dropped is no file; save the image, then drop its file.";
           changed();
         }
-        openFile(files[0]);
       });
     }
 

@@ -198,8 +198,8 @@ def make_feed(data: TrainingData, layout: BatchLayout, steps_per_epoch: int) -> 
 
     Of several processes, some could have room and others not, so each reads its own images.
     """
-    is_whole = jax.process_count() == 1 and _fits_in_memory(data.x_train.shape, layout)
-    return (InMemoryFeed if is_whole else StreamingFeed)(data, layout, steps_per_epoch)
+    is_in_memory = jax.process_count() == 1 and _fits_in_memory(data.x_train.shape, layout)
+    return (InMemoryFeed if is_in_memory else StreamingFeed)(data, layout, steps_per_epoch)
 
 
 def _fits_in_memory(shape: tuple[int, ...], layout: BatchLayout) -> bool:

@@ -9,11 +9,11 @@ from tqdm import tqdm
 def print_line(text: str, output: TextIO) -> None:
     """Print a line above the progress bar, at once also where the output is a file or a pipe.
 
-    Where the reader of a pipe is gone, this line and all later ones are dropped: in
+    Where the output cannot be written, this line and all later ones are dropped: in
     `dvc repro 2>&1 | tee log`, Ctrl-C ends `tee` too, and the training still saves its state.
     """
     try:
         tqdm.write(text, file=output)
         output.flush()
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())

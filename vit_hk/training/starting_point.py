@@ -23,6 +23,8 @@ def check_starting_point(config: Config, dataset: Dataset) -> None:
     path = find_file(config)
     try:
         info = read_metadata(path)
+    except PermissionError as error:
+        raise UserError(f"{path} could not be read: {error.strerror}; make it readable") from None
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} is not a weights file of this project ({in_one_line(error)}); {REMEDY}; those "

@@ -110,15 +110,13 @@ def check_replaceable(path: Path) -> None:
     if not path.exists():
         return
     source = read_source(path)
-    if source is None or not (
-        source in (TORCHVISION_SOURCE, SAMPLE_SOURCE)
-        or source.startswith((NPZ_PREFIX, FOLDER_PREFIX))
-    ):
-        if source is None:
-            raise UserError(
-                f"{path} cannot be read, so it may be a file of yours, and is not replaced; move "
-                "it away, then start again"
-            )
+    if source is None:
+        raise UserError(
+            f"{path} cannot be read, so it may be a file of yours, and is not replaced; move it "
+            "away, then start again"
+        )
+    known = (TORCHVISION_SOURCE, SAMPLE_SOURCE)
+    if source not in known and not source.startswith((NPZ_PREFIX, FOLDER_PREFIX)):
         raise UserError(
             f"{path} holds images from {shorten(source)}, was not written by this stage and is not "
             "replaced; move it away, and to train on it name it in params.yaml: data.name: npz, "

@@ -114,8 +114,8 @@ def _within_limits(members: Iterator[Member], root: Path) -> Iterator[Member]:
         # Folders and ignored files take memory too.
         if count > MAX_MEMBERS or number > 4 * MAX_MEMBERS or total > MAX_TOTAL_BYTES:
             raise UserError(
-                f"{root} holds more than {MAX_MEMBERS:,} files or {MAX_TOTAL_BYTES:,} bytes; use "
-                "fewer images"
+                f"{root} holds more than {MAX_MEMBERS:,} files, {4 * MAX_MEMBERS:,} files and "
+                f"folders, or {MAX_TOTAL_BYTES:,} bytes; use fewer images"
             )
         if not member.parts:  # the folder "./" of a tar archive
             continue
