@@ -262,7 +262,7 @@ def test_mean_over_other_corruptions_is_no_row(runs, compare):
         (("HEAD", "x" * 5000), "x" * 97 + "... is no folder with results/metrics"),
         (("HEAD", "results"), "results is no folder with results/metrics.json"),
         (("HEAD", "deeper", "-o", "params.yaml"), "params.yaml is there already and is no page"),
-        (("HEAD", "deeper", "-o", "results"), "results could not be written"),
+        (("HEAD", "deeper", "-o", "results"), "results is a folder; name a file"),
         (("HEAD",), "the following arguments are required: B"),
     ],
 )

@@ -128,7 +128,7 @@ def test_test_images_that_stand_in_the_training_set_are_counted(tiny_dataset):
     x_test[4] = x_test[5]  # twice in the test set alone
     assert duplicate_warnings(dataclasses.replace(tiny_dataset, x_test=x_test)) == [
         "warning: 2 of 18 test images have the same pixels as a training image, so the model has "
-        "seen them"
+        "seen them; leave them out of one of the two sets"
     ]
 
 
