@@ -56,6 +56,11 @@ def find_file_problem(path: Path) -> str:
     return "no file" if os.path.exists(path) else "not there"  # noqa: PTH110
 
 
+def unreadable(path: Path, error: PermissionError) -> UserError:
+    """Return the error of a file that the user may not read."""
+    return UserError(f"{path} could not be read: {error.strerror}; make it readable")
+
+
 def shorten(value: object, max_length: int = 60) -> str:
     """Return the repr of a value for a message, cut to at most `max_length` characters."""
     try:

@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from vit_hk.errors import UserError, in_one_line, shorten
+from vit_hk.errors import UserError, in_one_line, shorten, unreadable
 
 # Control characters, surrogates, private and unassigned code points, line and paragraph separators.
 # Format characters (Cf), such as the zero-width joiner, are parts of words in some scripts.
@@ -464,7 +464,7 @@ def read_tree(path: Path) -> Any:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except PermissionError as error:
-        raise UserError(f"{path} could not be read: {error.strerror}; make it readable") from None
+        raise unreadable(path, error) from None
     except OSError as error:
         raise UserError(
             f"{path} could not be read: {error.strerror}; start from the project's folder "

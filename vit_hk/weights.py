@@ -12,7 +12,7 @@ from safetensors.numpy import save
 from vit_hk.atomic import replacing
 from vit_hk.calibration import Calibration, calibration_shapes
 from vit_hk.data.dataset import Dataset
-from vit_hk.errors import UserError, check_file_exists, in_one_line, shorten
+from vit_hk.errors import UserError, check_file_exists, in_one_line, shorten, unreadable
 from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import ModelSettings
 from vit_hk.runtime.aligned import aligned_empty
@@ -92,7 +92,7 @@ def read_weights(path: Path, remedy: str = REMEDY) -> Weights:
             shapes = {name: tensor.get_shape() for name, tensor in slices.items()}
         tensors = _read_tensors(path, shapes)
     except PermissionError as error:
-        raise UserError(f"{path} could not be read: {error.strerror}; make it readable") from None
+        raise unreadable(path, error) from None
     except (OSError, SafetensorError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} is not a weights file of this project ({in_one_line(error)}); {remedy}"

@@ -44,11 +44,7 @@ def model_settings(path: Path, **settings: Any) -> ModelSettings:
     try:
         return ModelSettings(**{**plain, **settings})
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        found = f"{key} is {shorten(problem['input'])}; " if key else ""
-        reason = in_one_line(problem["msg"]).removeprefix("Value error, ")
-        raise UserError(f"{path}: {found}{reason}; such a model cannot be imported") from None
+        raise _refusal(path, error) from None
 
 
 def describe(
@@ -121,8 +117,7 @@ def describe(
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         if not problem["loc"]:  # values do not fit each other
-            reason = problem["msg"].removeprefix("Value error, ")
-            raise UserError(f"{path}: {reason}; such a model cannot be imported") from None
+            raise _refusal(path, error) from None
         field = str(problem["loc"][0])
         key = ".".join(str(part) for part in problem["loc"])
         found = f"{shorten(problem['input'])}; {in_one_line(problem['msg'])}"
@@ -132,6 +127,15 @@ def describe(
         if getattr(overrides, field):
             raise UserError(f"--{field} has {found}; state that {scale}") from None
         raise UserError(f"{path}: {key} is {found}; state that {scale} with --{field}") from None
+
+
+def _refusal(path: Path, error: ValidationError) -> UserError:
+    """Return the error of a file whose model this project does not have."""
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    found = f"{key} is {shorten(problem['input'])}; " if key else ""
+    reason = in_one_line(problem["msg"]).removeprefix("Value error, ")
+    return UserError(f"{path}: {found}{reason}; such a model cannot be imported")
 
 
 def _check_image_shape(path: Path, patch_size: int, image_shape: Sequence[int]) -> None:

@@ -18,8 +18,8 @@ const imageInput = (() => {
   }
 
   // The mean of `plane` below each pixel of a grid of [height, width] pixels, which begins at
-  // (left, top) and whose pixels are `step` wide; outside of the plane is background.
-  function averageBelow(plane, { left, top, step, width, height }, background) {
+  // (left, top) and whose pixels are `step` wide; outside of the plane is `background`.
+  function averageBelow(plane, { left, top, step, width, height, background }) {
     const columns = findShares(left, step, width, plane.width);
     const rows = findShares(top, step, height, plane.height);
     const result = new Float32Array(width * height);
@@ -81,20 +81,21 @@ const imageInput = (() => {
 
   // As the images of MNIST were made: a box of 20 x 20 of 28 x 28 pixels, its centre of mass
   // in the centre of the image. Null if empty.
-  function centredGrid(plane, height, width, background) {
+  function centredGrid(plane, height, width) {
+    const background = findBackground(plane);
     const ink = measureInk(plane, background);
     if (!ink) return null;
     const step = ink.size / Math.round(MNIST_BOX * Math.min(height, width));
-    return { left: ink.centreX - (width / 2) * step, top: ink.centreY - (height / 2) * step, step, width, height };
+    const [left, top] = [ink.centreX - (width / 2) * step, ink.centreY - (height / 2) * step];
+    return { left, top, step, width, height, background };
   }
 
   /** Return Float32Array [height * width * channels] of a canvas whose sides are multiples of those. */
   function readPixels(imageData, [height, width, channels], isCentred) {
-    const whole = { left: 0, top: 0, step: imageData.width / width, width, height };
+    const whole = { left: 0, top: 0, step: imageData.width / width, width, height, background: 0 }; // seen nowhere
     const planes = Array.from({ length: channels }, (_, channel) => takePlane(imageData, channel, channels));
-    const background = findBackground(planes[0]);
-    const grid = (isCentred && centredGrid(planes[0], height, width, background)) || whole;
-    const means = planes.map((plane) => averageBelow(plane, grid, background));
+    const grid = (isCentred && centredGrid(planes[0], height, width)) || whole;
+    const means = planes.map((plane) => averageBelow(plane, grid));
     return Float32Array.from({ length: height * width * channels }, (_, n) =>
       Math.round(means[n % channels][Math.floor(n / channels)]));
   }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vit_hk.errors import UserError, check_file_exists, in_one_line
+from vit_hk.errors import UserError, check_file_exists, in_one_line, unreadable
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -27,7 +27,7 @@ def user_error_if_damaged(path: Path, stage: str) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise UserError(f"{path} could not be read: {error.strerror}; make it readable") from None
+        raise unreadable(path, error) from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path} is damaged ({in_one_line(error, 200)}); "

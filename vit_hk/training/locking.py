@@ -53,7 +53,7 @@ def exclusive_lock(folder: Path, wait: bool = False) -> Iterator[None]:
         raise write_error(folder, error) from error
     try:
         with replacing(folder / HOLDER) as temporary:
-            temporary.write_text(name_process(), "utf-8")
+            temporary.write_text(_name_process(), "utf-8")
         yield
     finally:
         lock.release()
@@ -124,7 +124,7 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(removed, ignore_errors=True)
 
 
-def name_process() -> str:
+def _name_process() -> str:
     """Return the id of this process and its machine, at most 64 characters."""
     return f"{os.getpid()} on {socket.gethostname()}"[:64]
 

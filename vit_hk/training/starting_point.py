@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vit_hk.data.dataset import Dataset
-from vit_hk.errors import UserError, find_file_problem, in_one_line, shorten
+from vit_hk.errors import UserError, find_file_problem, in_one_line, shorten, unreadable
 from vit_hk.params import Config
 from vit_hk.weights_metadata import WeightsInfo, read_metadata
 
@@ -24,7 +24,7 @@ def check_starting_point(config: Config, dataset: Dataset) -> None:
     try:
         info = read_metadata(path)
     except PermissionError as error:
-        raise UserError(f"{path} could not be read: {error.strerror}; make it readable") from None
+        raise unreadable(path, error) from None
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} is not a weights file of this project ({in_one_line(error)}); {REMEDY}; those "
