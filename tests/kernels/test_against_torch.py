@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from vit_hk.kernels.attention import attend
+from vit_hk.kernels.class_token_attention import attend_from_class_token
 from vit_hk.kernels.gelu import gelu
-from vit_hk.kernels.layer_norm import EPSILON, layer_norm
-from vit_hk.kernels.linear import linear
+from vit_hk.kernels.layer_norm import EPSILON, layer_norm, layer_norm_and_input
+from vit_hk.kernels.linear import linear, linear_residual
+from vit_hk.kernels.mlp import mlp_residual
 
 pytestmark = pytest.mark.usefixtures("simd_target")
 
@@ -50,6 +52,28 @@ def test_linear(random, rows, in_size, out_size):
     )
     tolerance = (16 if out_size > 900 else 8) * ULP  # rounding errors grow with the summands
     assert_same(linear, lambda x, w, b: x @ w + b, x, w, b, tolerance=tolerance)
+    residual = random.normal(size=(rows, out_size))
+    assert_same(
+        linear_residual, lambda x, w, b, r: x @ w + b + r, x, w, b, residual, tolerance=tolerance
+    )
+
+
+# The panel of the narrower matrix may be the wider one: with AVX-512, 64 and 48 columns of 64 and
+# 80. The last weights are large enough for panels.
+@pytest.mark.parametrize("rows", [1, 20])
+@pytest.mark.parametrize(("width", "mlp_dim"), [(64, 80), (80, 64), (37, 5), (300, 901)])
+def test_mlp(random, rows, width, mlp_dim):
+    x, residual = random.normal(size=(2, rows, width))
+    w_in, w_out = (
+        random.normal(size=shape) * shape[0] ** -0.5
+        for shape in [(width, mlp_dim), (mlp_dim, width)]
+    )
+    b_in, b_out = random.normal(size=mlp_dim), random.normal(size=width)
+
+    def reference(x, w_in, b_in, w_out, b_out, residual):
+        return torch.nn.functional.gelu(x @ w_in + b_in) @ w_out + b_out + residual
+
+    assert_same(mlp_residual, reference, x, w_in, b_in, w_out, b_out, residual, tolerance=32 * ULP)
 
 
 @pytest.mark.parametrize("width", [1, 7, 40, 64, 100])
@@ -62,6 +86,15 @@ def test_layer_norm(random, width, mean):
         return torch.nn.functional.layer_norm(x, [width], scale, offset, EPSILON)
 
     assert_same(layer_norm, reference, x, scale, offset, tolerance=(8 + mean) * ULP)
+
+    def kernel_of_both(x, scale, offset):
+        normalized, same_x = layer_norm_and_input(x, scale, offset)
+        return 3 * normalized - same_x
+
+    def reference_of_both(x, scale, offset):
+        return 3 * reference(x, scale, offset) - x
+
+    assert_same(kernel_of_both, reference_of_both, x, scale, offset, tolerance=(8 + mean) * ULP)
 
 
 def test_layer_norm_of_a_constant_row_is_the_offset():
@@ -105,6 +138,28 @@ def test_attention(random, num_tokens, num_heads, head_size):
 
     qkv = 1.5 * random.normal(size=(2 * num_tokens, 3 * num_heads * head_size))
     assert_same(kernel, reference, qkv, tolerance=32 * ULP)
+
+
+# The heads are fewer than the lanes of a SIMD vector, as many with AVX-512, and one more.
+@pytest.mark.parametrize(
+    ("num_tokens", "num_heads", "head_size"),
+    [(1, 1, 16), (3, 2, 25), (17, 4, 16), (17, 16, 1), (50, 17, 3), (5, 2, 40)],
+)
+def test_class_token_attention(random, num_tokens, num_heads, head_size):
+    images, width = 7, num_heads * head_size
+
+    def kernel(x, w, b):
+        return attend_from_class_token(x, w, b, num_tokens, num_heads)
+
+    def reference(x, w, b):
+        qkv = (x @ w + b).reshape(images, num_tokens, 3, num_heads, head_size)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        out = torch.nn.functional.scaled_dot_product_attention(q[:, :, :1], k, v)
+        return out.reshape(images, width)
+
+    x = random.normal(size=(images * num_tokens, width))
+    w, b = 1.5 * random.normal(size=(width, 3 * width)) * width**-0.5, random.normal(size=3 * width)
+    assert_same(kernel, reference, x, w, b, tolerance=32 * ULP)
 
 
 def test_attention_with_a_dominant_key_neither_overflows_nor_gives_nan():

@@ -12,16 +12,22 @@ import pytest
 
 from vit_hk.kernels import compiler, llvm
 from vit_hk.kernels.attention import attention_backward, attention_forward
+from vit_hk.kernels.class_token_attention import (
+    class_token_attention_backward,
+    class_token_attention_forward,
+)
 from vit_hk.kernels.compiler import API_VERSION, call_kernel, is_supported
 from vit_hk.kernels.gelu import gelu_forward
 from vit_hk.kernels.layer_norm import EPSILON, MAX_WIDTH, layer_norm
 from vit_hk.kernels.linear import (
+    MIN_ELEMENTS_FOR_PANELS,
     linear,
     linear_backward_w_b,
     linear_backward_x,
     linear_forward,
-    linear_forward_in_panels,
+    linear_residual_forward,
 )
+from vit_hk.kernels.mlp import mlp_backward_w_b, mlp_backward_x, mlp_forward
 from vit_hk.kernels.vector_builder import VectorBuilder
 from vit_hk.model.layer_norm import layer_norm as model_layer_norm
 
@@ -135,15 +141,24 @@ def test_code_size_does_not_grow_with_the_sizes():
     # Otherwise a mistake in params.yaml, a width of a million, would compile for hours.
     wide, deep = 16 * 10**6 + 5, 10**6
     for emit, sizes, num_operands, num_results in [
-        (linear_forward, (deep, wide), 3, 1),
-        (linear_forward_in_panels, (deep, wide), 3, 2),
+        (linear_forward, (1, MIN_ELEMENTS_FOR_PANELS - 3), 3, 2),
+        (linear_forward, (MIN_ELEMENTS_FOR_PANELS - 3, 1), 3, 2),
+        (linear_forward, (deep, wide), 3, 2),
+        (linear_residual_forward, (deep, wide), 4, 2),
         (linear_backward_w_b, (deep, wide), 2, 2),
         (linear_backward_x, (deep, wide), 2, 2),
         (gelu_forward, (wide,), 1, 2),
+        (mlp_forward, (deep, wide), 6, 4),
+        (mlp_backward_x, (deep, wide), 4, 3),
+        (mlp_backward_w_b, (deep, wide), 4, 4),
         (attention_forward, (5, deep, 16), 1, 3),
         (attention_backward, (5, 3, wide), 3, 3),
         (attention_forward, (deep, 3, 16), 1, 3),
         (attention_backward, (deep, 3, 16), 3, 3),
+        (class_token_attention_forward, (5, deep, 16), 3, 7),
+        (class_token_attention_backward, (5, 3, wide), 7, 9),
+        (class_token_attention_forward, (deep, 3, 16), 3, 7),
+        (class_token_attention_backward, (deep, 3, 16), 7, 9),
     ]:
         compiler._compile(emit, compiler.simd_target(), sizes, num_operands, num_results)
 

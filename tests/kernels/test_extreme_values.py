@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from vit_hk.kernels.attention import attend
+from vit_hk.kernels.class_token_attention import attend_from_class_token
 from vit_hk.kernels.gelu import gelu
 from vit_hk.kernels.layer_norm import EPSILON, layer_norm
 from vit_hk.kernels.linear import linear
+from vit_hk.kernels.mlp import mlp_residual
+from vit_hk.model.class_token_attention import ClassTokenAttention
 
 pytestmark = pytest.mark.usefixtures("simd_target")
 
@@ -74,6 +77,27 @@ def test_attention_of_extreme_values(value, score):
     assert_same(attend(qkv, NUM_TOKENS, 1), plain_attention(qkv))
 
 
+def plain_class_token_attention(x, w, b):
+    attention = ClassTokenAttention(x[np.newaxis], w, b, num_heads=1)
+    return attention.weighted_values(jax.nn.softmax(attention.scores(), axis=-1))
+
+
+@pytest.mark.parametrize("scores", SCORES, ids=str)
+def test_class_token_attention(scores):
+    # The query is a bias, and the first element of a token is its score.
+    x = np.random.default_rng(0).normal(size=(NUM_TOKENS, SIZE)).astype(np.float32)
+    x[:, 0] = scores
+    w, b = np.zeros((SIZE, 3 * SIZE), np.float32), np.zeros(3 * SIZE, np.float32)
+    b[0] = SIZE**0.5
+    w[0, SIZE] = 1.0
+    w[1:, 2 * SIZE + 1 :] = np.eye(SIZE - 1)
+
+    def kernel(x, w, b):
+        return attend_from_class_token(x, w, b, NUM_TOKENS, 1)
+
+    assert_same(kernel(x, w, b), plain_class_token_attention(jnp.asarray(x), w, b), atol=1e-6)
+
+
 def test_gelu():
     x = np.resize(VALUES, (2, 32))
     expected, backward = jax.vjp(lambda x: 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5)), x)
@@ -89,6 +113,20 @@ def test_linear(value):
     for array in (x, w, b):
         array.flat[5] = value
         assert_same(linear(x, w, b), jnp.asarray(x) @ w + b, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", VALUES, ids=str)
+def test_mlp(value):
+    def plain(x, w, b, residual):
+        hidden = x @ w + b
+        return 0.5 * hidden * (1 + jax.lax.erf(hidden * 0.5**0.5)) @ w + b + residual
+
+    random = np.random.default_rng(0)
+    x, w, b = (random.normal(size=size).astype(np.float32) for size in [(3, 16), (16, 16), 16])
+    x.flat[5] = value
+    expected = plain(jnp.asarray(x), w, b, x[::-1])
+    # Huge numbers cancel each other in some of the sums.
+    assert_same(mlp_residual(x, w, b, w, b, x[::-1]), expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("value", VALUES, ids=str)

@@ -13,7 +13,7 @@ def make(module, size=5):
     return hk.transform(lambda x: module(size, w_init=NORMAL, b_init=NORMAL, name="layer")(x))
 
 
-# No kernel computes so few columns as 5.
+# Fewer columns than a SIMD vector has lanes, and more.
 @pytest.mark.parametrize("size", [5, 21])
 @pytest.mark.parametrize("shape", [(6, 3), (2, 4, 3)], ids=str)
 def test_parameters_outputs_and_gradients_equal_haiku(shape, size):

@@ -4,6 +4,7 @@ The reference runs in float64, so that the differences are the rounding of the H
 """
 
 import functools
+import re
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +20,7 @@ BATCH, NUM_CLASSES = 3, 5
 LABELS = np.array([4, 0, 2])
 TOLERANCE = 5e-6  # of float32, whose numbers have a relative distance of 1e-7
 XLA_TOLERANCE = 1e-5  # without kernels, XLA adds in another order on each kind of processor
-MODULES_WITH_KERNELS = ["attention", "gelu", "linear", "layer_norm"]
+MODULES_WITH_KERNELS = ["attention", "block", "gelu", "layer_norm", "linear"]
 # No size of this model is a multiple of 8 or 16, the numbers of lanes of long SIMD vectors.
 BASE = {
     "patch_size": 4, "stem": "linear", "hidden_size": 36, "num_layers": 2, "num_heads": 3,
@@ -121,6 +122,35 @@ def expected(inputs):
             return jax.jit(gradients_and_output(run))(*jax.tree.map(np.float64, (params, images)))
 
     return compute
+
+
+def kernels_of(inputs, keys, **changes):
+    """Return the names of the kernels of a forward and backward pass with these settings."""
+    settings, params, images = inputs("default architecture")
+    model = make_model(settings.model_copy(update=changes), NUM_CLASSES)
+    run = gradients_and_output(lambda params, images: model.apply(params, images, keys))
+    return set(re.findall(r"vit_hk_([a-z_]+)_\d", str(jax.make_jaxpr(run)(params, images))))
+
+
+def test_each_part_of_a_block_has_its_kernel(inputs):
+    assert kernels_of(inputs, jax.random.split(jax.random.key(0), BATCH)) >= {
+        "attention_forward", "attention_backward",
+        "class_token_attention_forward", "class_token_attention_backward",
+        "linear_residual_forward", "layer_norm_and_input_backward",
+        "mlp_forward", "mlp_backward_x", "mlp_backward_w_b",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes", [{"gelu": "tanh"}, {"dropout": 0.1}, {"drop_path": 0.1}], ids=str
+)
+def test_what_the_mlp_kernel_lacks_is_computed_without_it(inputs, changes):
+    keys = jax.random.split(jax.random.key(0), BATCH)
+    kernels = kernels_of(inputs, keys, **changes)
+    assert "mlp_forward" not in kernels
+    assert ("linear_residual_forward" in kernels) == ("gelu" in changes)
+    without_randomness = kernels_of(inputs, None, **changes)
+    assert ("mlp_forward" in without_randomness) == ("gelu" not in changes)
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -69,9 +69,10 @@ def test_dropout_acts_on_both_branches_of_a_block():
     assert shares(added, 0.0, 2.0, 4.0) == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
 
 
-def test_dropout_acts_on_the_hidden_layer_of_the_mlp():
+@pytest.mark.parametrize("residual", [None, np.zeros((500, 6), np.float32)], ids=["alone", "added"])
+def test_dropout_acts_on_the_hidden_layer_of_the_mlp(residual):
     def forward(x, keys):
-        return MLP(6, "erf", dropout=0.5, name="mlp")(x, keys)
+        return MLP(6, "erf", dropout=0.5, name="mlp")(x, keys, residual)
 
     transformed = hk.without_apply_rng(hk.transform(forward))
     x = np.ones((500, 6), np.float32)

@@ -1,23 +1,19 @@
 """Scaled dot-product attention (arXiv 1706.03762, equation 1), as a kernel.
 
-Scores and weights are stored transposed, [key T, padded queries], so that the softmax runs over
-keys one SIMD vector of queries at a time, without a reduction across lanes. The padded queries are
-the T queries and padding up to whole SIMD vectors; K is the size of a head.
+Scores and weights are stored transposed, [key T, padded queries], as `softmax.py` reads them; K is
+the size of a head.
 """
 
 import functools
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 
 from vit_hk.kernels.compiler import call_kernel, simd_target
 from vit_hk.kernels.matmul import Matrix, matmul
+from vit_hk.kernels.softmax import SCORE_FACTOR, softmax, softmax_backward
 from vit_hk.kernels.transpose import transpose
 from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder, pad
-
-QUERY_TILE_VECTORS = 4  # SIMD vectors of queries that one loop over the keys computes
-LOG_2 = math.log(2)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
@@ -93,18 +89,11 @@ def attention_forward(
         out_matrix = Matrix(builder.offset_pointer(out, out_start), width)
         p = _head_weights(builder, weights, image, head, sizes)
         q_t = Matrix(q_transposed, padded_queries)
-        # The softmax computes powers of 2: e^x = 2^(x / log 2). Scores are halved, since a large
-        # finite score times 1 / log 2 would overflow.
-        transpose(builder, q, q_t, num_tokens, head_size, 0.5 * head_size**-0.5 / LOG_2)
+        transpose(builder, q, q_t, num_tokens, head_size, head_size**-0.5 * SCORE_FACTOR)
         scores = Matrix(p, padded_queries)
         matmul(builder, k, q_t, scores, num_tokens, head_size, padded_queries)
-
-        def softmax(queries: Index, vectors: int) -> None:
-            _softmax(builder, builder.offset_pointer(p, queries), num_tokens, vectors)
-
-        _for_query_tiles(builder, num_tokens, softmax)
-        p_t = Matrix(p, 1, padded_queries)
-        matmul(builder, p_t, v, out_matrix, num_tokens, num_tokens, head_size)
+        softmax(builder, p, num_tokens, num_tokens)
+        matmul(builder, scores.transposed(), v, out_matrix, num_tokens, num_tokens, head_size)
 
     _for_each_head(builder, rows, num_tokens, num_heads, one_head)
 
@@ -148,15 +137,9 @@ def attention_backward(
         matmul(builder, v, d_out_t, d_p, num_tokens, head_size, padded_queries)
         p_matrix = Matrix(p, padded_queries)
         matmul(builder, p_matrix, d_out_matrix, d_v, num_tokens, num_tokens, head_size)
-
-        def softmax_backward(queries: Index, vectors: int) -> None:
-            p_tile, d_p_tile = (builder.offset_pointer(x, queries) for x in (p, d_weights))
-            _softmax_backward(builder, p_tile, d_p_tile, num_tokens, head_size**-0.5, vectors)
-
-        _for_query_tiles(builder, num_tokens, softmax_backward)
+        softmax_backward(builder, p, d_weights, num_tokens, num_tokens, head_size**-0.5)
         d_scores = Matrix(d_weights, padded_queries)
-        d_scores_t = Matrix(d_weights, 1, padded_queries)
-        matmul(builder, d_scores_t, k, d_q, num_tokens, num_tokens, head_size)
+        matmul(builder, d_scores.transposed(), k, d_q, num_tokens, num_tokens, head_size)
         matmul(builder, d_scores, q, d_k, num_tokens, num_tokens, head_size)
 
     _for_each_head(builder, rows, num_tokens, num_heads, one_head)
@@ -199,107 +182,3 @@ def _head_weights(
     index = builder.index_add(builder.index_mul(image, num_heads), head)
     head_stride = num_tokens * pad(num_tokens, builder.lanes)
     return builder.offset_pointer(weights, builder.index_mul(index, head_stride))
-
-
-def _for_query_tiles(
-    builder: VectorBuilder, num_tokens: int, body: Callable[[Index, int], None]
-) -> None:
-    """Emit a loop over tiles of queries; body(first query, SIMD vectors) emits a tile."""
-    builder.tiled_loop(
-        pad(num_tokens, builder.lanes) // builder.lanes,
-        QUERY_TILE_VECTORS,
-        lambda start, size: body(builder.index_mul(start, builder.lanes), size),
-    )
-
-
-def _softmax(builder: VectorBuilder, scores: Value, num_tokens: int, vectors: int) -> None:
-    """Emit a softmax over the keys of a tile of scores [key T, padded queries], in place.
-
-    Args:
-      builder: the builder of the kernel.
-      scores: the pointer to the first query of the tile; scores are divided by 2 log 2.
-      num_tokens: T.
-      vectors: number of SIMD vectors of queries in the tile.
-    """
-
-    def update_maxima(key: Value, *maxima: Value) -> list[Value]:
-        return [
-            builder.maximum(max_, builder.load(scores, offset))
-            for max_, offset in zip(
-                maxima, _query_offsets(builder, key, num_tokens, vectors), strict=True
-            )
-        ]
-
-    def exponentiate(key: Value, *sums: Value) -> Iterator[Value]:
-        offsets = _query_offsets(builder, key, num_tokens, vectors)
-        for max_, sum_, offset in zip(maxima, sums, offsets, strict=True):
-            half = builder.sub(builder.load(scores, offset), max_)
-            term = builder.exp2(builder.add(half, half))
-            builder.store(term, scores, offset)
-            yield builder.add(sum_, term)
-
-    def normalize(key: Value) -> None:
-        offsets = _query_offsets(builder, key, num_tokens, vectors)
-        for factor, offset in zip(factors, offsets, strict=True):
-            builder.store(builder.mul(builder.load(scores, offset), factor), scores, offset)
-
-    maxima = builder.for_loop(num_tokens, update_maxima, *[builder.splat(-math.inf)] * vectors)
-    maxima = [_nan_unless_finite(builder, max_) for max_ in maxima]
-    sums = builder.for_loop(num_tokens, exponentiate, *[builder.splat(0.0)] * vectors)
-    factors = [builder.div(builder.splat(1.0), sum_) for sum_ in sums]
-    builder.for_loop(num_tokens, normalize)
-
-
-def _nan_unless_finite(builder: VectorBuilder, maximum: Value) -> Value:
-    """Return a maximum of halved scores, or NaN where the score itself is not finite.
-
-    A softmax with such a maximum is NaN, as that of jax.nn.softmax is.
-    """
-    score = builder.mul(maximum, builder.splat(2 * LOG_2))
-    return builder.add(maximum, builder.sub(score, score))
-
-
-def _softmax_backward(
-    builder: VectorBuilder,
-    weights: Value,
-    d_weights: Value,
-    num_tokens: int,
-    scale: float,
-    vectors: int,
-) -> None:
-    """Emit the gradient of the unscaled scores, scale * p * (dp - sum over keys of p * dp).
-
-    Args:
-      builder: the builder of the kernel.
-      weights: the pointer to p [key T, padded queries], at the first query of a tile.
-      d_weights: the same of dp, which the result overwrites.
-      num_tokens: T.
-      scale: the factor by which the forward pass scales the scores.
-      vectors: number of SIMD vectors of queries in the tile.
-    """
-
-    def accumulate(key: Value, *sums: Value) -> list[Value]:
-        return [
-            builder.fma(builder.load(weights, offset), builder.load(d_weights, offset), sum_)
-            for sum_, offset in zip(
-                sums, _query_offsets(builder, key, num_tokens, vectors), strict=True
-            )
-        ]
-
-    def store_gradient(key: Value) -> None:
-        offsets = _query_offsets(builder, key, num_tokens, vectors)
-        for sum_, offset in zip(sums, offsets, strict=True):
-            scaled_weight = builder.mul(builder.load(weights, offset), builder.splat(scale))
-            difference = builder.sub(builder.load(d_weights, offset), sum_)
-            builder.store(builder.mul(scaled_weight, difference), d_weights, offset)
-
-    sums = builder.for_loop(num_tokens, accumulate, *[builder.splat(0.0)] * vectors)
-    builder.for_loop(num_tokens, store_gradient)
-
-
-def _query_offsets(
-    builder: VectorBuilder, key: Index, num_tokens: int, vectors: int
-) -> list[Index]:
-    """Return the offsets of a tile's SIMD vectors in row `key` of [key T, padded queries]."""
-    row = builder.index_mul(key, pad(num_tokens, builder.lanes))
-    return [builder.index_add(row, n * builder.lanes) for n in range(vectors)]

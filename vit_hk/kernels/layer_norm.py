@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import jax
 
-from vit_hk.kernels.compiler import call_kernel
+from vit_hk.kernels.compiler import EmitKernel, call_kernel
 from vit_hk.kernels.vector_builder import Value, VectorBuilder
 
 # The only epsilon of the kernels: that of Google's ViT and timm; transformers' ViT has 1e-12.
@@ -29,6 +29,18 @@ def layer_norm(x: jax.Array, scale: jax.Array, offset: jax.Array) -> jax.Array:
     return _forward(x, scale, offset)[0]
 
 
+@jax.custom_vjp
+def layer_norm_and_input(
+    x: jax.Array, scale: jax.Array, offset: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return the LayerNorm of x and x itself, both float32 [rows, D]; see `layer_norm`.
+
+    It is for the residual connection around what follows: the backward kernel adds up the gradients
+    of both.
+    """
+    return layer_norm(x, scale, offset), x
+
+
 _Residuals = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
 
 
@@ -39,13 +51,31 @@ def _forward(x: jax.Array, scale: jax.Array, offset: jax.Array) -> tuple[jax.Arr
     return out, (x, scale, mean, inverse_std)
 
 
+def _forward_and_input(
+    x: jax.Array, scale: jax.Array, offset: jax.Array
+) -> tuple[tuple[jax.Array, jax.Array], _Residuals]:
+    out, residuals = _forward(x, scale, offset)
+    return (out, x), residuals
+
+
 def _backward(residuals: _Residuals, d_out: jax.Array) -> tuple[jax.Array, ...]:
-    rows, width = d_out.shape
+    return _call_backward(layer_norm_backward, *residuals, d_out)
+
+
+def _backward_and_input(
+    residuals: _Residuals, gradients: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, ...]:
+    return _call_backward(layer_norm_and_input_backward, *residuals, *gradients)
+
+
+def _call_backward(kernel: EmitKernel, *operands: jax.Array) -> tuple[jax.Array, ...]:
+    rows, width = operands[0].shape
     shapes = [(rows, width), (width,), (width,)]
-    return tuple(call_kernel(layer_norm_backward, (width,), [*residuals, d_out], shapes))
+    return tuple(call_kernel(kernel, (width,), operands, shapes))
 
 
 layer_norm.defvjp(_forward, _backward)
+layer_norm_and_input.defvjp(_forward_and_input, _backward_and_input)
 
 
 def layer_norm_forward(
@@ -91,6 +121,25 @@ def layer_norm_backward(
     d_x: Value, d_scale: Value, d_offset: Value,
 ) -> None:  # fmt: skip
     """Emit the kernel of the gradients of x, scale and offset; `sizes` is (D,)."""
+    arrays = x, scale, means, inverse_stds, d_out
+    _emit_backward(builder, rows, sizes, *arrays, None, d_x, d_scale, d_offset)
+
+
+def layer_norm_and_input_backward(
+    builder: VectorBuilder, rows: Value, sizes: tuple[int],
+    x: Value, scale: Value, means: Value, inverse_stds: Value, d_out: Value, d_input: Value,
+    d_x: Value, d_scale: Value, d_offset: Value,
+) -> None:  # fmt: skip
+    """Emit `layer_norm_backward` that adds d_input [rows, D], the gradient of x itself, to d_x."""
+    arrays = x, scale, means, inverse_stds, d_out, d_input
+    _emit_backward(builder, rows, sizes, *arrays, d_x, d_scale, d_offset)
+
+
+def _emit_backward(
+    builder: VectorBuilder, rows: Value, sizes: tuple[int],
+    x: Value, scale: Value, means: Value, inverse_stds: Value, d_out: Value, d_input: Value | None,
+    d_x: Value, d_scale: Value, d_offset: Value,
+) -> None:  # fmt: skip
     (width,) = sizes
     columns = builder.vectors(width)
     for column, count in columns:
@@ -118,7 +167,10 @@ def layer_norm_backward(
         for d, n, (column, count) in zip(d_normalized, normalized, columns, strict=True):
             d_centered = builder.sub(builder.sub(d, through_mean), builder.mul(n, through_std))
             d_x_vector = builder.mul(inverse_std, d_centered)
-            builder.store(d_x_vector, d_x, builder.index_add(start, column), count)
+            position = builder.index_add(start, column)
+            if d_input:
+                d_x_vector = builder.add(d_x_vector, builder.load(d_input, position, count))
+            builder.store(d_x_vector, d_x, position, count)
 
     builder.for_loop(rows, one_row)
 

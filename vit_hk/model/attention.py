@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from vit_hk.kernels.attention import attend
+from vit_hk.kernels.class_token_attention import attend_from_class_token
 from vit_hk.kernels.compiler import is_supported
 from vit_hk.model.class_token_attention import ClassTokenAttention
 from vit_hk.model.cudnn_attention import cudnn_attention, has_cudnn_attention
@@ -35,14 +36,16 @@ class SelfAttention(hk.Module):
         num_tokens: int,
         attention_offset: jax.Array | None = None,
         class_token_only: bool = False,
+        residual: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Return the attention output and weights.
+        """Return the attention output plus the residual, and the weights.
 
         Args:
           x: [B * T, D], the tokens of all images, one image after the other.
           num_tokens: T.
           attention_offset: [B, H, T, T], added to the attention weights; see `ViT`.
           class_token_only: return the output of the first token of each image only.
+          residual: of the shape of the output, or None.
 
         Returns:
           The output [B * T, D], or with `class_token_only` [B, D], and the weights
@@ -69,7 +72,7 @@ class SelfAttention(hk.Module):
                 heads = kernel(qkv, num_tokens, self.num_heads)
             else:
                 heads = _weighted_values(weights.astype(x.dtype), v)
-        return Linear(width, w_init=glorot, name="out")(heads), weights
+        return Linear(width, w_init=glorot, name="out")(heads, residual), weights
 
     @hk.transparent
     def _normalize_queries_and_keys(self, qkv: jax.Array) -> jax.Array:
@@ -104,7 +107,8 @@ class SelfAttention(hk.Module):
         """Return the output of the first token of each image, [B, D], and the weights of all.
 
         XLA computes the weights of the other queries, and without `qk_norm` the queries, keys and
-        values, only where the caller reads these weights.
+        values, only where the caller reads these weights; where a kernel computes the output, also
+        those of the first token.
 
         Args:
           x: [B * T, D].
@@ -113,14 +117,14 @@ class SelfAttention(hk.Module):
           attention_offset: [B, H, T, T].
         """
         q, k, v = qkv
+        width = x.shape[-1]
+        parameters = qkv_layer.parameters(width, x.dtype)
         weighted_values: Callable[[jax.Array], jax.Array]
         if self.qk_norm:
             scores = matmul_nt(q[:, :, :1], k)
             weighted_values = functools.partial(_weighted_values, v=v)
         else:
-            width = x.shape[-1]
             tokens = x.reshape(len(q), -1, width)
-            parameters = qkv_layer.parameters(width, x.dtype)
             attention = ClassTokenAttention(tokens, *parameters, self.num_heads)
             scores, weighted_values = attention.scores(), attention.weighted_values
         weights = _softmax(scores)  # [B, H, 1, T]
@@ -129,6 +133,9 @@ class SelfAttention(hk.Module):
         if attention_offset is not None:
             all_weights = all_weights + attention_offset
             weights = all_weights[:, :, :1]
+        if is_supported(x, *parameters) and not self.qk_norm and attention_offset is None:
+            heads = attend_from_class_token(x, *parameters, k.shape[2], self.num_heads)
+            return heads, all_weights
         return weighted_values(weights.astype(x.dtype)), all_weights
 
 

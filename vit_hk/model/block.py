@@ -11,9 +11,11 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from vit_hk.kernels.compiler import is_supported
+from vit_hk.kernels.mlp import mlp_residual
 from vit_hk.model.attention import SelfAttention
 from vit_hk.model.gelu import gelu
-from vit_hk.model.layer_norm import layer_norm
+from vit_hk.model.layer_norm import LayerNorm
 from vit_hk.model.linear import Linear
 from vit_hk.model.random_keys import ImageKeys, derive, draw
 from vit_hk.params import Gelu
@@ -70,13 +72,28 @@ class MLP(hk.Module):
     dropout: float = 0.0
     name: str | None = None
 
-    def __call__(self, x: jax.Array, keys: ImageKeys = None) -> jax.Array:
-        """Map each token of x [B * T, D] to a token [B * T, D]; see `dropout` for the keys."""
+    def __call__(
+        self, x: jax.Array, keys: ImageKeys = None, residual: jax.Array | None = None
+    ) -> jax.Array:
+        """Map each token of x [B * T, D] to a token [B * T, D], and add the residual to it.
+
+        Args:
+          x: [B * T, D].
+          keys: see `dropout`.
+          residual: [B * T, D], or None.
+        """
         width = x.shape[-1]
         init = {"w_init": GLOROT_UNIFORM, "b_init": SMALL_BIAS}
-        x = gelu(Linear(self.mlp_dim, name="in", **init)(x), self.gelu)  # [B * T, M]
-        x = dropout(x, self.dropout, keys)
-        return Linear(width, name="out", **init)(x)
+        linear_in = Linear(self.mlp_dim, name="in", **init)
+        linear_out = Linear(width, name="out", **init)
+        parameters = [
+            *linear_in.parameters(width, x.dtype), *linear_out.parameters(self.mlp_dim, x.dtype)
+        ]  # fmt: skip
+        has_kernel = self.gelu == "erf" and (keys is None or not self.dropout)
+        if has_kernel and residual is not None and is_supported(x, *parameters, residual):
+            return mlp_residual(x, *parameters, residual)
+        hidden = dropout(gelu(linear_in(x), self.gelu), self.dropout, keys)  # [B * T, M]
+        return linear_out(hidden, residual)
 
 
 @dataclasses.dataclass
@@ -110,15 +127,31 @@ class Block(hk.Module):
           class_token_only: return only the first new token of each image, [B, D].
         """
         attention = SelfAttention(self.num_heads, self.norm_eps, self.qk_norm, name="attention")
-        branch, weights = attention(
-            layer_norm(x, self.norm_eps, "norm_1"), num_tokens, attention_offset, class_token_only
-        )
+        mlp = MLP(self.mlp_dim, self.gelu, self.dropout, name="mlp")
+        normalized, x = LayerNorm(self.norm_eps, "norm_1").and_input(x)
         if class_token_only:
             x = x[::num_tokens]
-        x = x + self._regularize(branch, derive(keys, 0))
-        mlp = MLP(self.mlp_dim, self.gelu, self.dropout, name="mlp")
-        branch = mlp(layer_norm(x, self.norm_eps, "norm_2"), derive(keys, 1))
-        return x + self._regularize(branch, derive(keys, 2)), weights
+        branch_adds_residual = self._branch_adds_residual(keys)
+        branch, weights = attention(
+            normalized, num_tokens, attention_offset, class_token_only,
+            residual=x if branch_adds_residual else None,
+        )  # fmt: skip
+        x = branch if branch_adds_residual else x + self._regularize(branch, derive(keys, 0))
+        normalized, x = LayerNorm(self.norm_eps, "norm_2").and_input(x)
+        branch = mlp(normalized, derive(keys, 1), residual=x if branch_adds_residual else None)
+        x = branch if branch_adds_residual else x + self._regularize(branch, derive(keys, 2))
+        return x, weights
+
+    def _branch_adds_residual(self, keys: ImageKeys) -> bool:
+        """Return whether the last linear layer of each branch adds the residual, in its kernel.
+
+        It does not where the branch is regularized before, nor in mixed precision, which would
+        round the residual to that of the branch.
+        """
+        has_drop_path = not isinstance(self.drop_path, float) or self.drop_path
+        is_regularized = keys is not None and (self.dropout or has_drop_path)
+        policies = [hk.mixed_precision.get_policy(module) for module in (SelfAttention, MLP)]
+        return not is_regularized and policies == [None, None]
 
     def _regularize(self, branch: jax.Array, keys: ImageKeys) -> jax.Array:
         branch = dropout(branch, self.dropout, derive(keys, 0))

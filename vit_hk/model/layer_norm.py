@@ -26,12 +26,33 @@ class LayerNorm(hk.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalize x [..., D] over its last axis."""
-        scale = hk.get_parameter("scale", x.shape[-1:], init=jnp.ones)
-        offset = hk.get_parameter("offset", x.shape[-1:], init=jnp.zeros)
-        has_kernel = self.epsilon == EPSILON and len(scale) <= MAX_WIDTH
-        if has_kernel and is_supported(x, scale, offset):
+        scale, offset = self._parameters(x)
+        if self._has_kernel(x, scale, offset):
             return kernel.layer_norm(x.reshape(-1, len(scale)), scale, offset).reshape(x.shape)
         return _normalize(self.epsilon, x, scale, offset)
+
+    def and_input(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return x [..., D] normalized over its last axis, and x itself.
+
+        Where both are read, as around a residual connection, the kernel adds up their gradients.
+        """
+        scale, offset = self._parameters(x)
+        if self._has_kernel(x, scale, offset):
+            rows = x.reshape(-1, len(scale))
+            normalized, rows = kernel.layer_norm_and_input(rows, scale, offset)
+            return normalized.reshape(x.shape), rows.reshape(x.shape)
+        return _normalize(self.epsilon, x, scale, offset), x
+
+    @hk.transparent
+    def _parameters(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return scale and offset, each [D]."""
+        scale = hk.get_parameter("scale", x.shape[-1:], init=jnp.ones)
+        return scale, hk.get_parameter("offset", x.shape[-1:], init=jnp.zeros)
+
+    @hk.transparent
+    def _has_kernel(self, x: jax.Array, scale: jax.Array, offset: jax.Array) -> bool:
+        fits = self.epsilon == EPSILON and len(scale) <= MAX_WIDTH
+        return fits and is_supported(x, scale, offset)
 
 
 def layer_norm(x: jax.Array, epsilon: float, name: str) -> jax.Array:

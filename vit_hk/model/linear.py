@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from vit_hk.kernels import linear as kernel
-from vit_hk.kernels.compiler import is_supported, simd_target
+from vit_hk.kernels.compiler import is_supported
 from vit_hk.model.matmul import matmul
 
 Initializer = Callable[[Sequence[int], Any], jax.Array]
@@ -34,12 +34,21 @@ class Linear(hk.Module):
         w = hk.get_parameter("w", shape, dtype, init=self.w_init)
         return w, hk.get_parameter("b", shape[1:], dtype, init=self.b_init)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Map [..., input_size] to [..., output_size], in the dtype of x."""
+    def __call__(self, x: jax.Array, residual: jax.Array | None = None) -> jax.Array:
+        """Map [..., input_size] to [..., output_size], and add the residual if there is one.
+
+        Args:
+          x: [..., input_size]; the weights have its dtype.
+          residual: [..., output_size].
+        """
         w, b = self.parameters(x.shape[-1], x.dtype)
         rows = x.reshape(-1, x.shape[-1])
         shape = *x.shape[:-1], self.output_size
-        # Fewer columns would not fill one SIMD vector, as with AVX-512 the 10 classes of the head.
-        if self.output_size >= simd_target().lanes and is_supported(x, w, b):
-            return kernel.linear(rows, w, b).reshape(shape)
-        return matmul(rows, w).reshape(shape) + b
+        if residual is not None and is_supported(x, w, b, residual):
+            addend = residual.reshape(-1, self.output_size)
+            return kernel.linear_residual(rows, w, b, addend).reshape(shape)
+        if is_supported(x, w, b):
+            out = kernel.linear(rows, w, b).reshape(shape)
+        else:
+            out = matmul(rows, w).reshape(shape) + b
+        return out if residual is None else residual + out
