@@ -1,11 +1,8 @@
 """Train the Vision Transformer; write its weights, its history and snapshots of its attention."""
 
-import contextlib
 import csv
 import dataclasses
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import haiku as hk
@@ -26,20 +23,23 @@ from vit_hk.runtime.memory import report_out_of_memory
 from vit_hk.timing import record_timing
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, prepare_data
-from vit_hk.training.fingerprint import compute_fingerprint, state_folder
+from vit_hk.training.fingerprint import compute_fingerprint
 from vit_hk.training.fit_calibration import calibrate
 from vit_hk.training.initial_weights import load_initial_weights
 from vit_hk.training.interruption import StopRequest
-from vit_hk.training.locking import exclusive_lock, is_awaited, read_holder, remove_folder
 from vit_hk.training.loop import NOT_FINITE_REMEDY, NotFiniteError, StoppedError, Trained, train
 from vit_hk.training.output import print_line
 from vit_hk.training.progress import Epoch, Snapshot
 from vit_hk.training.snapshots import snapshot_indices
+from vit_hk.training.state import (
+    discard_state,
+    dvc_is_gone,
+    lock_folders,
+    runs_below_dvc,
+    state_folder,
+)
 from vit_hk.weights import save_weights
 from vit_hk.weights_metadata import WeightsInfo, weights_digest
-
-# The lock in this folder protects the outputs. Clones may share the folder of states, but not this.
-OUTPUTS = Path(".scratch/outputs")
 
 # Advice where processes would run different trainings.
 REMEDY = (
@@ -80,21 +80,30 @@ def run(config: Config) -> None:
         calibration = calibrate(config, trained.params, data, dataset.num_classes)
         if not is_main_process():
             return
+        if dvc_is_gone(PARENT):
+            # The outputs in the workspace may be those of another experiment by now.
+            print_line("dvc has ended; to write the results at once: dvc repro", sys.stdout)
+            return
+        if runs_below_dvc():
+            check_unchanged(fingerprint, device)
         write_results(trained, calibration, data, info)
-        # The state stays where DVC may not take the results, so that the next `dvc repro` resumes
-        # at the end of the training, as a process that waits does.
-        if dvc_takes_results() and not is_awaited(folder):
-            remove_folder(folder)
+        discard_state(folder, PARENT)
 
 
-def dvc_takes_results() -> bool:
-    """Return whether DVC is known to be there to take the results of this process.
+def check_unchanged(fingerprint: str, device: jax.Device) -> None:
+    """Compare settings, data and code with those that this training began with.
 
-    If DVC was killed, this process has another parent. Below a launcher, which outlives DVC, that
-    cannot be seen; and of several processes, one may fail after this one has written the results.
+    DVC reads them after the stage has ended, and would record these results for what it finds then.
+
+    Raises:
+      UserError: they have changed.
     """
-    is_launched = bool(os.environ.get("LAUNCH")) or jax.process_count() > 1
-    return os.getppid() == PARENT and not is_launched
+    if compute_fingerprint(load_config(), paths.DATASET, device) != fingerprint:
+        raise UserError(
+            "params.yaml, data/dataset.npz or the code of the stage train has changed during the "
+            "training, and DVC would record its results for the new ones; undo the change (see: "
+            "git diff) and get them at once with: dvc repro"
+        )
 
 
 def train_or_stop(
@@ -133,24 +142,6 @@ def train_or_stop(
             if is_main_process():
                 print_line(f"{stopped}; go on with: dvc repro", sys.stderr)
             raise SystemExit(stop.exit_code) from None
-
-
-@contextlib.contextmanager
-def lock_folders(state: Path) -> Iterator[None]:
-    """Lock the outputs and the folder of a training's state, in one of all processes.
-
-    Experiments of DVC share the states, since they run in copies of the project, and so may the
-    clones of a cluster's jobs: of two with the same training, one waits for the other and takes its
-    result.
-    """
-    with contextlib.ExitStack() as locks:
-        if is_main_process():
-            locks.enter_context(exclusive_lock(OUTPUTS))
-            locks.enter_context(exclusive_lock(state, wait=True))
-        wait_for_all()
-        # Orbax would wait for ever for a checkpoint in a folder that only some of them see.
-        check_same(read_holder(state), "run all in one folder, on a shared disk")
-        yield
 
 
 def describe_weights(config: Config, dataset: Dataset, data: TrainingData) -> WeightsInfo:

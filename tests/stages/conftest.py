@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from folder_content import folder_content
 from settings_file import change_settings
 
 from vit_hk.data.dataset import Dataset, save_dataset
+from vit_hk.training.interruption import SIGNALS
 
 STAGES = ("train", "evaluate", "attention", "report")
 CODE = ("stages", "vit_hk")
@@ -103,10 +105,14 @@ def here(monkeypatch, capfd) -> Callable[..., StageRun]:
         monkeypatch.delitem(sys.modules, f"stages.{stage}", raising=False)
         capfd.readouterr()
         code = 0
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
         try:
             runpy.run_module(f"stages.{stage}", run_name="__main__")
         except SystemExit as exit_:
             code = exit_.code
+        finally:
+            for number, handler in handlers.items():  # `train` ignores signals at its end
+                signal.signal(number, handler)
         return StageRun(code, *capfd.readouterr())
 
     return run

@@ -12,12 +12,12 @@ import pytest
 from filelock import FileLock
 from folder_content import folder_content
 
-from stages.train import dvc_takes_results, lock_folders
 from vit_hk.errors import UserError
 from vit_hk.params import ModelSettings
 from vit_hk.timing import read_timing
-from vit_hk.training.fingerprint import state_folder
+from vit_hk.training.fit_calibration import calibrate
 from vit_hk.training.loop import NotFiniteError, StoppedError
+from vit_hk.training.state import lock_folders, state_folder
 from vit_hk.weights import load_weights, read_weights
 from vit_hk.weights_metadata import weights_digest
 
@@ -83,19 +83,61 @@ def test_state_stays_unless_dvc_is_known_to_take_the_results(here, copy, edit, m
     assert any((copy / ".scratch/train").glob("*/*.sha256.json"))
 
 
-@pytest.mark.parametrize(
-    ("parent", "launch", "takes"),
-    [
-        (os.getppid(), "", True),
-        (-1, "", False),  # of an orphan, the parent is another process
-        (os.getppid(), "mpirun -n 1", False),  # it lives on where dvc is killed
-    ],
-    ids=["dvc", "a dvc that is gone", "a launcher"],
-)
-def test_dvc_takes_the_results_of_its_own_child_only(monkeypatch, parent, launch, takes):
-    monkeypatch.setattr("stages.train.PARENT", parent)
-    monkeypatch.setenv("LAUNCH", launch)
-    assert dvc_takes_results() == takes
+def test_change_during_a_training_is_refused_where_dvc_would_record_it(
+    here, copy, edit, monkeypatch
+):
+    edit(train__epochs=1)
+    edited = copy / "params.yaml"
+    former = edited.read_text("utf-8")
+
+    def calibrate_after_an_edit(*arguments):
+        edit(train__epochs=2)
+        return calibrate(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vit_hk.training.fit_calibration.calibrate", calibrate_after_an_edit)
+        before = folder_content(copy / "models")
+        ended = here("train", copy, DVC_STAGE="train")
+        assert ended.code == 1
+        assert "has changed during the training" in ended.err
+        assert folder_content(copy / "models") == before
+        edited.write_text(former, "utf-8")
+        monkeypatch.delenv("DVC_STAGE")
+        assert here("train", copy).code == 0  # by hand, nobody records it as what it is not
+    edited.write_text(former, "utf-8")
+
+
+def test_undone_change_gives_the_results_at_once(here, copy, edit, monkeypatch):
+    edit(train__epochs=1)
+    former = (copy / "params.yaml").read_text("utf-8")
+
+    def calibrate_after_an_edit(*arguments):
+        edit(train__epochs=2)
+        return calibrate(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vit_hk.training.fit_calibration.calibrate", calibrate_after_an_edit)
+        assert here("train", copy, DVC_STAGE="train").code == 1
+    (copy / "params.yaml").write_text(former, "utf-8")
+    ended = here("train", copy, DVC_STAGE="train")
+    assert ended.code == 0
+    assert "resumed after step" in ended.out
+    assert not any((copy / ".scratch/train").glob("*/*.sha256.json"))
+
+
+def test_training_whose_dvc_has_ended_writes_no_results(here, copy, edit, monkeypatch):
+    edit(train__epochs=1)
+    before = folder_content(copy / "models"), folder_content(copy / "results")
+    monkeypatch.setattr("stages.PARENT", -1)  # the parent of an orphan is another process
+    ended = here("train", copy, DVC_STAGE="train")
+    assert ended.code == 0
+    assert ended.out.splitlines()[-1] == "dvc has ended; to write the results at once: dvc repro"
+    assert (folder_content(copy / "models"), folder_content(copy / "results")) == before
+    monkeypatch.undo()
+    ended = here("train", copy, DVC_STAGE="train")
+    assert ended.code == 0
+    assert "resumed after step" in ended.out
+    assert (folder_content(copy / "models"), folder_content(copy / "results")) != before
 
 
 def test_weights_file_has_the_calibration_of_its_model(finished, tiny_dataset):

@@ -11,7 +11,8 @@ from packaging.utils import canonicalize_name
 from vit_hk.errors import UserError
 from vit_hk.training import fingerprint
 from vit_hk.training.code_identity import package_versions, stage_code
-from vit_hk.training.fingerprint import NUMERIC_VARIABLES, compute_fingerprint, state_folder
+from vit_hk.training.fingerprint import NUMERIC_VARIABLES, compute_fingerprint
+from vit_hk.training.state import state_folder
 
 CPU = SimpleNamespace(platform="cpu", device_kind="cpu")
 GPU = SimpleNamespace(platform="gpu", device_kind="H200")
@@ -58,7 +59,7 @@ def test_same_training_has_the_same_fingerprint(make_config, dataset, tmp_path):
 @pytest.mark.usefixtures("no_packages")
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"model": {"num_layers": 2}}, {"learning_rate": 0.02}, {"checkpoint_steps": 7}],
+    [{"seed": 1}, {"model": {"num_layers": 2}}, {"learning_rate": 0.02}],
     ids=str,
 )
 def test_setting_of_the_training_changes_the_fingerprint(make_config, dataset, change):
@@ -98,6 +99,17 @@ def test_weights_to_start_from_change_the_fingerprint(make_config, dataset, tmp_
         path.write_bytes(content)
         fingerprints.add(compute_fingerprint(make_config(init_from=str(path)), dataset, CPU))
     assert len(fingerprints) == 3
+
+
+@pytest.mark.usefixtures("no_packages")
+def test_what_decides_no_byte_keeps_the_fingerprint(make_config, dataset, tmp_path):
+    fingerprints = set()
+    for name, checkpoint_steps in [("digits", 0), ("digits", 7), ("moved", 0)]:
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(b"weights")
+        config = make_config(init_from=str(path), checkpoint_steps=checkpoint_steps)
+        fingerprints.add(compute_fingerprint(config, dataset, CPU))
+    assert len(fingerprints) == 1
 
 
 @pytest.mark.usefixtures("no_packages")

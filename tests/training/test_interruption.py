@@ -30,6 +30,26 @@ def test_first_signal_sets_the_request(number, code, capfd):
     assert "once more stops at once" in capfd.readouterr().err
 
 
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_signal_that_the_parent_ignores_stays_ignored():
+    # As in the background of a shell script, whose Ctrl-C is for the command in the foreground.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN
+    assert not stop.is_set()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
 def test_a_stop_that_another_process_requested_is_no_signal_of_this_one(monkeypatch, capfd):
     monkeypatch.setattr(
         "vit_hk.training.interruption.max_over_processes", lambda _: signal.SIGTERM.value

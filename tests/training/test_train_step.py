@@ -119,18 +119,28 @@ def test_cross_entropy_equals_torch(smoothing):
     )
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_weighted_cross_entropy_equals_torch(smoothing):
+def test_weighted_cross_entropy_equals_torch():
     # Mixed targets, as mixup makes them.
     random = np.random.default_rng(0)
     logits = random.normal(size=(6, 5)).astype(np.float32) * 4
     targets = random.dirichlet(np.ones(5), 6).astype(np.float32)
     weights = random.uniform(0.1, 3, 5).astype(np.float32)
     expected = torch.nn.functional.cross_entropy(
-        torch.tensor(logits), torch.tensor(targets), torch.tensor(weights),
-        label_smoothing=smoothing,
-    )  # fmt: skip
-    loss = cross_entropy(logits, targets, smoothing, weights)
+        torch.tensor(logits), torch.tensor(targets), torch.tensor(weights)
+    )
+    loss = cross_entropy(logits, targets, class_weights=weights)
+    assert float(loss) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_with_smoothing_the_loss_of_an_image_is_multiplied_by_the_weight_of_its_class():
+    random = np.random.default_rng(0)
+    logits, labels = random.normal(size=(6, 5)).astype(np.float32) * 4, np.array([0, 1, 2, 3, 4, 0])
+    weights = np.float32([0.01, 0.1, 1, 10, 100])
+    losses = torch.nn.functional.cross_entropy(
+        torch.tensor(logits), torch.tensor(labels), label_smoothing=0.1, reduction="none"
+    )
+    expected = (losses.numpy() * weights[labels]).mean()
+    loss = cross_entropy(logits, np.eye(5, dtype=np.float32)[labels], 0.1, weights)
     assert float(loss) == pytest.approx(float(expected), rel=1e-6)
 
 

@@ -1,8 +1,4 @@
-"""The fingerprint of a training, and the folder of its saved state: .scratch/train/<fingerprint>/.
-
-DVC deletes a stage's outputs before it runs the stage, and leaves ignored folders alone.
-So the state survives a killed `dvc repro`, and the next one finds it by its fingerprint.
-"""
+"""The fingerprint of a training, by which its saved state is found; see `state.py`."""
 
 import hashlib
 import json
@@ -16,7 +12,6 @@ from vit_hk.params import Config
 from vit_hk.runtime.devices import usable_cores
 from vit_hk.training.code_identity import hash_code, package_versions, stage_code
 
-STATE_ROOT = Path(".scratch/train")
 # Variables of the environment by which JAX and XLA compute other numbers.
 NUMERIC_VARIABLES = (
     "JAX_DEFAULT_DTYPE_BITS", "JAX_DEFAULT_MATMUL_PRECISION", "JAX_DEFAULT_PRNG_IMPL",
@@ -38,8 +33,9 @@ def compute_fingerprint(
     cores; but not on how the devices are spread over processes.
 
     Args:
-      config: all settings; the sections seed, model and train are part of the fingerprint, and so
-        is the content of the weights file that the training starts from.
+      config: all settings; the sections seed, model and train are part of the fingerprint, but not
+        how often the state is saved, and of the weights file that the training starts from the
+        content, but not the name.
       dataset: the NPZ file, whose content is part of the fingerprint.
       device: one of the devices; its kind and their number are part of the fingerprint.
       project: the folder with dvc.yaml and the code.
@@ -54,7 +50,10 @@ def compute_fingerprint(
     shares_cores = device.platform == "cpu" and jax.process_count() == 1
     threads_per_device = max(1, usable_cores() // jax.device_count()) if shares_cores else 1
     identity = {
-        "settings": config.model_dump(include={"seed", "model", "train"}),
+        "settings": config.model_dump(
+            include={"seed", "model", "train"},
+            exclude={"train": {"checkpoint_steps", "init_from"}},
+        ),
         "data": _hash_file(dataset),
         "init_from": _hash_file(Path(settings.init_from)) if settings.starts_from_file else None,
         "code": hash_code(code),
@@ -71,11 +70,3 @@ def _hash_file(path: Path) -> str:
     """Return the SHA-256 of the content of a file, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def state_folder(fingerprint: str) -> Path:
-    """Return the folder of a training's state, in the project that the variable DVC_ROOT names.
-
-    DVC runs some experiments in a temporary copy of the project; their state survives the copy.
-    """
-    return Path(os.environ.get("DVC_ROOT", ".")) / STATE_ROOT / fingerprint

@@ -46,7 +46,12 @@ class StopRequest:
     def __enter__(self) -> Self:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
-        self._former_handlers = {number: signal.signal(number, _ignore) for number in SIGNALS}
+        # A shell script starts its commands in the background with SIGINT ignored.
+        self._former_handlers = {
+            number: signal.signal(number, _ignore)
+            for number in SIGNALS
+            if signal.getsignal(number) is not signal.SIG_IGN
+        }
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()

@@ -298,12 +298,17 @@ def cross_entropy(
       logits: [B, C].
       targets: [B, C], the probabilities of the classes.
       smoothing: share of each target that is spread evenly over all C classes.
-      class_weights: float32 [C], factors of the terms of the classes, after smoothing.
+      class_weights: float32 [C]. The target of each class is multiplied by its weight, and the sum
+        of an image's targets is the weight of the image, of which smoothing spreads its share.
 
     Returns:
       float32 [].
     """
-    targets = optax.smooth_labels(targets, smoothing)
-    if class_weights is not None:
-        targets = targets * class_weights
+    if class_weights is None:
+        targets = optax.smooth_labels(targets, smoothing)
+    else:
+        # Smoothed before, the small target of a rare class could outweigh that of the true class.
+        weighted = targets * class_weights
+        image_weights = weighted.sum(-1, keepdims=True)
+        targets = image_weights * optax.smooth_labels(weighted / image_weights, smoothing)
     return optax.softmax_cross_entropy(logits, targets).mean()
