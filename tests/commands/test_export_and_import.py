@@ -1,7 +1,10 @@
 """The commands export and import, in this process; test_predict.py starts the program."""
 
+import errno
 import hashlib
 import json
+import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +221,44 @@ def test_a_folder_in_the_place_of_a_file_leaves_the_export_as_it_was(project_fol
     one_line(error.value)
     assert sorted(path.name for path in folder.iterdir()) == [CARD, "config.json"]
     assert (folder / "config.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_folder_whose_parent_may_not_be_written_is_written(project_folder, fails, monkeypatch):
+    folder = project_folder / "exported"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    mkdir, write_bytes = os.mkdir, Path.write_bytes
+
+    def refuse_in_parent(path, *args, **kwargs):  # root, as whom tests may run, may write all
+        if Path(path).absolute().parent == project_folder and not Path(path).exists():
+            raise PermissionError(errno.EACCES, "Permission denied")
+        mkdir(path, *args, **kwargs)
+
+    def fill_up(path, content):
+        if fails and path.name == "model.safetensors":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_bytes(path, content)
+
+    monkeypatch.setattr(os, "mkdir", refuse_in_parent)
+    monkeypatch.setattr(Path, "write_bytes", fill_up)
+    expectation = pytest.raises(UserError, match="No space left") if fails else nullcontext()
+    with expectation:
+        main(["export", "timm", "exported", "--force"])
+    added = set() if fails else FILES["timm"] | {CARD}
+    assert {path.name for path in folder.iterdir()} == {"notes.txt"} | added
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_link_to_a_folder_is_named_as_one(project_folder, one_line):
+    (project_folder / "there").mkdir()
+    (project_folder / "link").symlink_to(project_folder / "there")
+    with pytest.raises(
+        UserError, match=r"^link is a link; choose another name, or name what it leads to$"
+    ) as error:
+        main(["export", "timm", "link", "--force"])
+    one_line(error.value)
+    assert not list((project_folder / "there").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,10 @@ def test_folder_that_may_not_be_read_is_named(folder, monkeypatch, one_line):
     (folder / "b").rename(folder / ".b")
     assert names(str(folder)) == [str(folder / "a.png"), str(folder / "note.txt")]  # nor looked at
     (folder / ".b").rename(folder / "b")
-    with pytest.raises(UserError, match="/b' cannot be read: Permission denied") as error:
-        names(str(folder))
-    one_line(error.value)
+    for argument in (str(folder), str(folder / "**/*.png")):
+        with pytest.raises(UserError, match="/b' cannot be read: Permission denied") as error:
+            names(argument)
+        one_line(error.value)
 
 
 @pytest.mark.usefixtures("folder")
@@ -85,7 +86,13 @@ def test_files_are_taken_in_the_order_of_the_arguments_hidden_or_not():
     ("pattern", "found"),
     [
         ("b/*0.png", ["b/10.png"]),
-        ("**/*.png", ["a.png", "b/2.png", "b/10.png", "b/[x].png", "__MACOSX/a.png"]),
+        ("**/*.png", ["a.png", "b/2.png", "b/10.png", "b/[x].png"]),
+        ("**", ["a.png", "b/2.png", "b/10.png", "b/[x].png", "note.txt"]),
+        ("**/b", ["b/2.png", "b/10.png", "b/[x].png"]),
+        ("**/?/", ["b/2.png", "b/10.png", "b/[x].png"]),
+        ("**/**/[0-9]*.png", ["b/2.png", "b/10.png"]),
+        ("*/**/2.*", ["b/2.png"]),
+        ("./**/2.*", ["b/2.png"]),
         ("?.png", ["a.png"]),
         ("b**", ["b/2.png", "b/10.png", "b/[x].png"]),
         ("b/**", ["b/2.png", "b/10.png", "b/[x].png"]),  # the folder and the files in it
@@ -97,6 +104,19 @@ def test_patterns(folder, pattern, found):
     assert sorted(names(pattern)) == sorted(found)
     absolute = names(str(folder / pattern))
     assert sorted(absolute) == sorted(str(folder / name) for name in found)
+
+
+def test_any_folders_of_a_pattern_are_those_of_a_folder(folder):
+    (folder / "c/d").mkdir(parents=True)
+    (folder / "c/d/5.png").write_bytes(png())
+    (folder / "c/loop.png").symlink_to(folder)
+    (folder / "c/sibling").symlink_to(folder / "b")
+    assert names("c/**") == names("c") == ["c/d/5.png", "c/loop.png", "c/sibling"]
+    assert names("c/**/*.png") == ["c/d/5.png", "c/loop.png"]
+    with pytest.raises(UnreadableImageError, match="not a file"):
+        find_images(["c/**/loop.png"])[0].open()
+    make_zip(folder / "c/d/6.zip", ["1.png"])
+    assert names("c/**/*.zip") == ["c/d/6.zip/1.png"]
 
 
 def test_members_of_a_zip_are_read_in_place(folder):
@@ -198,6 +218,10 @@ def test_stdin(monkeypatch):
         ("empty.zip", "'empty.zip' holds no file"),
         ("line\nbreak\0", "'line\\nbreak\\x00' is not there"),
         ("empty/*/", "'empty/*/' holds no file"),
+        ("none/**", "'none/**' is not there"),
+        ("a.png/**", "'a.png/**' is not there"),
+        ("b/**/*.jpg", "'b/**/*.jpg' is not there"),
+        ("**/.hidden.png", "'**/.hidden.png' is not there"),
         ("x" * 5000, "cannot be read: File name too long"),
         ("x" * 5000 + "*", "cannot be read: File name too long"),
     ],

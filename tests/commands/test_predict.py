@@ -16,7 +16,7 @@ from small_model import INFO, random_images, save_small_model
 
 import vit_hk
 from vit_hk.__main__ import main
-from vit_hk.commands import predict
+from vit_hk.commands import export, import_weights, predict
 from vit_hk.data import image_preparation
 from vit_hk.errors import UserError, one_line_errors
 from vit_hk.trained_model import TrainedModel
@@ -265,6 +265,24 @@ def test_too_little_memory_is_one_line(run, monkeypatch, error):
     ended = run("images")
     assert (ended.code, ended.out) == (1, "")
     assert ended.err == f"error: not enough memory ({error}); close other programs\n"
+
+
+def test_too_little_memory_for_weights_is_one_line(folder, weights, monkeypatch, one_line):
+    def fail(*_: object) -> None:
+        raise MemoryError("512 bytes")
+
+    for function in (predict, "load"), (export, "read_weights"):
+        monkeypatch.setattr(*function, fail)
+    monkeypatch.setitem(import_weights.IMPORTERS, "timm", fail)
+    for arguments in (
+        ["predict", "images"],
+        ["export", "timm", "out", "--weights", str(weights)],
+        ["import", "timm", "source", "out"],
+    ):
+        with pytest.raises(UserError) as caught:
+            main(arguments)
+        assert one_line(caught.value) == "not enough memory (512 bytes); close other programs"
+    assert not (folder / "out").exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")

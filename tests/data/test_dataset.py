@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import io
 import json
 import pickle
@@ -143,6 +144,16 @@ def test_file_that_is_not_a_zip_archive_is_refused(path, refuse, content):
     message = refuse()
     assert "is damaged" in message
     assert message.endswith(REMEDY)
+
+
+def test_file_that_may_not_be_read_is_not_called_damaged(small, path, refuse, monkeypatch):
+    save_dataset(small, path)
+
+    def deny(*_, **__):  # root, as whom tests may run, reads everything
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", deny)
+    assert refuse() == " could not be read: Permission denied; make it readable"
 
 
 def test_file_that_is_truncated_anywhere_is_refused(small, path, refuse):

@@ -2,6 +2,7 @@ import dataclasses
 import shutil
 import tarfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from PIL import Image
 from small_disk import disk_of
 
 from vit_hk.data.dataset import load_dataset, save_dataset
+from vit_hk.data.sources import image_folder
 from vit_hk.data.sources.image_folder import MAX_LISTED
 from vit_hk.data.sources.image_spool import ImageSpool
 from vit_hk.data.sources.load import check_replaceable, load_source
@@ -305,6 +307,34 @@ def test_tar_archive_of_the_current_folder(photos, tmp_path):
     dataset = load(tmp_path / "photos.tar")
     expected = dataclasses.asdict(load(photos))
     np.testing.assert_array_equal(dataset.x_test, expected["x_test"])
+
+
+def test_files_that_wait_are_few_and_together_small(photos, tmp_path, monkeypatch):
+    archive = shutil.make_archive(str(tmp_path / "photos"), "tar", photos)
+    sizes = {path.stat().st_size for path in photos.rglob("*.*")}
+    limit = 3 * max(sizes)
+    expected = load(photos)
+    monkeypatch.setattr(image_folder, "MAX_WAITING_BYTES", limit)
+    waiting, most = [], [0]
+
+    class SlowPool(ThreadPoolExecutor):
+        """Does a job when its result is asked for."""
+
+        def submit(self, job, spool, index, source, preparation):
+            def result():
+                waiting.remove(size)
+                return job(spool, index, source, preparation)
+
+            size = len(source.getvalue())
+            most[0] = max(most[0], sum(waiting))
+            waiting.append(size)
+            return SimpleNamespace(result=result)
+
+    monkeypatch.setattr(image_folder, "ThreadPoolExecutor", SlowPool)
+    found = load(archive)
+    assert limit - max(sizes) < most[0] <= limit
+    assert not waiting
+    np.testing.assert_array_equal(found.x_train, expected.x_train)
 
 
 def test_large_images_of_many_threads_keep_their_order(tmp_path):

@@ -274,6 +274,18 @@ def test_grey_tiff_of_another_scale_than_16_bits_from_black_is_refused():
         assert "must have 16 without a sign or be of floats" in refuse(io.BytesIO(content))
 
 
+def test_grey_tiff_of_8_bits_with_a_sign_is_refused():
+    for sample_format in (1, 2):  # without a sign, and with one
+        stream = io.BytesIO()
+        Image.new("L", (2, 1), 200).save(stream, "TIFF", tiffinfo={339: sample_format})
+        assert Image.open(stream).mode == "L"  # so Pillow would read it
+        content = io.BytesIO(stream.getvalue())
+        if sample_format == 1:
+            assert keeping(open_image(content)).ravel().tolist() == [200, 200]
+        else:
+            assert "of 8 bits must have no sign" in refuse(content)
+
+
 @pytest.mark.parametrize("largest", [255, 65_535])
 def test_tiff_of_32_bit_integers_is_refused(largest):
     stream = io.BytesIO()

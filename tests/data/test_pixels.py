@@ -40,6 +40,20 @@ def test_arrays_are_not_copied():
     assert all(np.shares_memory(found, pixels) for found in to_pixels(pixels, GREY, None))
 
 
+@pytest.mark.parametrize("modes", ["L", "LLL", ["L", "LA", "L"]])
+def test_images_are_held_twice_only_where_one_shows_a_background(modes):
+    images = [Image.new(mode, (3, 2), (10, 0)[: len(mode)]) for mode in modes]
+    found = to_pixels(images, GREY, GREY_PREPARATION)
+    assert found.pixels[:, 0, 0, 0].tolist() == [0 if mode == "LA" else 10 for mode in modes]
+    assert (found.to_invert is found.pixels) == ("LA" not in modes)
+    assert found.to_invert[:, 0, 0, 0].tolist() == [255 if mode == "LA" else 10 for mode in modes]
+
+
+def test_one_image_is_not_held_twice():
+    found = to_pixels(Image.new("L", (3, 2)), GREY, GREY_PREPARATION)
+    assert found.to_invert is found.pixels
+
+
 def test_pillow_images_are_prepared():
     found = to_pixels([Image.new("RGB", (30, 20), "white")] * 2, GREY, GREY_PREPARATION).pixels
     np.testing.assert_array_equal(found, np.full((2, 2, 3, 1), 255))

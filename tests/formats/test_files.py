@@ -1,6 +1,8 @@
 """Files of other libraries that are damaged, hostile or of other kinds."""
 
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,6 +44,13 @@ def test_what_a_folder_lacks_is_named(names, message, tmp_path, one_line):
     one_line(error.value)
 
 
+@pytest.mark.parametrize("name", ["nowhere", "nowhere.bin"])
+def test_a_folder_that_is_not_there_is_no_pickle(name, tmp_path, one_line):
+    with pytest.raises(UserError, match=rf"{name} is not there; name the folder with") as error:
+        find_in_folder(tmp_path / name, CONFIG)
+    one_line(error.value)
+
+
 class Config(BaseModel):
     name: str
     count: int = 1
@@ -66,6 +75,23 @@ def test_damaged_configurations_are_refused(content, message, tmp_path, one_line
     with pytest.raises(UserError, match=message) as error:
         read_config(path, Config)
     assert str(path) in one_line(error.value)
+
+
+@pytest.mark.parametrize(
+    "read", [lambda path: read_config(path, Config), open_safetensors, open_npz]
+)
+def test_files_that_may_not_be_read_are_not_called_damaged(read, tmp_path, monkeypatch, one_line):
+    path = tmp_path / "file"
+    path.write_bytes(b"{}")
+
+    def refuse(*_, **__):  # root, as whom tests may run, reads everything
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError) as error:
+        read(path)
+    line = one_line(error.value)
+    assert line == f"{path} could not be read: Permission denied; make it readable"
 
 
 def test_float16_is_read_as_float32(tmp_path):

@@ -120,7 +120,7 @@ def dense(inputs, outputs):
         ({"head/bias": np.float32(1)}, "head of 1 classes"),
         ({"head/kernel": None}, "'head/kernel' is missing"),
         ({"cls": np.zeros((1, 1, 8))}, "cls.* is float64"),
-        ({"cls": np.full((1, 1, 8), np.nan, np.float32)}, "not finite"),
+        ({"cls": np.full((1, 1, 8), np.nan, np.float32)}, "not finite; download or write it"),
         ({"Transformer/posembed_input/pos_embedding": np.zeros((1, 16, 8), np.float32)}, "square"),
         ({"embedding/kernel": None}, "does not hold the arrays"),
         ({"cls": np.array([{}])}, "object"),

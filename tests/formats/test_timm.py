@@ -1,5 +1,6 @@
 """Weights to timm's VisionTransformer and back, against timm itself."""
 
+import inspect
 import json
 from functools import partial
 
@@ -17,6 +18,7 @@ from format_cases import (
     run_ours,
 )
 from PIL import Image
+from timm.models._hub import load_model_config_from_path
 from timm.models.vision_transformer import VisionTransformer
 
 from vit_hk.data.image_preparation import preparation_for, prepare_image
@@ -101,6 +103,66 @@ def test_a_model_that_timm_made_gives_the_same_logits_here(changes, tmp_path):
     assert info.class_names == list("01234")
 
 
+def is_json(value):
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def test_arguments_may_state_what_a_plain_model_has(tmp_path):
+    parameters = inspect.signature(VisionTransformer).parameters
+    stated = {name: p.default for name, p in parameters.items() if is_json(p.default)}
+    args = stated | {"img_size": 28, "patch_size": 7, "embed_dim": 12, "depth": 1, "num_heads": 3}
+    del args["device"], args["dtype"]  # where it is made, and not what
+    model = timm.create_model("vit_small_patch16_224", **args)
+    timm.models.save_for_hf(model, tmp_path / "hub", model_args=args, safe_serialization=True)
+    config = json.loads((tmp_path / "hub/config.json").read_text())
+    assert set(config["model_args"]) == set(args)
+    params, info = import_timm(tmp_path / "hub", Overrides())
+    images = draw_images(info, 2)
+    expected = torch_logits(model, info, images)
+    np.testing.assert_allclose(run_ours(params, info, images).logits, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a", "b", "c"], ["a", "b", "c"]),  # not those of the model before it was fine-tuned
+        ({0: "a", 1: "b", 2: "c"}, ["a", "b", "c"]),
+        ({2: "c", 0: "a"}, ["a", "1", "c"]),
+        (None, ["x", "y", "z"]),
+        (["a", "b"], ["0", "1", "2"]),
+        ({0: "a", 3: "d"}, ["0", "1", "2"]),
+    ],
+    ids=str,
+)
+def test_class_names_are_those_that_timm_reads(names, expected, tmp_path):
+    args = {"img_size": 28, "patch_size": 7, "embed_dim": 12, "depth": 1, "num_heads": 3}
+    model = timm.create_model("vit_small_patch16_224", num_classes=3, **args)
+    before = {"num_classes": 3, "label_names": ["x", "y", "z"]}
+    model_config = {"label_names": names, "pretrained_cfg": before}
+    timm.models.save_for_hf(model, tmp_path / "hub", model_config, args, safe_serialization=True)
+    theirs = load_model_config_from_path(tmp_path / "hub")[0]["label_names"]
+    assert theirs == (json.loads(json.dumps(names)) or ["x", "y", "z"])
+    assert import_timm(tmp_path / "hub", Overrides()).info.class_names == expected
+
+
+@pytest.mark.parametrize("key", ["labels", "label_names"])
+def test_a_configuration_without_sections_is_read_as_timm_reads_it(key, tmp_path):
+    args = {"embed_dim": 192, "depth": 1, "num_classes": 2, "img_size": 32}
+    model = timm.create_model("vit_tiny_patch16_224", **args)
+    timm.models.save_for_hf(model, tmp_path / "hub", safe_serialization=True)
+    flat = {
+        "architecture": "vit_tiny_patch16_224", "num_classes": 2, "num_features": 192,
+        "input_size": [3, 32, 32], "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6],
+        key: ["cat", "dog"],
+    }  # fmt: skip
+    (tmp_path / "hub/config.json").write_text(json.dumps(flat))
+    theirs = load_model_config_from_path(tmp_path / "hub")[0]
+    info = import_timm(tmp_path / "hub", Overrides()).info
+    assert info.class_names == theirs["label_names"] == ["cat", "dog"]
+    assert (info.mean, info.std) == (theirs["mean"], theirs["std"])
+    assert info.image_shape == [32, 32, 3]
+
+
 @pytest.mark.parametrize("resize", ["crop", "pad", "stretch"])
 def test_timm_shapes_images_as_the_model_does(resize, write):
     info = make_info(image_shape=(28, 28, 3), num_layers=1)
@@ -154,6 +216,8 @@ def test_settings_that_timm_cannot_hold_are_named(changes, message, one_line):
         ({"architecture": "vit_base_patch16_clip_quickgelu_224"}, "architecture is"),
         ({"model_args": {"init_values": 1e-5}}, "model_args.init_values"),
         ({"model_args": {"act_layer": "quick_gelu"}}, "model_args.act_layer"),
+        ({"model_args": {"qkv_bias": False}}, "model_args.qkv_bias"),
+        ({"label_names": {"cat": "0"}}, "label_names"),
         ({"model_args": {"img_size": 10**9, "num_heads": 4}}, "images have 1000000000"),
         ({"model_args": {"img_size": 30, "num_heads": 4}}, "do not fill"),
         ({"pretrained_cfg": {"input_size": [1, 28]}}, "pretrained_cfg.input_size"),

@@ -104,7 +104,9 @@ def test_settings_that_transformers_cannot_hold_are_named(changes, named, one_li
         ({"model_type": "deit"}, "model_type is 'deit'"),
         ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
         ({"qkv_bias": False}, "qkv_bias is False"),
-        ({"hidden_size": 68}, "is .*64.*requires .*68"),
+        ({"problem_type": "multi_label_classification"}, "problem_type is 'multi_.*'single_label"),
+        ({"problem_type": "regression"}, "problem_type is 'regression'; .*'single_label"),
+        ({"hidden_size": 68}, "is .*64.*its configuration.* require .*68.*; correct"),
         ({"num_hidden_layers": 5}, "encoder.layer.4.*is missing"),
         ({"num_hidden_layers": 3}, "encoder.layer.3.*has no place"),
         ({"image_size": 35}, "position_embeddings"),
@@ -119,6 +121,16 @@ def test_other_models_and_damaged_configurations_are_refused(change, message, wr
     with pytest.raises(UserError, match=message) as error:
         import_transformers(write(files), Overrides())
     one_line(error.value)
+
+
+@pytest.mark.parametrize("problem_type", [None, "single_label_classification"])
+def test_models_of_one_label_are_imported(problem_type, write):
+    info = make_info(num_layers=1)
+    folder = write(export_transformers(draw_params(info), info))
+    config = ViTConfig.from_pretrained(folder, problem_type=problem_type)
+    config.save_pretrained(folder)
+    assert ViTConfig.from_pretrained(folder).problem_type == problem_type
+    assert import_transformers(folder, Overrides()).info.class_names == info.class_names
 
 
 def test_pixels_that_are_scaled_otherwise_are_refused(write):

@@ -12,6 +12,7 @@ from vit_hk.formats.run_metrics import find_metrics
 from vit_hk.formats.timm import export_timm
 from vit_hk.formats.transformers import export_transformers
 from vit_hk.runtime.devices import configure_jax
+from vit_hk.runtime.memory import advise_out_of_memory
 from vit_hk.weights import NAME_ANOTHER, read_weights
 
 FORMATS = ("timm", "transformers", "google", "onnx")
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+@advise_out_of_memory("close other programs")
 def run(arguments: argparse.Namespace) -> None:
     """Export the weights that the arguments name.
 

@@ -1,12 +1,13 @@
 """The image files that the arguments of a command name: files, folders, globs, ZIPs and stdin."""
 
+import fnmatch
 import functools
 import glob
 import os
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, NoReturn
 
@@ -19,6 +20,7 @@ from vit_hk.errors import UserError, in_one_line, shorten
 
 STDIN = "-"
 WILDCARDS = "*?["
+ANY_FOLDERS = "**"  # a part of a pattern
 
 
 class ImageFile(NamedTuple):
@@ -34,8 +36,8 @@ def find_images(arguments: list[str]) -> list[ImageFile]:
     A folder stands for all files in it and in its folders, and a ZIP file for all of its members,
     in natural order (2 before 10). Files that are hidden, or that systems leave behind, are left
     out there; a link to another folder is not followed, and counts as a file that is no image.
-    "-" is the standard input. An argument with *, ? or [ that is no path is a pattern, in which **
-    stands for any folders.
+    "-" is the standard input. An argument with *, ? or [ that is no path is a pattern. ** in it
+    stands for any folders, and for files in them by the same rules.
 
     Raises:
       UserError: an argument names nothing, or a ZIP file cannot be read.
@@ -49,8 +51,7 @@ def _expand(argument: str) -> Iterator[ImageFile]:
         return
     name = shorten(argument, 200)
     try:
-        images = (image for path in _find_paths(argument) for image in _expand_path(path))
-        found = {image.name: image for image in images}  # a pattern matches a folder and its files
+        found = {image.name: image for image in _find(argument)}  # a folder and its files may match
     except OSError as error:  # a name that is too long, or a folder that may not be read
         refused = shorten(str(error.filename or argument), 200)
         raise UserError(
@@ -61,36 +62,67 @@ def _expand(argument: str) -> Iterator[ImageFile]:
     yield from found.values()
 
 
-def _find_paths(argument: str) -> list[Path]:
-    """Return the path that an argument is, or those that match it as a pattern."""
+def _find(argument: str) -> Iterator[ImageFile]:
+    """Yield the images of the path that an argument is, or of those that match it as a pattern."""
     if not argument:  # as of a variable of the shell that is not set; Path("") is this folder
         raise UserError("a name is empty; name images, or a folder or ZIP of them")
-    if Path(argument).exists():
-        return [Path(argument)]
-    has_wildcards = bool(set(WILDCARDS) & set(argument))
-    # Path.glob takes no absolute patterns.
-    matches = glob.glob(argument, recursive=True) if has_wildcards else []  # noqa: PTH207
+    path, expand = Path(argument), _expand_path
+    if path.exists():
+        matches = [argument]
+    elif ANY_FOLDERS in path.parts:
+        # A pattern that ends with / names folders, so all that lies in them.
+        pattern = (*path.parts, "*") if argument.endswith("/") else path.parts
+        matches, expand = list(_match_below(pattern)), _expand_file
+    else:
+        has_wildcards = bool(set(WILDCARDS) & set(argument))
+        # Path.glob takes no absolute patterns.
+        matches = glob.glob(argument) if has_wildcards else []  # noqa: PTH207
     if not matches:
         raise UserError(f"{shorten(argument, 200)} is not there; name images that are")
-    return [Path(match) for match in sorted(matches, key=natural_order)]
+    for match in sorted(matches, key=natural_order):
+        yield from expand(Path(match))
+
+
+def _match_below(pattern: Sequence[str]) -> Iterator[str]:
+    """Yield the files that match a pattern with **, or lie in a folder that does."""
+    first = pattern.index(ANY_FOLDERS)
+    top = Path(*pattern[:first])
+    found = [top] if top.exists() else map(Path, glob.glob(str(top)))  # noqa: PTH207
+    for folder in filter(Path.is_dir, found):
+        for file in _files_below(folder):
+            if _matches(file.parts, pattern[first:]):
+                yield str(folder / file)
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Return whether the first parts of a path, or all of them, match a pattern."""
+    if not pattern:
+        return True
+    if pattern[0] == ANY_FOLDERS:
+        return any(_matches(parts[n:], pattern[1:]) for n in range(len(parts) + 1))
+    is_match = bool(parts) and fnmatch.fnmatchcase(parts[0], pattern[0])
+    return is_match and _matches(parts[1:], pattern[1:])
 
 
 def _expand_path(path: Path) -> Iterator[ImageFile]:
-    if path.is_dir():
-        inside = (file.relative_to(path) for file in _files_below(path))
-        names = [str(name) for name in inside if not is_ignored(name.parts)]
-        for name in sorted(names, key=natural_order):
-            yield ImageFile(str(path / name), functools.partial(open_image, path / name))
-    elif path.suffix.lower() == ".zip":
+    if not path.is_dir():
+        yield from _expand_file(path)
+        return
+    for name in sorted(map(str, _files_below(path)), key=natural_order):
+        yield ImageFile(str(path / name), functools.partial(open_image, path / name))
+
+
+def _expand_file(path: Path) -> Iterator[ImageFile]:
+    if path.suffix.lower() == ".zip" and path.is_file():
         yield from _zip_members(path)
     else:
         yield ImageFile(str(path), functools.partial(open_image, path))
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Yield all that is no folder, with links to folders, which could lead in a circle.
+    """Yield the paths in a folder of all that is no folder, without what is ignored.
 
-    Folders that are ignored are left out.
+    Links to folders, which could lead in a circle, count as files.
 
     Raises:
       OSError: a folder may not be read; Path.rglob would leave it out.
@@ -101,9 +133,11 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
     for root, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not is_ignored((name,))]  # enters no others
-        paths = [Path(root, name) for name in folders]
-        yield from (path for path in paths if path.is_symlink())
-        yield from (Path(root, name) for name in files)
+        links = [name for name in folders if Path(root, name).is_symlink()]
+        for name in links + files:
+            path = Path(root, name).relative_to(folder)
+            if not is_ignored(path.parts):
+                yield path
 
 
 def _open_stdin() -> Image.Image:

@@ -14,10 +14,12 @@ def check_new_folder(folder: Path, force: bool) -> None:
     """Make sure that files may be written into a folder, before any work is done.
 
     Raises:
-      UserError: it is a file, or it exists and `force` is False, or it cannot be written.
+      UserError: it is a file or a link, or it exists and `force` is False, or it cannot be written.
     """
     exists = os.path.lexists(folder)  # Path.exists would raise an error for a name that is too long
-    if exists and (folder.is_symlink() or not folder.is_dir()):
+    if exists and folder.is_symlink():  # another folder than the one that is named would change
+        raise UserError(f"{folder} is a link; choose another name, or name what it leads to")
+    if exists and not folder.is_dir():
         raise UserError(f"{folder} is no folder; choose another name")
     if exists and not force:
         raise UserError(f"{folder} exists; choose another name, or replace its files with --force")
@@ -27,7 +29,8 @@ def check_new_folder(folder: Path, force: bool) -> None:
 def write_folder(folder: Path, files: dict[str, bytes]) -> None:
     """Write files into a folder; those of other names that it holds already stay as they are.
 
-    All are written beside it first, and moved into it at the end.
+    All are written into a temporary folder first, and moved into this one at the end. Where it
+    exists, the temporary one lies in it: its parent may be another disk, or may not be written.
 
     Raises:
       UserError: the file system refuses, or a folder has the name of a file. The folder is as it
@@ -35,8 +38,9 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
     """
     temporary = None
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}.partial", dir=folder.parent))
+        place = folder if folder.is_dir() else folder.parent
+        place.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:40]}.partial", dir=place))
         for name, content in files.items():
             (temporary / name).write_bytes(content)
         folder.mkdir(exist_ok=True)

@@ -13,6 +13,7 @@ from vit_hk.formats.timm import import_timm
 from vit_hk.formats.transformers import import_transformers
 from vit_hk.model.size import count_parameters
 from vit_hk.runtime.devices import configure_jax
+from vit_hk.runtime.memory import advise_out_of_memory
 from vit_hk.weights import save_weights
 
 IMPORTERS: dict[str, Callable[[Path, Overrides], Imported]] = {
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+@advise_out_of_memory("close other programs")
 def run(arguments: argparse.Namespace) -> None:
     """Import the weights that the arguments name.
 

@@ -22,7 +22,12 @@ from vit_hk.commands.records import (
     printable,
 )
 from vit_hk.commands.sheets import draw_sheets, sheet_paths
-from vit_hk.data.image_preparation import Prepared, UnreadableImageError, prepare_to_invert
+from vit_hk.data.image_preparation import (
+    Prepared,
+    UnreadableImageError,
+    join_prepared,
+    prepare_to_invert,
+)
 from vit_hk.errors import UserError
 from vit_hk.params import Preparation
 from vit_hk.runtime.devices import configure_jax
@@ -67,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+@advise_out_of_memory("close other programs")
 def run(arguments: argparse.Namespace) -> None:
     """Print a record for each image that the arguments name.
 
@@ -94,17 +100,16 @@ def run(arguments: argparse.Namespace) -> None:
     elif arguments.csv:
         writer = Csv(count)
     num_read = 0
-    with advise_out_of_memory("close other programs"):
-        for batch in read_batches(files, preparation):
-            num_read += len(batch.numbers)
-            pixels, is_inverted = model.invert_images(batch.images, arguments.invert)
-            predictions = dataclasses.replace(model.predict(pixels, "no"), is_inverted=is_inverted)
-            batch_names = [names[number] for number in batch.numbers]
-            for record in make_records(batch_names, predictions, model.class_names, count):
-                writer.write(record)
-                warn(record, model)
-            if sheets:
-                draw_sheets(model, predictions, [sheets[number] for number in batch.numbers])
+    for batch in read_batches(files, preparation):
+        num_read += len(batch.numbers)
+        pixels, is_inverted = model.invert_images(batch.images, arguments.invert)
+        predictions = dataclasses.replace(model.predict(pixels, "no"), is_inverted=is_inverted)
+        batch_names = [names[number] for number in batch.numbers]
+        for record in make_records(batch_names, predictions, model.class_names, count):
+            writer.write(record)
+            warn(record, model)
+        if sheets:
+            draw_sheets(model, predictions, [sheets[number] for number in batch.numbers])
     if num_read < len(files):
         raise SystemExit(1)
 
@@ -130,7 +135,7 @@ def read_batches(files: Sequence[ImageFile], preparation: Preparation) -> Iterat
     size = min(MAX_BATCH, max(1, MAX_BATCH_BYTES // math.prod(preparation.image_shape)))
     while batch := list(itertools.islice(prepared, size)):
         numbers, images = zip(*batch, strict=True)
-        yield Batch(list(numbers), Prepared(*map(np.stack, zip(*images, strict=True))))
+        yield Batch(list(numbers), join_prepared(images, np.stack))
 
 
 def warn(record: Record, model: TrainedModel) -> None:

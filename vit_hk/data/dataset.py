@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from vit_hk.atomic import replacing
 from vit_hk.data.npz import map_arrays
 from vit_hk.data.spool import NoRoomError
-from vit_hk.errors import UserError, check_file_exists, in_one_line, shorten
+from vit_hk.errors import UserError, check_file_exists, in_one_line, shorten, unreadable
 from vit_hk.params import MAX_IMAGE_SIDE, Preparation, is_control
 
 PREPARATION = "preparation"  # an optional array: the fields of Preparation as JSON
@@ -117,6 +117,8 @@ def read_dataset(path: Path, remedy: str) -> Dataset:
         problem = str(error)
     except MemoryError:
         raise _too_large(path) from None
+    except PermissionError as error:
+        raise unreadable(path, error) from None
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:  # a limit: ulimit -v
             raise _too_large(path) from None

@@ -5,13 +5,19 @@ Reads PNG, JPEG, GIF, BMP, TIFF and WebP, and only with Pillow. Colour profiles 
 
 import io
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    PHOTOMETRIC_INTERPRETATION,
+    SAMPLEFORMAT,
+    TiffImageFile,
+)
 
 from vit_hk.errors import in_one_line
 from vit_hk.params import ImageShape, Preparation, Resize
@@ -24,6 +30,7 @@ BLOCK_BYTES = 2**20  # that are read at a time
 MAX_PIXELS = 80_000_000  # of an image as it is stored: 320 MB in colours, as Pillow stores them
 NO_MEMORY = "needs more memory than is free"
 BLACK_IS_ZERO = 1  # PhotometricInterpretation of a grey TIFF
+SIGNED = 2  # SampleFormat of a TIFF
 BICUBIC = Image.Resampling.BICUBIC
 
 # How an image is turned to stand upright, for each value of the EXIF tag Orientation.
@@ -145,6 +152,19 @@ def prepare_to_invert(image: Image.Image, preparation: Preparation) -> Prepared:
     return Prepared(pixels, prepare_image(image, inverse))
 
 
+def join_prepared(
+    images: Sequence[Prepared], join: Callable[[list[np.ndarray]], np.ndarray]
+) -> Prepared:
+    """Join images with a function such as np.stack.
+
+    Where no image shows a background, both arrays of the result are the same one, too.
+    """
+    pixels = join([image.pixels for image in images])
+    if all(image.to_invert is image.pixels for image in images):
+        return Prepared(pixels, pixels)
+    return Prepared(pixels, join([image.to_invert for image in images]))
+
+
 def preparation_for(
     image_shape: ImageShape, resize: Resize, background: int = 0
 ) -> Preparation | None:
@@ -186,10 +206,15 @@ def _check_size(image: Image.Image) -> None:
 def _check_scale(image: Image.Image) -> None:
     """Refuse grey TIFF files with other levels than 0 to 65,535, which Pillow does not scale.
 
-    They have 9 to 15 bits, 32 bits or a sign (mode I), or white as 0.
+    They have 9 to 15 bits, 32 bits or a sign (mode I), or white as 0. Of 8 bits with a sign Pillow
+    would ignore the sign (mode L).
     """
+    if not isinstance(image, TiffImageFile):
+        return
+    if image.mode == "L" and SIGNED in image.tag_v2.get(SAMPLEFORMAT, ()):
+        raise UnreadableImageError("a grey TIFF of 8 bits must have no sign; convert it")
     has_levels = image.mode.startswith("I")
-    if isinstance(image, TiffImageFile) and (has_levels or image.mode == "F"):
+    if has_levels or image.mode == "F":
         bits, zero = (image.tag_v2.get(tag) for tag in (BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION))
         is_unknown = image.mode == "I" or (has_levels and bits != (16,))
         if is_unknown or zero != BLACK_IS_ZERO:

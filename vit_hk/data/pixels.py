@@ -10,6 +10,7 @@ from vit_hk.data.image_preparation import (
     Prepared,
     UnreadableImageError,
     decode,
+    join_prepared,
     open_image,
     prepare_to_invert,
 )
@@ -41,7 +42,7 @@ def to_pixels(images: Images, image_shape: ImageShape, preparation: Preparation 
     else:
         none = np.empty((0, *image_shape), np.uint8)
         parts = [_pixels_of(image, image_shape, preparation) for image in images]
-        prepared = Prepared(*map(np.concatenate, zip((none, none), *parts, strict=True)))
+        prepared = join_prepared([Prepared(none, none), *parts], np.concatenate)
     if not len(prepared.pixels):
         raise UserError("no images were given; give at least one")
     return prepared
@@ -69,7 +70,7 @@ def _pixels_of(
         prepared = prepare_to_invert(opened, preparation)
     except UnreadableImageError as error:
         raise UserError(f"{name} cannot be read: {in_one_line(error)}") from None
-    return Prepared(*(pixels[np.newaxis] for pixels in prepared))
+    return join_prepared([prepared], np.stack)
 
 
 def _checked_array(array: np.ndarray, image_shape: ImageShape) -> np.ndarray:

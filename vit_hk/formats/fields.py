@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from vit_hk.errors import UserError, shorten
-from vit_hk.formats.files import TensorFile
+from vit_hk.formats.files import REMEDY, TensorFile
 from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import ImageShape, ModelSettings
 
@@ -73,7 +73,9 @@ def read_params(
         tensors = [file.load(key) for key in field.keys]
         for key, tensor in zip(field.keys, tensors, strict=True):
             if not np.isfinite(tensor).all():
-                raise UserError(f"{file.path}: tensor {key!r} has numbers that are not finite")
+                raise UserError(
+                    f"{file.path}: tensor {key!r} has numbers that are not finite; {REMEDY}"
+                )
         array = np.ascontiguousarray(field.layout.read(*tensors), np.float32)
         params.setdefault(field.module, {})[field.name] = array
     return params
@@ -101,8 +103,9 @@ def _check_shapes(file: TensorFile, expected: dict[str, tuple[int, ...]]) -> Non
     for key, shape in expected.items():
         if file.shapes[key] != shape:
             raise UserError(
-                f"{file.path}: tensor {shorten(key)} is {list(file.shapes[key])}, the rest of the "
-                f"model requires {list(shape)}"
+                f"{file.path}: tensor {shorten(key)} is {list(file.shapes[key])}, the sizes in its "
+                f"configuration and its other tensors require {list(shape)}; correct them or "
+                "download it again"
             )
 
 

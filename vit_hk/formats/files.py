@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from vit_hk.data.npz import COMPRESSIONS, MAX_DEFLATE_RATIO
-from vit_hk.errors import UserError, in_one_line, shorten
+from vit_hk.errors import UserError, in_one_line, shorten, unreadable
 from vit_hk.weights_metadata import check_header, check_no_pointer
 
 MAX_JSON = 10_000_000  # bytes; the names of 21,843 classes need a tenth
@@ -22,7 +22,7 @@ MAX_BYTES = 16 * 2**30  # of all tensors together
 PICKLES = (".bin", ".ckpt", ".pkl", ".pt", ".pth")
 # Names of files of weights, without their ends. A folder may hold other pickles too.
 PICKLED_TENSORS = ("pytorch_model", "model")
-DTYPES = {"F16": 2, "F32": 4}  # of safetensors, which float32 holds exactly; bytes of an element
+DTYPES = ("F16", "F32")  # of safetensors, which float32 holds exactly
 CONFIG, TENSORS = "config.json", "model.safetensors"
 REMEDY = "download or write it again"
 
@@ -60,7 +60,8 @@ def find_in_folder(folder: Path, name: str) -> Path:
     try:
         files = sorted(folder.iterdir())
     except OSError as error:
-        check_is_no_pickle(folder)
+        if error.errno == errno.ENOTDIR:
+            check_is_no_pickle(folder)
         found = {errno.ENOENT: "not there", errno.ENOTDIR: "a file"}.get(
             error.errno or 0, f"not readable ({error.strerror})"
         )
@@ -101,6 +102,8 @@ def read_config(path: Path, kind: type[Config]) -> Config:
             f"{path}: {shorten(key).strip(chr(39))} is {shorten(problem['input'])}; "
             f"{in_one_line(problem['msg'])}"
         ) from None
+    except PermissionError as error:
+        raise unreadable(path, error) from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a configuration ({in_one_line(error)}); {REMEDY}") from None
 
@@ -122,8 +125,10 @@ def open_safetensors(path: Path) -> TensorFile:
         with safe_open(path, "np") as file:
             for name in sorted(file.keys()):
                 tensor = file.get_slice(name)
-                _check_dtype(path, name, tensor.get_dtype(), tuple(DTYPES))
+                _check_dtype(path, name, tensor.get_dtype(), DTYPES)
                 shapes[name] = tuple(tensor.get_shape())
+    except PermissionError as error:
+        raise unreadable(path, error) from None
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(
             f"{path} is not a safetensors file ({in_one_line(error)}); {REMEDY}"
@@ -163,8 +168,8 @@ def open_npz(path: Path) -> TensorFile:
                 if math.prod(shape) * dtype.itemsize > info.file_size:
                     raise ValueError(f"{shorten(name)} claims more than its part of the file")
                 shapes[name] = shape
-    except UserError:
-        raise
+    except PermissionError as error:
+        raise unreadable(path, error) from None
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path} is not an NPZ file of arrays ({in_one_line(error)}); {REMEDY}"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import haiku as hk
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors.numpy import save
 
 from vit_hk.errors import UserError, shorten
@@ -52,7 +52,8 @@ HEADS = {"tiny": 3, "small": 6, "base": 12, "large": 16, "huge": 16, "giant": 16
 class ModelArgs(BaseModel):
     """The arguments of timm's VisionTransformer that this model knows; others are refused.
 
-    Sizes that tensors show are read from these; the arguments may repeat them.
+    Sizes that tensors show are read from these; the arguments may repeat them. An argument that
+    makes another model may state what a plain one has.
     """
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
@@ -71,18 +72,33 @@ class ModelArgs(BaseModel):
     reg_tokens: int | None = None
     no_embed_class: bool | None = None
     fc_norm: bool | None = None
-    act_layer: Literal["gelu", "gelu_tanh"] = "gelu"
-    norm_layer: Literal["layernorm"] = "layernorm"
+    act_layer: Literal["gelu", "gelu_tanh"] | None = None
+    norm_layer: Literal["layernorm"] | None = None
+    qkv_bias: Literal[True] = True
+    proj_bias: Literal[True] = True
+    scale_attn_norm: Literal[False] = False
+    scale_mlp_norm: Literal[False] = False
+    init_values: None = None
+    pos_embed: Literal["learn"] = "learn"
+    pre_norm: Literal[False] = False
+    final_norm: Literal[True] = True
+    pool_include_prefix: Literal[False] = False
+    embed_norm_layer: None = None
     # These change nothing that a trained model computes of images of its own size.
     dynamic_img_size: bool | None = None
+    dynamic_img_pad: bool | None = None
     strict_img_size: bool | None = None
     weight_init: str | None = None
+    fix_init: bool | None = None
     drop_rate: float | None = None
     pos_drop_rate: float | None = None
     patch_drop_rate: float | None = None
     proj_drop_rate: float | None = None
     attn_drop_rate: float | None = None
     drop_path_rate: float | None = None
+
+
+LabelNames = list[str] | dict[int, str]  # of all classes, or by the number of a class, with gaps
 
 
 class PretrainedConfig(BaseModel):
@@ -92,7 +108,7 @@ class PretrainedConfig(BaseModel):
     mean: list[float] | None = None
     std: list[float] | None = None
     crop_mode: str = "center"
-    label_names: list[str] | None = None
+    label_names: LabelNames | None = None
 
 
 class TimmConfig(BaseModel):
@@ -102,9 +118,18 @@ class TimmConfig(BaseModel):
 
     architecture: str
     global_pool: Literal["token", "avg"] = "token"
-    label_names: list[str] | None = None
+    label_names: LabelNames | None = None
     model_args: ModelArgs = ModelArgs()
     pretrained_cfg: PretrainedConfig
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nest(cls, config: Any) -> Any:
+        """Return a configuration as timm writes it today; before, all keys were at its top."""
+        if not isinstance(config, dict) or "architecture" not in config:
+            return config
+        old = {"label_names": config.get("labels"), **config}
+        return {"pretrained_cfg": old, **config}
 
 
 def fields(settings: ModelSettings) -> list[TensorField]:
@@ -177,9 +202,7 @@ def import_timm(folder: Path, overrides: Overrides) -> Imported:
     num_classes = math.prod(file.shapes.get("head.bias", (0,)))
     file = _without_register_positions(file, settings, settings.num_patches(image_shape))
     cfg = config.pretrained_cfg
-    names = cfg.label_names or config.label_names or [str(n) for n in range(num_classes)]
-    if len(names) != num_classes:
-        names = [str(n) for n in range(num_classes)]
+    names = _class_names(config, num_classes)
     mean, std = (_of_grey(values) if channels == 1 else values for values in (cfg.mean, cfg.std))
     resize = RESIZE.get(cfg.crop_mode, "crop")
     info = describe(
@@ -248,6 +271,17 @@ def _crop_mode(info: WeightsInfo) -> str:
     return next(mode for mode, ours in RESIZE.items() if ours == resize)
 
 
+def _class_names(config: TimmConfig, num_classes: int) -> list[str]:
+    """Return the names of the classes; one without a name has its number."""
+    # In timm's order: those of a model that was fine-tuned are at the top.
+    names = config.label_names or config.pretrained_cfg.label_names or {}
+    if isinstance(names, list):
+        names = dict(enumerate(names)) if len(names) == num_classes else {}
+    if not names.keys() <= set(range(num_classes)):  # of another head
+        names = {}
+    return [names.get(number, str(number)) for number in range(num_classes)]
+
+
 def _of_grey(values: list[float] | None) -> list[float] | None:
     """Return the mean over the channels, as timm does where it makes a model for grey images."""
     return [float(np.mean(values))] if values else values
@@ -278,7 +312,7 @@ def _settings(path: Path, config: TimmConfig, file: TensorFile) -> ModelSettings
         pool={"token": "cls", "avg": "gap"}[args.global_pool or config.global_pool],
         qk_norm="blocks.0.attn.q_norm.weight" in file.shapes,
         registers=registers[1],
-        gelu={name: kind for kind, name in ACTIVATIONS.items()}[args.act_layer],
+        gelu={name: kind for kind, name in ACTIVATIONS.items()}[args.act_layer or "gelu"],
         norm_eps=NORM_EPS,
     )
 

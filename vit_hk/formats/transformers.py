@@ -50,6 +50,8 @@ class ViTConfig(BaseModel):
     num_channels: int = 3
     qkv_bias: Literal[True] = True
     num_labels: int | None = None
+    # Others have no softmax over their classes.
+    problem_type: Literal["single_label_classification"] | None = None
     id2label: dict[int, str] | None = None
 
 

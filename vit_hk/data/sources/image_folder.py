@@ -26,7 +26,7 @@ from vit_hk.data.sources.folder_layout import (
     is_ignored,
 )
 from vit_hk.data.sources.image_spool import ImageSpool
-from vit_hk.data.sources.members import ARCHIVE_ERRORS, iterate_members
+from vit_hk.data.sources.members import ARCHIVE_ERRORS, Member, iterate_members
 from vit_hk.errors import UserError, in_one_line, shorten
 from vit_hk.params import DataSettings, Preparation
 
@@ -34,6 +34,7 @@ SOURCE_PREFIX = "folder of images: "  # marks a data set that was read from a fo
 ENDINGS = (".gz", ".tgz", ".tar", ".zip")  # of archives, which the name of a data set omits
 MAX_LISTED = 20  # problems in an error message
 MAX_WAITING = 16  # files that are in memory and not yet decoded
+MAX_WAITING_BYTES = 2**28  # of these files together
 
 
 @dataclasses.dataclass
@@ -156,13 +157,17 @@ def _read_into(
       preparation: how images are prepared.
     """
     problems: dict[Parts, str] = {}
-    waiting: collections.deque[tuple[Parts, Future[str | None]]] = collections.deque()
+    waiting: collections.deque[tuple[Member, Future[str | None]]] = collections.deque()
 
     def finish_first() -> None:
-        path, future = waiting.popleft()
+        member, future = waiting.popleft()
         bar.update()
         if problem := future.result():
-            problems[path] = problem
+            problems[member.parts] = problem
+
+    def too_many_wait() -> bool:
+        size = sum(member.size for member, _ in waiting)
+        return len(waiting) > MAX_WAITING or size > MAX_WAITING_BYTES
 
     bar = tqdm(total=len(indices), desc=root.name, unit=" images", disable=None)
     with bar, warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -181,8 +186,8 @@ def _read_into(
                 problems[member.parts] = f"damaged: {in_one_line(error, 100)}"
                 continue
             job = pool.submit(_prepare_into, spool, index, source, preparation)
-            waiting.append((member.parts, job))
-            if len(waiting) > MAX_WAITING:
+            waiting.append((member, job))
+            while too_many_wait():
                 finish_first()
         while waiting:
             finish_first()
