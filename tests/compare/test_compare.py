@@ -99,6 +99,18 @@ def test_page_has_the_same_bytes_each_time_and_both_models(project_of_runs, comp
         )
 
 
+def test_a_long_list_of_disagreements_says_how_many_it_leaves_out(
+    project_of_runs, compare, tmp_path, monkeypatch
+):
+    page = tmp_path / "page.html"
+    for listed, expected in ((5, "Left out: 1 image with"), (2, "Left out: 4 images with")):
+        monkeypatch.setattr("vit_hk.compare.disagreements.MAX_LISTED", listed)
+        compare(project_of_runs, "HEAD", "deeper", "-o", str(page))
+        text = page.read_text("utf-8")
+        assert text.split("<script")[0].count("data-index=") == listed
+        assert f"{expected} a lower probability of the mistake" in text_of(text)
+
+
 def test_explorers_with_the_model_store_no_attention_of_single_tokens(
     project_of_runs, compare, tmp_path
 ):
@@ -125,7 +137,19 @@ def test_models_without_room_leave_the_stored_attention(
         assert [image["index"] for image in images] == [0, 1, 2, 3]
         assert all(image["pooled_attention"] for image in images)
     assert "both models are too large for this page" in text
+    assert any(image["token_attention"] for image in runs[0]["explorer"]["images"])
+    assert "single patches and registers is left out" not in text
     assert "data-index" not in text.split("<script")[0]  # no link to an image that is left out
+    # Still too large: the attention of single tokens goes next, and that of the class token stays.
+    monkeypatch.setattr("vit_hk.compare.page.MAX_BYTES", page.stat().st_size - 1)
+    compare(project_of_runs, "HEAD", "deeper", "-o", str(page))
+    text = page.read_text("utf-8")
+    for run in runs_data(text):
+        images = run["explorer"]["images"]
+        assert [image["index"] for image in images] == [0, 1, 2, 3]
+        assert {image["token_attention"] for image in images} == {""}
+        assert all(image["pooled_attention"] for image in images)
+    assert "single patches and registers is left out" in text
     monkeypatch.setattr("vit_hk.compare.page.MAX_BYTES", 1000)
     compare(project_of_runs, "HEAD", "deeper", "-o", str(page))
     assert "cannot be shown: the page would have more than 5 MB." in text_of(

@@ -1,9 +1,11 @@
 """The page that compares two runs, as a person uses it."""
 
+import io
 import json
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 
 from vit_hk.compare.page import render_page
 from vit_hk.compare.run import read_run
@@ -135,6 +137,34 @@ def test_both_explorers_move_together(page):
     # Only one is right about it.
     texts = [part(side, "prediction").inner_text() for side in (a, b)]
     assert ["(wrong" in texts[0], "(correct" in texts[1]] == [True, True]
+
+
+def test_pointing_at_a_patch_names_it_in_both_explorers(page):
+    page.set_viewport_size({"width": 1280, "height": 900})
+    a, b = (page.get_by_role("group", name=f"Attention of {side}") for side in "AB")
+    patches = b.get_by_role("gridcell")
+
+    def starts(text: str) -> list[bool]:
+        return [part(side, "patch-text").inner_text().startswith(text) for side in (a, b)]
+
+    # In a map over all layers, and in that of a pinned token.
+    part(a, "map-select").select_option("rollout")
+    patches.nth(4).hover()
+    assert starts("Row 2, column 2 gets ") == [True, True]
+    part(a, "query").select_option(label="the class token")
+    patches.nth(2).hover()
+    assert starts("Row 1, column 3 gets ") == [True, True]
+    page.mouse.move(0, 0)
+    assert starts("The largest share of this attention") == [True, True]
+
+
+def test_with_forced_colours_the_keys_of_the_curves_have_the_colours_of_the_curves(page):
+    key = page.locator(".charts figcaption").first
+    page.emulate_media(color_scheme="light", forced_colors="active")
+    with Image.open(io.BytesIO(key.screenshot())) as image:
+        colors = {color for _, color in image.convert("RGB").getcolors(2**20)}
+    page.emulate_media(forced_colors="null")
+    assert {(1, 115, 178), (168, 95, 0)} <= colors
 
 
 @pytest.mark.parametrize("lacking", [0, 1], ids=["first", "second"])

@@ -124,6 +124,23 @@ def test_a_tap_points_at_a_patch_the_next_one_pins_it_and_the_third_one_unpins(p
     assert "(pinned)" not in description.inner_text()
 
 
+def test_a_tap_enlarges_an_image_of_the_feature_map_and_the_next_one_opens_it(phone):
+    page = phone
+    page.locator("#features-map").scroll_into_view_if_needed()
+    page.locator("#features-map[aria-busy=false]").wait_for()
+    assert "tap it again" in page.locator("#feature_map").inner_text()
+    image = page.locator("#features-map button").last  # no other one lies on it
+    name = image.get_attribute("aria-label")
+    prediction = page.locator("#explorer [data-part=prediction]")
+    before, width = prediction.inner_text(), image.bounding_box()["width"]
+    image.tap()
+    assert page.locator("#features-image").inner_text() == name
+    assert image.bounding_box()["width"] == pytest.approx(3 * width, rel=0.01)
+    assert prediction.inner_text() == before
+    image.tap()
+    assert prediction.inner_text().startswith(name.split(":")[0] + ":")
+
+
 def focused(page) -> str:
     """Return what has the focus: its name, or its text."""
     return page.evaluate("""() => {

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from browser import evaluate_as_text
 from matplotlib import colormaps
 from synthetic_results import NUM_TEST
 
@@ -320,6 +321,37 @@ def test_the_outline_follows_the_edge_of_what_the_image_shows(page):
       return places.map(([x, y]) => context.isPointInStroke(path, x, y));
     })""")
     assert inside == [[True] * 4 + [False] * 4] * 3
+
+
+OUTLINES = """([images, shape]) => {
+  const { Path2D } = globalThis;
+  globalThis.Path2D = class { // of which the lines can be read
+    lines = [];
+    moveTo(...place) { this.lines.push([place]); }
+    lineTo(...place) { this.lines.at(-1).push(place); }
+  };
+  const outlines = images.map((pixels) => traceOutline(Uint8Array.from(pixels), shape).lines);
+  Object.assign(globalThis, { Path2D });
+  return outlines;
+}"""
+
+
+def test_texture_is_blurred_away_from_the_outline_and_the_shape_remains(page):
+    # As in tests/figures/test_outline.py: a disk with and without noise.
+    side, radius = 96, 30
+    y, x = np.indices((side, side)) - (side - 1) / 2
+    clean = 60 + 130 * np.clip(radius - np.hypot(x, y) + 0.5, 0, 1)
+    noise = np.random.default_rng(0).normal(0, 60, clean.shape)
+    images = [image.clip(0, 255).astype(int).ravel().tolist() for image in (clean, clean + noise)]
+    found = evaluate_as_text(page, OUTLINES, [images, [side, side, 1]])
+    for lines, tolerance in zip(found, (1, 6), strict=True):
+        start, end = np.array(lines).swapaxes(0, 1)  # [lines, 2] each
+        lengths = np.hypot(*(end - start).T)
+        assert lengths.sum() < 7 * side
+        distance = np.hypot(*((start + end) / 2 - side / 2).T)
+        is_circle = np.abs(distance - radius) < tolerance
+        assert lengths[is_circle].sum() == pytest.approx(2 * np.pi * radius, rel=0.3)
+        assert lengths[is_circle].sum() > 0.9 * lengths.sum()
 
 
 def test_map_as_a_table(page, arrays):
@@ -684,9 +716,8 @@ def test_two_explorers_of_a_page_are_independent_and_can_move_together(
         "second.show({ image: 3, map: 'attention', layer: 0, head: 1, query: 4, pinned: true })"
     )
     assert shown_percentages(page) == first
-    assert page.evaluate("changes") == [
-        {"image": 3, "map": "attention", "layer": 0, "head": 1, "query": 4, "pinned": True}
-    ]
+    wanted = {"image": 3, "map": "attention", "layer": 0, "head": 1, "query": 4, "pinned": True}
+    assert page.evaluate("changes") == [{**wanted, "activePatch": None}]
     labels = page.locator("#second .patches button").evaluate_all(
         "all => all.map(cell => parseFloat(cell.ariaLabel.split(':')[1]))"
     )

@@ -1,6 +1,7 @@
 """The numbers of the page, against numbers computed by hand."""
 
 import base64
+import dataclasses
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from vit_hk.data.dataset import Dataset
 from vit_hk.report.charts import make_chart, make_logarithmic_chart
 from vit_hk.report.explorer import encode_uint16
 from vit_hk.report.mistakes import collect_mistakes
+from vit_hk.report.pictures import thumbnail_url
 
 
 def test_shares_are_exact_to_a_thousandth_of_a_percent():
@@ -44,6 +46,16 @@ def test_each_pair_shows_an_image_where_pictures_are_limited(misclassified, monk
     pairs = collect_mistakes(*misclassified)
     assert [p.count for p in pairs] == [3, 1]
     assert [[index for index, _ in p.images] for p in pairs] == [[0], [5]]
+
+
+def test_a_picture_without_room_leaves_room_to_the_next_ones(misclassified, monkeypatch):
+    dataset, predictions = misclassified
+    images = np.zeros((7, 64, 64, 1), np.uint8)
+    images[0] = np.random.default_rng(0).integers(0, 256, (64, 64, 1))  # a PNG of it is large
+    small = len(thumbnail_url(images[1]))
+    monkeypatch.setattr("vit_hk.report.mistakes.MAX_CHARACTERS", 3 * small)
+    pairs = collect_mistakes(dataclasses.replace(dataset, x_test=images), predictions)
+    assert [[index for index, _ in p.images] for p in pairs] == [[2, 3], [5]]
 
 
 def test_axes_end_at_round_numbers():

@@ -112,3 +112,10 @@ def test_no_mistakes_at_all(make_report, tree):
     text = text_of(make_report(tree, wrong=0.0))
     assert "100.00 % of 60 test images" in text
     assert "predicted" not in text.split("Confusion matrix")[1].split("Classes")[0]
+
+
+def test_one_mistake_of_many_images_is_not_rounded_away(make_report, tree):
+    text = text_of(make_report(tree, num_test=30_000, wrong=1 / 30_000))
+    assert "99.997 % of 30,000 test images" in text  # 29,999 / 30,000
+    assert "1 mistake in 30,000 images" in text
+    assert "100.00 % of" not in text

@@ -8,10 +8,10 @@ import pandas as pd
 from vit_hk.compare.run import Run, named_errors
 from vit_hk.compare.sources import PREDICTIONS
 from vit_hk.report.class_names import shorten_class_name
-from vit_hk.report.pictures import image_url
+from vit_hk.report.pictures import thumbnail_url
 from vit_hk.report.predictions import read_predictions
 
-MAX_PICTURES = 36  # of each of both lists
+MAX_LISTED = 36  # images of each of both lists
 MAX_CHARACTERS = 250_000  # of the pictures of each list
 
 
@@ -24,7 +24,7 @@ class Disagreement:
       actual: true class, which one run predicts.
       mistaken: class that the other run predicts.
       probability: of that class.
-      picture: data URL of the image; empty where the data set is missing.
+      picture: data URL of the image; empty where the data set is missing, or the page has no room.
     """
 
     index: int
@@ -45,16 +45,16 @@ def list_disagreements(
       images: all test images, uint8 [N, height, width, channels]; None where they are missing.
 
     Returns:
-      As many images as the page has room for, by falling probability of the mistake.
+      At most MAX_LISTED images, by falling probability of the mistake; some may have no picture.
     """
     rows = np.flatnonzero(is_right(right) & ~is_right(wrong))
     order = np.argsort(-wrong["probability"].to_numpy()[rows], kind="stable")
     listed, budget = [], MAX_CHARACTERS
-    for row in rows[order][:MAX_PICTURES].tolist():
-        picture = "" if images is None else image_url(images[row])
+    for row in rows[order][:MAX_LISTED].tolist():
+        picture = "" if images is None else thumbnail_url(images[row])
+        if len(picture) > budget:
+            picture = ""
         budget -= len(picture)
-        if budget < 0:
-            break
         actual, mistaken = right["actual"][row], wrong["predicted"][row]
         listed.append(
             Disagreement(

@@ -57,9 +57,16 @@ class Explorable:
         model = make_page_model(self.weights, self.config.attention)
         return {"explorer": dataclasses.asdict(explorer), "model": dataclasses.asdict(model)}
 
-    def stored_page_data(self, indices: list[int]) -> dict[str, Any]:
-        """Return what the page needs without the model, for images whose attention is stored."""
+    def stored_page_data(self, indices: list[int], *, of_tokens: bool) -> dict[str, Any]:
+        """Return what the page needs without the model, for images whose attention is stored.
+
+        Args:
+          indices: of these images.
+          of_tokens: whether the attention of single tokens is part of it.
+        """
         explorer = self._with([self.stored[index] for index in indices])
+        if not of_tokens:
+            explorer = explorer.without_token_attention()
         return {"explorer": dataclasses.asdict(explorer), "model": None}
 
     def _with(self, images: list[ExplorerImage]) -> Explorer:

@@ -20,20 +20,17 @@ const moveTogether = (() => {
     return samePatches ? query - from.data.prefix_tokens.length + to.data.prefix_tokens.length : null;
   }
 
-  function translate({ image, map, layer, head, query, pinned }, from, to, samePatches) {
-    const wanted = {};
+  function translate({ image, map, layer, head, query, pinned, activePatch }, from, to, samePatches) {
+    const wanted = { activePatch: samePatches ? activePatch : null };
     if (to.explorer.has(image)) wanted.image = image;
     if (to.explorer.hasMap(map)) wanted.map = map;
     if (layer < to.data.layers) wanted.layer = layer;
     if (head < to.data.heads) wanted.head = head;
+    if (!pinned) return { ...wanted, query: POOLED, pinned }; // the query is the active patch, if any
     const token = translateToken(query, from, to, samePatches);
     const pooled = to.data.prefix_tokens.indexOf(to.data.query_name); // of the class token
     const pin = token === POOLED && pooled >= 0 ? pooled : token;
-    if (pin !== null && pinned) Object.assign(wanted, { query: pin, pinned, activePatch: null });
-    // Without a pin, the query is the patch under the pointer, which the other side has to be told.
-    const patch = token === null || token === POOLED ? null : token - to.data.prefix_tokens.length;
-    if (!pinned) Object.assign(wanted, { query: POOLED, pinned, activePatch: patch });
-    return wanted;
+    return pin === null ? wanted : { ...wanted, query: pin, pinned };
   }
 
   /** Return what the two do not share, in a sentence, or an empty text. */

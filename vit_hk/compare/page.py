@@ -30,6 +30,7 @@ STORED_ONLY = (
     "Together, both models are too large for this page. So it shows those images only whose "
     "attention both runs have stored."
 )
+POOLED_ONLY = f"{STORED_ONLY} The attention of single patches and registers is left out too."
 TEMPLATES = (Path(__file__).parent, REPORT_TEMPLATES)
 
 
@@ -102,7 +103,9 @@ def _explorer_contents(
         yield indices, [run.page_data(indices) for run in explorables], ""
     a, b = explorables
     if shared := [index for index in a.stored if index in b.stored]:
-        yield shared, [run.stored_page_data(shared) for run in explorables], STORED_ONLY
+        for of_tokens, note in ((True, STORED_ONLY), (False, POOLED_ONLY)):
+            data = [run.stored_page_data(shared, of_tokens=of_tokens) for run in explorables]
+            yield shared, data, note
 
 
 def _read_explorables(a: Run, b: Run) -> tuple[list[Explorable], str]:

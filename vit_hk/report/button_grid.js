@@ -44,3 +44,19 @@ function makeSwitches(names, columns, onClick) {
   keepOneTabStop(buttons);
   return buttons;
 }
+
+/**
+ * Call `act` when a button is clicked; with a finger, when it is tapped while it has the focus.
+ *
+ * A finger has no other way to point than a first tap, which gives the focus.
+ */
+function actOnSecondTap(button, act) {
+  let isFirstTap = false;
+  button.addEventListener("pointerdown", ({ pointerType }) => {
+    isFirstTap = pointerType === "touch" && document.activeElement !== button;
+  });
+  button.addEventListener("click", ({ detail }) => {
+    if (isFirstTap && detail) button.focus(); // not all browsers do; a key has no detail
+    else act();
+  });
+}

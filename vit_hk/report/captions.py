@@ -125,10 +125,11 @@ GALLERY = (
     ),
     GalleryFigure(
         "report", "snapshots.png", "Attention during training",
-        "The last layer's attention on the same validation images after several epochs.",
+        "The last layer's attention on the same validation images after each epoch of "
+        "train.snapshot_epochs, and after the last one.",
         "A row is an image, a column an epoch; above each map are the predicted class and its "
         "probability. Where maps keep changing although predictions no longer do, a single map is "
-        "not to be interpreted.",
+        "not to be interpreted. A single column means that only the last epoch was recorded.",
     ),
 )  # fmt: skip
 

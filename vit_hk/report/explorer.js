@@ -23,6 +23,7 @@ const makeExplorer = (() => {
    * - `head`: from 0, or -1 for the mean
    * - `query`: number of a token, or "pooled"
    * - `pinned`: whether the query stays when the pointer or the focus moves
+   * - `activePatch`: the patch under the pointer or with the focus, or null
    */
   return function makeExplorer(root, data, network) {
     const part = (name) => root.querySelector(`[data-part="${name}"]`);
@@ -40,8 +41,8 @@ const makeExplorer = (() => {
     let pause = null;
     let overLayers = data.best_map ?? data.maps[0]?.key; // the map over all layers that was shown last
 
-    const patchName = (patch) => `row ${Math.floor(patch / data.columns) + 1}, column ${(patch % data.columns) + 1}`;
-    const className = (number) => Object.assign(document.createElement("bdi"), { textContent: data.class_names[number] });
+    const patchName = (patch) => patchPlace(patch, data.columns);
+    const className = (number) => nameElement(data.class_names[number]);
     const attention = () => attentionOf(state.image);
     const mapOf = (key) => data.maps.find((map) => map.key === key);
 
@@ -73,11 +74,7 @@ const makeExplorer = (() => {
 
     function layerAttention(layer, head) {
       if (head !== MEAN) return headAttention(layer, head);
-      const mean = new Float64Array(patchCount);
-      for (let each = 0; each < data.heads; each++) {
-        headAttention(layer, each).forEach((weight, patch) => { mean[patch] += weight / data.heads; });
-      }
-      return mean;
+      return meanOverHeads(data.heads, (each) => headAttention(layer, each));
     }
 
     // Of all layers and heads: the scale of the sheet, and of the PNG files.
@@ -123,7 +120,7 @@ const makeExplorer = (() => {
     }
 
     function describePatch(weights) {
-      const patch = state.activePatch ?? weights.indexOf(maxOf([weights]));
+      const patch = state.activePatch ?? indexOfLargest(weights);
       const place = patchName(patch);
       const share = percent(weights[patch]);
       const whole = isOneLayer() ? "attention" : "map";
@@ -194,8 +191,8 @@ const makeExplorer = (() => {
     }
 
     function read() {
-      const { map, layer, head, pinned } = state;
-      return { image: state.image.index, map, layer, head, query: pinned ? state.query : query(), pinned };
+      const { map, layer, head, pinned, activePatch } = state;
+      return { image: state.image.index, map, layer, head, query: pinned ? state.query : query(), pinned, activePatch };
     }
 
     // The one announcement of a change, when no other change follows.

@@ -9,6 +9,7 @@ from vit_hk.data.dataset import Dataset
 
 MAX_CHARACTERS = 400_000  # of the pixels of these images
 MAX_IMAGES = 400  # more would make the page slow
+MIN_SHARE_CORRECT = 1 / 4  # of the room, where there are as many correct images
 
 
 def encode_pixels(image: np.ndarray) -> str:
@@ -19,9 +20,10 @@ def encode_pixels(image: np.ndarray) -> str:
 def choose_further_images(
     dataset: Dataset, predictions: np.ndarray, stored: np.ndarray
 ) -> list[int]:
-    """Choose further test images: all mistakes, then correct ones, as far as there is room.
+    """Choose further test images: mistakes, then correct ones, as far as there is room.
 
-    Both are shared out in rounds, so that no pair of classes takes the room of the others.
+    Many mistakes leave some of the room to correct images, with which they can be compared. Both
+    are shared out in rounds, so that no pair of classes takes the room of the others.
 
     Args:
       dataset: holds the test images and their labels.
@@ -35,9 +37,10 @@ def choose_further_images(
     known = np.isin(np.arange(len(predictions)), stored)
     wrong = predictions != dataset.y_test
     pairs = dataset.y_test.astype(int) * dataset.num_classes + predictions
-    chosen = list(_take_in_rounds(pairs, wrong & ~known))
-    chosen += _take_in_rounds(pairs, ~wrong & ~known)
-    return chosen[:room]
+    mistakes = list(_take_in_rounds(pairs, wrong & ~known))
+    correct = list(_take_in_rounds(pairs, ~wrong & ~known))
+    room_for_mistakes = room - min(len(correct), int(MIN_SHARE_CORRECT * room))
+    return (mistakes[:room_for_mistakes] + correct)[:room]
 
 
 def _take_in_rounds(groups: np.ndarray, is_candidate: np.ndarray) -> Iterator[int]:

@@ -47,9 +47,8 @@ function drawMap(canvas, { rows, columns, image_shape: [height, width] }, weight
  * Make the grid of buttons over the map, one for each patch.
  *
  * `point(patch)` is called when the pointer or the focus moves, with null when it leaves; `pin(patch)`
- * when a patch is clicked, or tapped while it has the focus: a finger has no other way to point than
- * a first tap. The result is a function that labels the buttons: it takes the weights and
- * the patch that is the query, or -1.
+ * when a patch is clicked, or tapped while it has the focus. The result is a function that labels the
+ * buttons: it takes the weights and the patch that is the query, or -1.
  */
 function makePatchGrid(grid, { rows, columns, image_shape: shape }, patchName, { point, pin }) {
   const cells = Array.from({ length: rows * columns }, (_, patch) => {
@@ -58,14 +57,7 @@ function makePatchGrid(grid, { rows, columns, image_shape: shape }, patchName, {
     cell.addEventListener("pointerenter", () => point(patch));
     cell.addEventListener("focus", () => point(patch));
     cell.addEventListener("blur", () => point(null));
-    let isFirstTap = false;
-    cell.addEventListener("pointerdown", ({ pointerType }) => {
-      isFirstTap = pointerType === "touch" && document.activeElement !== cell;
-    });
-    cell.addEventListener("click", ({ detail }) => {
-      if (isFirstTap && detail) cell.focus(); // not all browsers do; a key has no detail
-      else pin(patch);
-    });
+    actOnSecondTap(cell, () => pin(patch));
     cell.addEventListener("keydown", (event) => {
       if (moveInGrid(cells, columns, patch, event)) event.preventDefault();
     });

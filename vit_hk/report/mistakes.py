@@ -6,7 +6,7 @@ import numpy as np
 
 from vit_hk.data.dataset import Dataset
 from vit_hk.metrics import confusion_matrix
-from vit_hk.report.pictures import image_url
+from vit_hk.report.pictures import thumbnail_url
 
 MAX_CHARACTERS = 400_000  # of the data URLs of all pictures
 MAX_PER_PAIR = 24  # pictures
@@ -57,13 +57,16 @@ def collect_mistakes(dataset: Dataset, predictions: np.ndarray) -> list[Mistakes
     shown: list[list[tuple[int, str]]] = [[] for _ in pairs]
     budget = MAX_CHARACTERS
     for round_number in range(MAX_PER_PAIR):
+        budget_before = budget
         for pair_number, indices in enumerate(members):
-            if round_number < len(indices) and budget > 0:
+            if round_number < len(indices):
                 index = int(indices[round_number])
-                url = image_url(dataset.x_test[index])
-                budget -= len(url)
-                if budget > 0:
+                url = thumbnail_url(dataset.x_test[index])
+                if len(url) <= budget:
                     shown[pair_number].append((index, url))
+                    budget -= len(url)
+        if budget == budget_before:
+            break  # further rounds would take long, and hardly find a picture that fits
     return [
         Mistakes(actual, predicted, len(indices), images)
         for (actual, predicted), indices, images in zip(pairs, members, shown, strict=True)

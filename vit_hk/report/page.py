@@ -12,6 +12,7 @@ from vit_hk.params import AttentionSettings
 from vit_hk.report.explorer import Explorer
 from vit_hk.report.page_model import encoded_size, make_page_model
 from vit_hk.report.weights_file import WeightsFile
+from vit_hk.report.wording import counted, percent, points
 
 TEMPLATES = Path(__file__).parent
 MAX_BYTES = 5_000_000  # of a page
@@ -83,7 +84,7 @@ def render_template(name: str, folders: Sequence[Path], **content: Any) -> str:
 
 @functools.cache  # a page is rendered more than once, until it fits: its templates compile once
 def _environment(folders: tuple[Path, ...]) -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
@@ -91,3 +92,5 @@ def _environment(folders: tuple[Path, ...]) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals.update(counted=counted, percent=percent, points=points)
+    return environment

@@ -66,8 +66,8 @@ const tryModel = (() => {
     const isCentred = () => Boolean(element("try-centred")?.checked) && drawing.base().kind !== "example";
 
     function bestOf(probabilities) {
-      const share = probabilities.reduce((a, b) => Math.max(a, b));
-      return { best: probabilities.indexOf(share), probability: share };
+      const best = indexOfLargest(probabilities);
+      return { best, probability: probabilities[best] };
     }
 
     function describeOff() {
@@ -84,7 +84,7 @@ const tryModel = (() => {
     function announce(probabilities, before) {
       const describe = (some) => {
         const { best, probability } = bestOf(some);
-        return [views.nameElement(best), `, probability ${percent(probability)}`];
+        return [nameElement(data.class_names[best]), `, probability ${percent(probability)}`];
       };
       const isEmpty = drawing.base().kind === "blank" && !drawing.isChanged();
       const hint = note || (isEmpty ? "Nothing is drawn yet; the model names a class even so." : "");
@@ -200,7 +200,7 @@ const tryModel = (() => {
     }
 
     function makePatchButtons() {
-      const names = Array.from({ length: model.patchCount }, (_, patch) => `the patch in ${views.patchName(patch)}`);
+      const names = Array.from({ length: model.patchCount }, (_, patch) => `the patch in ${patchPlace(patch, model.columns)}`);
       const buttons = makeSwitches(names, model.columns, togglePatch);
       element("try-patches").style.gridTemplateColumns = `repeat(${model.columns}, 1fr)`;
       element("try-patches").append(...buttons);

@@ -4,11 +4,6 @@ function makeTryViews({ class_names: classNames, palette, query_name: queryName 
   const MAX_CLASSES = 50; // rows of the table; with more classes, those of the highest probability
   const element = (id) => document.getElementById(id);
 
-  /** Return a class name as an element that keeps its spaces and its direction of writing. */
-  function nameElement(number) {
-    return Object.assign(document.createElement("bdi"), { textContent: classNames[number] });
-  }
-
   function describeChange(change) {
     const points = (100 * change).toFixed(1);
     if (Number(points) === 0) return "0.0";
@@ -22,7 +17,6 @@ function makeTryViews({ class_names: classNames, palette, query_name: queryName 
   }
 
   const maxOf = (weights) => weights.reduce((a, b) => Math.max(a, b), 0);
-  const patchName = (patch) => `row ${Math.floor(patch / model.columns) + 1}, column ${(patch % model.columns) + 1}`;
 
   for (const stack of document.querySelectorAll(".try-stack")) fitImage(stack, shape, 14);
 
@@ -50,8 +44,6 @@ function makeTryViews({ class_names: classNames, palette, query_name: queryName 
   }
 
   return {
-    nameElement, patchName,
-
     /** Draw the pixels that the model sees, [height * width * channels]. */
     drawSeen(pixels) {
       drawPixels(element("try-seen"), pixels, shape);
@@ -59,11 +51,11 @@ function makeTryViews({ class_names: classNames, palette, query_name: queryName 
 
     /** Show probabilities, beside those with everything on. */
     drawProbabilities(probabilities, before) {
-      const best = probabilities.indexOf(maxOf(probabilities));
+      const best = indexOfLargest(probabilities);
       chooseClasses(probabilities).forEach((number, n) => {
         const row = rows[n];
         const [name, bar, share, change] = row.cells;
-        if (row.dataset.number !== String(number)) name.replaceChildren(nameElement(number));
+        if (row.dataset.number !== String(number)) name.replaceChildren(nameElement(classNames[number]));
         row.dataset.number = number;
         row.classList.toggle("is-predicted", number === best);
         bar.children[0].style.width = `${100 * probabilities[number]}%`;
@@ -89,7 +81,7 @@ function makeTryViews({ class_names: classNames, palette, query_name: queryName 
         colorScale(palette, max), traceOutline(pixels, shape));
       element("try-rollout-text").textContent = max
         ? `The share of each patch in what can reach ${queryName} through all layers; the largest: ` +
-          `${percent(max)}, ${patchName(weights.indexOf(max))}.`
+          `${percent(max)}, ${patchPlace(weights.indexOf(max), columns)}.`
         : `Nothing of the patches can reach ${queryName}.`;
     },
 
@@ -105,7 +97,7 @@ function makeTryViews({ class_names: classNames, palette, query_name: queryName 
         const line = document.createElement("tr");
         line.append(Object.assign(document.createElement("th"), { scope: "row", textContent: name }));
         line.insertCell().textContent = percent(moved);
-        line.insertCell().append(nameElement(best), `, ${percent(probability)}`);
+        line.insertCell().append(nameElement(classNames[best]), `, ${percent(probability)}`);
         return line;
       });
       element("try-ranking").tBodies[0].replaceChildren(...lines);

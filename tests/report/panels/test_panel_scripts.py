@@ -1,5 +1,7 @@
 """The calculations of the panels in JavaScript, against scikit-learn and NumPy."""
 
+import itertools
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -51,11 +53,11 @@ def test_equal_points_lie_in_one_place(script_page):
     assert shares == [0, 0]
 
 
-FLOW = """([model, attention, settings]) => {
+FLOW = """([model, attention, settings, count]) => {
   const off = { heads: new Set(), layers: new Set(), patches: new Set() };
   const matrices = explain.layerMatrices(model, Float32Array.from(attention), settings, off);
-  const { reach, edges } = findFlow(model, matrices);
-  return [reach.map((row) => [...row]), edges];
+  const { reach, kept, strongest } = findFlow(model, matrices, count);
+  return [reach.map((row) => [...row]), kept, strongest];
 }"""
 
 
@@ -72,12 +74,14 @@ def test_flow_is_the_rollout_split_into_edges(script_page, pool, fusion, ratio):
         "firstPatch": first, "isClassToken": pool == "cls",
     }  # fmt: skip
     settings = {"head_fusion": fusion, "discard_ratio": ratio}
-    reach, edges = script_page.evaluate(FLOW, [model, attention.ravel().tolist(), settings])
+    arguments = [model, attention.ravel().tolist(), settings]
+    reach, kept, strongest = script_page.evaluate(FLOW, [*arguments, tokens**2])
+    assert all(edge["from"] == edge["to"] for edge in kept)
     rollout = attention_rollout(attention, pool, fusion, ratio)[0]  # [query T, key T]
     expected = rollout[0] if pool == "cls" else rollout[first:].mean(axis=0)
     np.testing.assert_allclose(reach[0], expected, atol=1e-6)
     shares = np.zeros((layers, tokens, tokens))
-    for edge in edges:
+    for edge in itertools.chain(kept, *strongest):
         shares[edge["layer"], edge["to"], edge["from"]] = edge["share"]
     # What reaches a token leaves it, and nothing is lost between layers.
     np.testing.assert_allclose(shares.sum(axis=(1, 2)), 1, atol=1e-6)
@@ -90,3 +94,11 @@ def test_flow_is_the_rollout_split_into_edges(script_page, pool, fusion, ratio):
         own = 0.5 * attention[0, 0].mean(axis=0) + 0.5 * np.eye(tokens)
         ratios = shares[0] / np.array(reach[1])[:, np.newaxis].clip(1e-12)
         np.testing.assert_allclose(ratios[first], own[first], atol=1e-5)
+    # The strongest lines alone, and of equal ones those that come first in the matrix.
+    _, kept_again, few = script_page.evaluate(FLOW, [*arguments, 3])
+    assert kept_again == kept
+    for layer in range(layers):
+        others = np.where(np.eye(tokens, dtype=bool), 0, shares[layer]).ravel()
+        cells = [edge["to"] * tokens + edge["from"] for edge in few[layer]]
+        order = np.argsort(-others, kind="stable")[:3]
+        assert cells == [cell for cell in order.tolist() if others[cell] > 0]

@@ -4,7 +4,7 @@ function showFeatureMap(data, network) {
   const element = (id) => document.getElementById(`features-${id}`);
   const map = element("map");
   if (!map) return; // left out
-  const BATCH = 8; // images between two pauses in which the page can react
+  const SLICE = 50; // ms of computation, or one image, between two pauses in which the page can react
   const MARGIN = 0.04; // of the map, around the images
   const MAX_NAMED_CLASSES = 20; // with more, neighbouring colours cannot be told apart
   const { model } = network;
@@ -30,7 +30,7 @@ function showFeatureMap(data, network) {
     const show = () => { element("image").textContent = describe(image); };
     button.addEventListener("pointerenter", show);
     button.addEventListener("focus", show);
-    button.addEventListener("click", () =>
+    actOnSecondTap(button, () =>
       button.dispatchEvent(new CustomEvent("open-image", { bubbles: true, detail: { index: image.index } })));
     return button;
   }
@@ -45,15 +45,11 @@ function showFeatureMap(data, network) {
     return result;
   }
 
-  function bestOf(logits) {
-    return logits.indexOf(logits.reduce((a, b) => Math.max(a, b)));
-  }
-
   function makeLayout(layer) {
     const points = layerFeatures(layer);
     const { coordinates, shares } = principalComponents(points, model.width, 2);
     const correct = images.filter(({ label }, n) =>
-      bestOf(model.classify(points.subarray(n * model.width, (n + 1) * model.width))) === label);
+      indexOfLargest(model.classify(points.subarray(n * model.width, (n + 1) * model.width))) === label);
     return { coordinates, shares, accuracy: correct.length / images.length };
   }
 
@@ -124,17 +120,20 @@ function showFeatureMap(data, network) {
 
   const isDone = () => features.length === images.length;
 
-  function compute(end) {
-    while (features.length < end) features.push(model.forward(decodePixels(images[features.length].pixels)).features);
+  // Compute the features of at least one more image, until that is enough.
+  function compute(isEnough) {
+    do features.push(model.forward(decodePixels(images[features.length].pixels)).features);
+    while (!isDone() && !isEnough());
     element("summary").textContent = `Computing features: ${features.length} of ${images.length} images.`;
     if (isDone()) finish();
   }
 
-  // Some images at a time, so that the page reacts meanwhile.
-  function computeBatch() {
+  // A slice at a time, so that the page reacts meanwhile.
+  function computeSlices() {
     if (isDone()) return;
-    compute(Math.min(features.length + BATCH, images.length));
-    setTimeout(computeBatch);
+    const end = performance.now() + SLICE;
+    compute(() => performance.now() >= end);
+    setTimeout(computeSlices);
   }
 
   function finish() {
@@ -149,10 +148,10 @@ function showFeatureMap(data, network) {
 
   element("app").hidden = false;
   map.setAttribute("aria-busy", "true");
-  addEventListener("beforeprint", () => { if (!isDone()) compute(images.length); });
+  addEventListener("beforeprint", () => { if (!isDone()) compute(() => false); });
   new IntersectionObserver((entries, observer) => {
     if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
     observer.disconnect();
-    computeBatch();
+    computeSlices();
   }, { rootMargin: "50%" }).observe(map);
 }

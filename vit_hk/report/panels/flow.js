@@ -15,8 +15,7 @@ function showFlow(explorer, data, network) {
   let image = null;
 
   function tokenName(token) {
-    const patch = token - firstPatch;
-    return data.prefix_tokens[token] ?? `row ${Math.floor(patch / columns) + 1}, column ${(patch % columns) + 1}`;
+    return data.prefix_tokens[token] ?? patchPlace(token - firstPatch, columns);
   }
 
   function svg(name, attributes, ...children) {
@@ -64,10 +63,8 @@ function showFlow(explorer, data, network) {
 
   // Of each layer, the last one first: deeper in the model the rollout is spread over more lines.
   function strongest() {
-    const taken = flow.edges.filter(({ from, to }) => from !== to).sort((a, b) => b.share - a.share);
     const count = Number(element("count").value);
-    const layersFromLast = Array.from({ length: layers }, (_, n) => layers - 1 - n);
-    return layersFromLast.flatMap((layer) => taken.filter((edge) => edge.layer === layer).slice(0, count));
+    return [...flow.strongest].reverse().flatMap((edges) => edges.slice(0, count));
   }
 
   function draw() {
@@ -82,14 +79,13 @@ function showFlow(explorer, data, network) {
     element("count-text").textContent = element("count").value;
     if (!flow) return;
     const lines = strongest();
-    const kept = flow.edges.filter(({ from, to }) => from === to);
     const circles = flow.reach.flatMap((row, layer) => [...row].map((share, token) => svg("circle", {
       cx: x(token), cy: y(layer), r: Math.max(1.5, MAX_RADIUS * Math.sqrt(share)),
     }, svg("title", {}, `${tokenName(token)}: ${percent(share)}`))));
     const names = flow.reach.map((_, layer) => svg("text", { x: 0, y: y(layer) + 4 }, layer ? `layer ${layer}` : "input"));
     element("svg").setAttribute("aria-label", element("summary").textContent);
     element("svg").replaceChildren(
-      ...kept.map((edge) => drawLine(edge, x, y)), ...lines.map((edge) => drawLine(edge, x, y)),
+      ...flow.kept.map((edge) => drawLine(edge, x, y)), ...lines.map((edge) => drawLine(edge, x, y)),
       ...circles, ...drawHeads(x, size, top - 12), ...names);
     fillTable(lines);
   }
@@ -106,7 +102,7 @@ function showFlow(explorer, data, network) {
 
   function describe() {
     const best = strongest().reduce((a, b) => (b.share > a.share ? b : a), { share: 0 });
-    const kept = flow.edges.reduce((sum, { from, to, share }) => sum + (from === to ? share : 0), 0) / layers;
+    const kept = flow.kept.reduce((sum, { share }) => sum + share, 0) / layers;
     element("summary").textContent = `${explorer.nameText(image)}. ` +
       (best.share ? `The strongest line, ${percent(best.share)}, goes from ${tokenName(best.from)} to ${tokenName(best.to)} in layer ${best.layer + 1}. ` : "") +
       `On average over the layers, ${percent(kept)} stays in its token.`;
@@ -116,7 +112,7 @@ function showFlow(explorer, data, network) {
     if (image === explorer.image()) return;
     image = explorer.image();
     const { attention } = model.forward(decodePixels(image.pixels));
-    flow = findFlow(model, explain.layerMatrices(model, attention, settings));
+    flow = findFlow(model, explain.layerMatrices(model, attention, settings), Number(element("count").max));
     describe();
     draw();
   }

@@ -71,4 +71,6 @@ def map_url(weights: np.ndarray, largest: float) -> str:
 def describe_maximum(weights: np.ndarray) -> str:
     """Return in words which patch gets the most attention of weights [rows, columns]."""
     row, column = np.unravel_index(weights.argmax(), weights.shape)
-    return f"{100 * weights.max():.0f} % to row {row + 1}, column {column + 1}"
+    value = 100 * weights.max()
+    number = f"{value:.0f}" if value >= 10 else f"{value:.2g}"  # of many patches each has little
+    return f"{number} % to row {row + 1}, column {column + 1}"

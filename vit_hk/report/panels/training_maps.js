@@ -17,14 +17,8 @@ function showTrainingMaps({ palette, class_names: classNames, image_shape: shape
 
   function weightsOf(step, layer, image, head) {
     if (head !== MEAN) return headWeights(step, layer, image, head);
-    const mean = new Float64Array(patchCount);
-    for (let each = 0; each < heads; each++) {
-      headWeights(step, layer, image, each).forEach((weight, patch) => { mean[patch] += weight / heads; });
-    }
-    return mean;
+    return meanOverHeads(heads, (each) => headWeights(step, layer, image, each));
   }
-
-  const className = (number) => Object.assign(document.createElement("bdi"), { textContent: classNames[number] });
 
   const items = maps.pixels.map((pixels) => {
     const canvas = document.createElement("canvas");
@@ -39,14 +33,14 @@ function showTrainingMaps({ palette, class_names: classNames, image_shape: shape
   function drawImage(image, weights, step, max) {
     const { canvas, caption, item, outline } = items[image];
     drawMap(canvas, { rows, columns, image_shape: shape }, weights, colorScale(palette, max), outline);
-    const most = weights.indexOf(weights.reduce((a, b) => Math.max(a, b)));
+    const most = indexOfLargest(weights);
     canvas.setAttribute("aria-label", `Image ${image + 1}: the largest share of attention, ${percent(weights[most])}, goes to ` +
-      `row ${Math.floor(most / columns) + 1}, column ${(most % columns) + 1}`);
+      patchPlace(most, columns));
     const predicted = maps.predicted[step][image];
     const isWrong = predicted !== labels[image];
     item.classList.toggle("wrong", isWrong);
-    caption.replaceChildren("predicted ", className(predicted), `, ${(100 * maps.confidence[step][image]).toFixed(0)} %`,
-      ...(isWrong ? ["; true ", className(labels[image])] : []));
+    caption.replaceChildren("predicted ", nameElement(classNames[predicted]), `, ${(100 * maps.confidence[step][image]).toFixed(0)} %`,
+      ...(isWrong ? ["; true ", nameElement(classNames[labels[image]])] : []));
   }
 
   function draw() {
