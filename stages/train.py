@@ -26,7 +26,7 @@ from vit_hk.training.data import TrainingData, prepare_data
 from vit_hk.training.fingerprint import compute_fingerprint
 from vit_hk.training.fit_calibration import calibrate
 from vit_hk.training.initial_weights import load_initial_weights
-from vit_hk.training.interruption import StopRequest
+from vit_hk.training.interruption import StopRequest, ignore_signals
 from vit_hk.training.loop import NOT_FINITE_REMEDY, NotFiniteError, StoppedError, Trained, train
 from vit_hk.training.output import print_line
 from vit_hk.training.progress import Epoch, Snapshot
@@ -87,6 +87,7 @@ def run(config: Config) -> None:
         if runs_below_dvc():
             check_unchanged(fingerprint, device)
         write_results(trained, calibration, data, info)
+        ignore_signals()
         discard_state(folder, PARENT)
 
 
@@ -98,7 +99,11 @@ def check_unchanged(fingerprint: str, device: jax.Device) -> None:
     Raises:
       UserError: they have changed.
     """
-    if compute_fingerprint(load_config(), paths.DATASET, device) != fingerprint:
+    try:
+        is_same = compute_fingerprint(load_config(), paths.DATASET, device) == fingerprint
+    except (OSError, UserError):  # a file is not there any more, or cannot be read as what it is
+        is_same = False
+    if not is_same:
         raise UserError(
             "params.yaml, data/dataset.npz or the code of the stage train has changed during the "
             "training, and DVC would record its results for the new ones; undo the change (see: "

@@ -1,5 +1,6 @@
 """Mixed precision: what is computed in bfloat16, what in float32, and how results differ."""
 
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,9 @@ import scipy.special
 from jax.flatten_util import ravel_pytree
 from jaxpr import operations
 
+from vit_hk.model.block import Block
 from vit_hk.model.gelu import gelu
+from vit_hk.model.precision import computing_in
 from vit_hk.model.vit import make_model, parameter_shapes
 
 EPSILON = 2.0**-8  # the relative distance between neighbouring bfloat16 numbers
@@ -96,6 +99,19 @@ def test_results_differ_by_rounding_alone(settings, random_params, images, stem)
     flat, expected_flat = (ravel_pytree(tree)[0] for tree in (gradients, expected_gradients))
     assert flat.dtype == jnp.float32
     assert 0 < relative_distance(flat, expected_flat) < 8 * EPSILON
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_residual_connections_are_not_rounded(precision):
+    # With parameters of 0, all that a block returns is what passes by its branches.
+    def forward(x):
+        return Block(num_heads=2, mlp_dim=12, gelu="erf", norm_eps=1e-6, name="block")(x, 4)[0]
+
+    x = np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32)
+    block = hk.without_apply_rng(hk.transform(forward))
+    with computing_in(precision):
+        params = jax.tree.map(jnp.zeros_like, block.init(jax.random.key(0), x))
+        np.testing.assert_array_equal(block.apply(params, x), x)
 
 
 def run(model, params, images):

@@ -132,7 +132,7 @@ def kernels_of(inputs, keys, **changes):
     return set(re.findall(r"vit_hk_([a-z_]+)_\d", str(jax.make_jaxpr(run)(params, images))))
 
 
-def test_each_part_of_a_block_has_its_kernel(inputs):
+def test_kernels_of_each_part_of_a_block(inputs):
     assert kernels_of(inputs, jax.random.split(jax.random.key(0), BATCH)) >= {
         "attention_forward", "attention_backward",
         "class_token_attention_forward", "class_token_attention_backward",
@@ -144,7 +144,7 @@ def test_each_part_of_a_block_has_its_kernel(inputs):
 @pytest.mark.parametrize(
     "changes", [{"gelu": "tanh"}, {"dropout": 0.1}, {"drop_path": 0.1}], ids=str
 )
-def test_what_the_mlp_kernel_lacks_is_computed_without_it(inputs, changes):
+def test_kernels_that_tanh_and_regularization_leave_out(inputs, changes):
     keys = jax.random.split(jax.random.key(0), BATCH)
     kernels = kernels_of(inputs, keys, **changes)
     assert "mlp_forward" not in kernels

@@ -69,7 +69,9 @@ def test_dropout_acts_on_both_branches_of_a_block():
     assert shares(added, 0.0, 2.0, 4.0) == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
 
 
-@pytest.mark.parametrize("residual", [None, np.zeros((500, 6), np.float32)], ids=["alone", "added"])
+@pytest.mark.parametrize(
+    "residual", [None, np.full((500, 6), 3, np.float32)], ids=["alone", "added"]
+)
 def test_dropout_acts_on_the_hidden_layer_of_the_mlp(residual):
     def forward(x, keys):
         return MLP(6, "erf", dropout=0.5, name="mlp")(x, keys, residual)
@@ -79,8 +81,9 @@ def test_dropout_acts_on_the_hidden_layer_of_the_mlp(residual):
     params = zeros_like(transformed, x, None)
     params["mlp/in"]["b"] += 10.0  # GELU(10) = 10
     params["mlp/out"]["w"] += np.eye(6, dtype=np.float32)
-    np.testing.assert_allclose(transformed.apply(params, x, None), 10.0, rtol=1e-6)
-    hidden = np.asarray(transformed.apply(params, x, keys_of(100)))
+    added = 0.0 if residual is None else 3.0
+    np.testing.assert_allclose(transformed.apply(params, x, None), 10.0 + added, rtol=1e-6)
+    hidden = np.asarray(transformed.apply(params, x, keys_of(100))) - added
     assert shares(hidden, 0.0, 20.0) == pytest.approx([0.5, 0.5], abs=0.05)
 
 

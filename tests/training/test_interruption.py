@@ -9,7 +9,7 @@ from typing import TextIO
 
 import pytest
 
-from vit_hk.training.interruption import StopRequest
+from vit_hk.training.interruption import StopRequest, ignore_signals
 from vit_hk.training.output import print_line
 
 
@@ -48,6 +48,13 @@ def test_a_signal_that_the_parent_ignores_stays_ignored():
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN
     assert not stop.is_set()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.usefixtures("handlers")
+def test_signals_after_the_last_write_do_not_end_the_process():
+    ignore_signals()
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_a_stop_that_another_process_requested_is_no_signal_of_this_one(monkeypatch, capfd):

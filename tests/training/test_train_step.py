@@ -119,16 +119,23 @@ def test_cross_entropy_equals_torch(smoothing):
     )
 
 
-def test_weighted_cross_entropy_equals_torch():
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_weighted_cross_entropy_equals_torch(smoothing):
     # Mixed targets, as mixup makes them.
     random = np.random.default_rng(0)
     logits = random.normal(size=(6, 5)).astype(np.float32) * 4
     targets = random.dirichlet(np.ones(5), 6).astype(np.float32)
     weights = random.uniform(0.1, 3, 5).astype(np.float32)
-    expected = torch.nn.functional.cross_entropy(
-        torch.tensor(logits), torch.tensor(targets), torch.tensor(weights)
-    )
-    loss = cross_entropy(logits, targets, class_weights=weights)
+    # With smoothing, a share of the weight of an image, here of all its targets, is for any class.
+    weighted = targets * weights
+    smoothed = (1 - smoothing) * weighted + smoothing / 5 * weighted.sum(axis=1, keepdims=True)
+    expected = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(smoothed))
+    if not smoothing:
+        same = torch.nn.functional.cross_entropy(
+            torch.tensor(logits), torch.tensor(targets), torch.tensor(weights)
+        )
+        assert float(expected) == pytest.approx(float(same), rel=1e-6)
+    loss = cross_entropy(logits, targets, smoothing, weights)
     assert float(loss) == pytest.approx(float(expected), rel=1e-6)
 
 

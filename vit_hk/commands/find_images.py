@@ -87,7 +87,11 @@ def _match_below(pattern: Sequence[str]) -> Iterator[str]:
     """Yield the files that match a pattern with **, or lie in a folder that does."""
     first = pattern.index(ANY_FOLDERS)
     top = Path(*pattern[:first])
-    found = [top] if top.exists() else map(Path, glob.glob(str(top)))  # noqa: PTH207
+    if top.exists():
+        found = [top]
+    else:  # folders that match, by the rules of those below them
+        matches = map(Path, glob.glob(str(top)))  # noqa: PTH207
+        found = [path for path in matches if not (path.is_symlink() or is_ignored((path.name,)))]
     for folder in filter(Path.is_dir, found):
         for file in _files_below(folder):
             if _matches(file.parts, pattern[first:]):

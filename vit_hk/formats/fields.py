@@ -103,9 +103,9 @@ def _check_shapes(file: TensorFile, expected: dict[str, tuple[int, ...]]) -> Non
     for key, shape in expected.items():
         if file.shapes[key] != shape:
             raise UserError(
-                f"{file.path}: tensor {shorten(key)} is {list(file.shapes[key])}, the sizes in its "
-                f"configuration and its other tensors require {list(shape)}; correct them or "
-                "download it again"
+                f"{file.path}: tensor {shorten(key)} is {list(file.shapes[key])}, its other "
+                "tensors, or the sizes in its configuration where it has one, require "
+                f"{list(shape)}; correct them or download it again"
             )
 
 

@@ -123,7 +123,7 @@ def class_token_attention_forward(
         scores_matrix = Matrix(scores, padded_heads)
         matmul(builder, tokens, projected_t, scores_matrix, num_tokens, width, padded_heads)
         softmax(builder, scores, num_tokens, num_heads)
-        weights_t = Matrix(scores, 1, padded_heads)
+        weights_t = scores_matrix.transposed()
         pooled_matrix = Matrix(_item(builder, pooled, image, num_heads * width), width)
         matmul(builder, weights_t, tokens, pooled_matrix, num_heads, num_tokens, width)
 
@@ -198,7 +198,7 @@ def class_token_attention_backward(
         d_p = Matrix(d_weights, padded_heads)
         matmul(builder, tokens, d_pooled_t, d_p, num_tokens, width, padded_heads)
         softmax_backward(builder, p, d_weights, num_tokens, num_heads, head_size**-0.5)
-        d_scores = Matrix(d_weights, padded_heads)
+        d_scores = d_p  # by now
         d_scores_t = d_scores.transposed()
         matmul(builder, d_scores_t, tokens, d_projected_matrix, num_heads, num_tokens, width)
         p_matrix = Matrix(p, padded_heads)

@@ -143,10 +143,10 @@ class Block(hk.Module):
         return x, weights
 
     def _branch_adds_residual(self, keys: ImageKeys) -> bool:
-        """Return whether the last linear layer of each branch adds the residual, in its kernel.
+        """Return whether the last linear layer of each branch adds the residual.
 
-        It does not where the branch is regularized before, nor in mixed precision, which would
-        round the residual to that of the branch.
+        That costs nothing where it has a kernel. It does not where the branch is regularized
+        before, nor in mixed precision, which would round the residual to that of the branch.
         """
         has_drop_path = not isinstance(self.drop_path, float) or self.drop_path
         is_regularized = keys is not None and (self.dropout or has_drop_path)

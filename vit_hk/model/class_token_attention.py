@@ -5,8 +5,8 @@ With pool "cls" only the class token is read from the last block. Its score q ·
 products replace two linear layers over all tokens, and a training step takes 4 to 5 % less time.
 The bias of the keys adds the same to all scores of a query, and the softmax cancels it.
 
-On a CPU, a kernel computes the same (vit_hk/kernels/class_token_attention.py). What is here then
-serves weights that are read, and attention with an offset.
+In float32 on a CPU, a kernel computes the same (vit_hk/kernels/class_token_attention.py). What is
+here then serves weights that are read, and attention with an offset.
 """
 
 import jax

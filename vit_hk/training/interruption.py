@@ -83,5 +83,11 @@ class StopRequest:
             print_line("\nsaving the state, then stopping; once more stops at once", sys.stderr)
 
 
+def ignore_signals() -> None:
+    """Ignore both signals from now on: the results are written, and DVC must see this succeed."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _ignore(*_: object) -> None:
     """Do nothing: a handler must be there for the wakeup file descriptor to be written."""

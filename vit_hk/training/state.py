@@ -7,14 +7,12 @@ the fingerprint of the training.
 
 import contextlib
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 
 from vit_hk.runtime.cluster import check_same, is_main_process, wait_for_all
-from vit_hk.training.interruption import SIGNALS
 from vit_hk.training.locking import exclusive_lock, is_awaited, read_holder, remove_folder
 
 STATE_ROOT = Path(".scratch/train")
@@ -68,8 +66,6 @@ def discard_state(state: Path, parent: int) -> None:
     """
     if _is_launched() or os.getppid() != parent or is_awaited(state):
         return
-    for number in SIGNALS:  # from here on, DVC must see this process succeed
-        signal.signal(number, signal.SIG_IGN)
     remove_folder(state)
 
 
