@@ -96,8 +96,8 @@ def photograph(page: Page, clip: FloatRect) -> Image.Image:
 
 def photograph_try(page: Page) -> None:
     """Take a mistake of the model, and switch off the head without which it is right."""
-    page.get_by_label("Start from").select_option(index=4)
-    page.get_by_role("button", name="Switch off head 2 of layer 1").click()
+    page.get_by_label("Start from").select_option(index=1)
+    page.get_by_role("button", name="Switch off head 3 of layer 1").click()
     page.wait_for_timeout(800)  # until the prediction is announced
     page.mouse.move(0, 0)
     page.locator("#try").screenshot(path=IMAGES / "try.png")
