@@ -124,7 +124,7 @@ def test_no_access_past_the_end_and_no_write_before_the_start(simd_target, calls
     linear_layers(9 * lanes + 1, 1)
     linear_layers(1, lanes // 2)
     linear_layers(4 * lanes, 5 * lanes)  # whose panels have 4 and 3 SIMD vectors with AVX-512
-    linear_layers(520, 510)  # large enough for panels
+    differentiate(linear, (ROWS, 520), (520, 510), (510,))  # large enough for panels
     rows_alone(1)
     rows_alone(2 * lanes + 3)
     attentions(5, 2, 3)
