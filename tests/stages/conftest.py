@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,15 @@ class StageRun(NamedTuple):
 def elsewhere(tmp_path, monkeypatch) -> None:
     """Start each test outside of the project: stages write below the current folder, and remove."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    """Restore the handlers of signals, which `train` ignores from its last write on."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def run_program(stage: str, folder: Path, **environment: str) -> StageRun:
@@ -105,14 +114,10 @@ def here(monkeypatch, capfd) -> Callable[..., StageRun]:
         monkeypatch.delitem(sys.modules, f"stages.{stage}", raising=False)
         capfd.readouterr()
         code = 0
-        handlers = {number: signal.getsignal(number) for number in SIGNALS}
         try:
             runpy.run_module(f"stages.{stage}", run_name="__main__")
         except SystemExit as exit_:
             code = exit_.code
-        finally:
-            for number, handler in handlers.items():  # `train` ignores signals at its end
-                signal.signal(number, handler)
         return StageRun(code, *capfd.readouterr())
 
     return run

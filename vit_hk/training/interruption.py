@@ -46,12 +46,7 @@ class StopRequest:
     def __enter__(self) -> Self:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
-        # A shell script starts its commands in the background with SIGINT ignored.
-        self._former_handlers = {
-            number: signal.signal(number, _ignore)
-            for number in SIGNALS
-            if signal.getsignal(number) is not signal.SIG_IGN
-        }
+        self._former_handlers = {number: signal.signal(number, _ignore) for number in SIGNALS}
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
