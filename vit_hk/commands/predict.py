@@ -34,9 +34,8 @@ from vit_hk.runtime.devices import configure_jax
 from vit_hk.runtime.memory import advise_out_of_memory
 from vit_hk.trained_model import MAX_BATCH, TrainedModel, load
 
-MAX_BATCH_BYTES = (
-    2**27
-)  # of the pixels of images that are predicted together; `Prepared` may have two
+# Of the pixels of images that are predicted together; `Prepared` may have two.
+MAX_BATCH_BYTES = 2**27
 
 DESCRIPTION = """Predict the classes of images. They are prepared as the training images were.
 An image that cannot be read is named with the reason, the others are predicted, and the exit code

@@ -13,7 +13,7 @@ from vit_hk.kernels.compiler import call_kernel, simd_target
 from vit_hk.kernels.matmul import Matrix, matmul
 from vit_hk.kernels.softmax import SCORE_FACTOR, softmax, softmax_backward
 from vit_hk.kernels.transpose import transpose
-from vit_hk.kernels.vector_builder import Index, Value, VectorBuilder, pad
+from vit_hk.kernels.vector_builder import Value, VectorBuilder, pad
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
@@ -80,13 +80,8 @@ def attention_forward(
     width, padded_queries = num_heads * head_size, pad(num_tokens, builder.lanes)
 
     def one_head(image: Value, head: Value) -> None:
-        start = _head_offset(builder, image, head, sizes, 3 * width)
-        q, k, v = (
-            Matrix(builder.offset_pointer(qkv, builder.index_add(start, column)), 3 * width)
-            for column in _qkv_columns(width)
-        )
-        out_start = _head_offset(builder, image, head, sizes, width)
-        out_matrix = Matrix(builder.offset_pointer(out, out_start), width)
+        q, k, v = _queries_keys_values(builder, qkv, image, head, sizes)
+        out_matrix = _head_block(builder, out, width, image, head, sizes)
         p = _head_weights(builder, weights, image, head, sizes)
         q_t = Matrix(q_transposed, padded_queries)
         transpose(builder, q, q_t, num_tokens, head_size, head_size**-0.5 * SCORE_FACTOR)
@@ -120,16 +115,9 @@ def attention_backward(
     width, padded_queries = num_heads * head_size, pad(num_tokens, builder.lanes)
 
     def one_head(image: Value, head: Value) -> None:
-        start = _head_offset(builder, image, head, sizes, 3 * width)
-        (q, k, v), (d_q, d_k, d_v) = (
-            [
-                Matrix(builder.offset_pointer(array, builder.index_add(start, column)), 3 * width)
-                for column in _qkv_columns(width)
-            ]
-            for array in (qkv, d_qkv)
-        )
-        d_out_start = _head_offset(builder, image, head, sizes, width)
-        d_out_matrix = Matrix(builder.offset_pointer(d_out, d_out_start), width)
+        q, k, v = _queries_keys_values(builder, qkv, image, head, sizes)
+        d_q, d_k, d_v = _queries_keys_values(builder, d_qkv, image, head, sizes)
+        d_out_matrix = _head_block(builder, d_out, width, image, head, sizes)
         p = _head_weights(builder, weights, image, head, sizes)
         d_out_t = Matrix(d_out_transposed, padded_queries)
         transpose(builder, d_out_matrix, d_out_t, num_tokens, head_size)
@@ -159,19 +147,27 @@ def _for_each_head(
     )
 
 
-def _qkv_columns(width: int) -> range:
-    """Return the columns at which q, k and v start in a row of qkv."""
-    return range(0, 3 * width, width)
-
-
-def _head_offset(
-    builder: VectorBuilder, image: Value, head: Value, sizes: tuple[int, int, int], row_stride: int
-) -> Index:
-    """Return the offset of the first element of an image's head in an array [B * T, row_stride]."""
+def _head_block(
+    builder: VectorBuilder, array: Value, row_stride: int,
+    image: Value, head: Value, sizes: tuple[int, int, int], first: int = 0,
+) -> Matrix:  # fmt: skip
+    """Return the block [T, K] of an image's head, after the first columns of an array [B * T, …]."""
     num_tokens, _, head_size = sizes
-    return builder.index_add(
-        builder.index_mul(image, num_tokens * row_stride), builder.index_mul(head, head_size)
-    )
+    row = builder.index_mul(image, num_tokens)
+    column = builder.index_add(builder.index_mul(head, head_size), first)
+    return Matrix(array, row_stride).block(builder, row, column)
+
+
+def _queries_keys_values(
+    builder: VectorBuilder, qkv: Value, image: Value, head: Value, sizes: tuple[int, int, int]
+) -> list[Matrix]:
+    """Return the queries, keys and values of an image's head, each [T, K], in [B * T, 3 H K]."""
+    _, num_heads, head_size = sizes
+    width = num_heads * head_size
+    return [
+        _head_block(builder, qkv, 3 * width, image, head, sizes, first)
+        for first in (0, width, 2 * width)
+    ]
 
 
 def _head_weights(

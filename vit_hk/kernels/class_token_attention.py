@@ -114,17 +114,16 @@ def class_token_attention_forward(
         matmul_nt(builder, query, w_k, out_matrix, images, head_size, width, panel)
 
     def pool_tokens(image: Value) -> None:
-        tokens = Matrix(_item(builder, x, image, num_tokens * width), width)
-        scores = _item(builder, weights, image, num_tokens * padded_heads)
-        projected_matrix = Matrix(_item(builder, projected, image, num_heads * width), width)
+        tokens = _rows(builder, x, width, image, num_tokens)
+        scores = _rows(builder, weights, padded_heads, image, num_tokens)
+        projected_matrix = _rows(builder, projected, width, image, num_heads)
         projected_t = Matrix(projected_transposed, padded_heads)
         factor = head_size**-0.5 * SCORE_FACTOR
         transpose(builder, projected_matrix, projected_t, num_heads, width, factor)
-        scores_matrix = Matrix(scores, padded_heads)
-        matmul(builder, tokens, projected_t, scores_matrix, num_tokens, width, padded_heads)
-        softmax(builder, scores, num_tokens, num_heads)
-        weights_t = scores_matrix.transposed()
-        pooled_matrix = Matrix(_item(builder, pooled, image, num_heads * width), width)
+        matmul(builder, tokens, projected_t, scores, num_tokens, width, padded_heads)
+        softmax(builder, scores.pointer, num_tokens, num_heads)
+        weights_t = scores.transposed()
+        pooled_matrix = _rows(builder, pooled, width, image, num_heads)
         matmul(builder, weights_t, tokens, pooled_matrix, num_heads, num_tokens, width)
 
     def output(head: Value) -> None:
@@ -186,23 +185,21 @@ def class_token_attention_backward(
         matmul_nt(builder, d_out_matrix, w_v, d_pooled_matrix, images, head_size, width, panel)
 
     def pool_tokens_backward(image: Value) -> None:
-        tokens = Matrix(_item(builder, x, image, num_tokens * width), width)
-        d_tokens = Matrix(_item(builder, d_x, image, num_tokens * width), width)
-        p = _item(builder, weights, image, num_tokens * padded_heads)
+        tokens, d_tokens = (_rows(builder, array, width, image, num_tokens) for array in (x, d_x))
+        p = _rows(builder, weights, padded_heads, image, num_tokens)
         projected_matrix, d_projected_matrix, d_pooled_matrix = (
-            Matrix(_item(builder, array, image, num_heads * width), width)
+            _rows(builder, array, width, image, num_heads)
             for array in (projected, d_projected, d_pooled)
         )
         d_pooled_t = Matrix(transposed, padded_heads)
         transpose(builder, d_pooled_matrix, d_pooled_t, num_heads, width)
         d_p = Matrix(d_weights, padded_heads)
         matmul(builder, tokens, d_pooled_t, d_p, num_tokens, width, padded_heads)
-        softmax_backward(builder, p, d_weights, num_tokens, num_heads, head_size**-0.5)
-        d_scores = d_p  # by now
+        softmax_backward(builder, p.pointer, d_weights, num_tokens, num_heads, head_size**-0.5)
+        d_scores = Matrix(d_weights, padded_heads)
         d_scores_t = d_scores.transposed()
         matmul(builder, d_scores_t, tokens, d_projected_matrix, num_heads, num_tokens, width)
-        p_matrix = Matrix(p, padded_heads)
-        matmul(builder, p_matrix, d_pooled_matrix, d_tokens, num_tokens, num_heads, width)
+        matmul(builder, p, d_pooled_matrix, d_tokens, num_tokens, num_heads, width)
         add = Epilogue(builder.add, d_tokens)
         shape = num_tokens, num_heads, width
         matmul(builder, d_scores, projected_matrix, d_tokens, *shape, epilogue=add)
@@ -241,6 +238,8 @@ def _columns(
     return Matrix(array, row_stride).block(builder, column=column)
 
 
-def _item(builder: VectorBuilder, array: Value, image: Value, size: int) -> Value:
-    """Return the pointer to the `size` elements of an image in [B, size]."""
-    return builder.offset_pointer(array, builder.index_mul(image, size))
+def _rows(
+    builder: VectorBuilder, array: Value, row_stride: int, image: Value, count: int
+) -> Matrix:
+    """Return the `count` rows of an image in an array [B * count, row_stride]."""
+    return Matrix(array, row_stride).block(builder, builder.index_mul(image, count))

@@ -118,28 +118,12 @@ def layer_norm_forward(
 def layer_norm_backward(
     builder: VectorBuilder, rows: Value, sizes: tuple[int],
     x: Value, scale: Value, means: Value, inverse_stds: Value, d_out: Value,
-    d_x: Value, d_scale: Value, d_offset: Value,
+    d_x: Value, d_scale: Value, d_offset: Value, d_input: Value | None = None,
 ) -> None:  # fmt: skip
-    """Emit the kernel of the gradients of x, scale and offset; `sizes` is (D,)."""
-    arrays = x, scale, means, inverse_stds, d_out
-    _emit_backward(builder, rows, sizes, *arrays, None, d_x, d_scale, d_offset)
+    """Emit the kernel of the gradients of x, scale and offset; `sizes` is (D,).
 
-
-def layer_norm_and_input_backward(
-    builder: VectorBuilder, rows: Value, sizes: tuple[int],
-    x: Value, scale: Value, means: Value, inverse_stds: Value, d_out: Value, d_input: Value,
-    d_x: Value, d_scale: Value, d_offset: Value,
-) -> None:  # fmt: skip
-    """Emit `layer_norm_backward` that adds d_input [rows, D], the gradient of x itself, to d_x."""
-    arrays = x, scale, means, inverse_stds, d_out, d_input
-    _emit_backward(builder, rows, sizes, *arrays, d_x, d_scale, d_offset)
-
-
-def _emit_backward(
-    builder: VectorBuilder, rows: Value, sizes: tuple[int],
-    x: Value, scale: Value, means: Value, inverse_stds: Value, d_out: Value, d_input: Value | None,
-    d_x: Value, d_scale: Value, d_offset: Value,
-) -> None:  # fmt: skip
+    It adds d_input [rows, D] to d_x, if there is one.
+    """
     (width,) = sizes
     columns = builder.vectors(width)
     for column, count in columns:
@@ -173,6 +157,16 @@ def _emit_backward(
             builder.store(d_x_vector, d_x, position, count)
 
     builder.for_loop(rows, one_row)
+
+
+def layer_norm_and_input_backward(
+    builder: VectorBuilder, rows: Value, sizes: tuple[int],
+    x: Value, scale: Value, means: Value, inverse_stds: Value, d_out: Value, d_input: Value,
+    d_x: Value, d_scale: Value, d_offset: Value,
+) -> None:  # fmt: skip
+    """Emit `layer_norm_backward` that adds the gradient of x itself, d_input [rows, D]."""
+    operands, results = (x, scale, means, inverse_stds, d_out), (d_x, d_scale, d_offset)
+    layer_norm_backward(builder, rows, sizes, *operands, *results, d_input)
 
 
 def _mean(builder: VectorBuilder, vectors: Iterable[Value], count: int) -> Value:

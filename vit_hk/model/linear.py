@@ -44,11 +44,11 @@ class Linear(hk.Module):
         w, b = self.parameters(x.shape[-1], x.dtype)
         rows = x.reshape(-1, x.shape[-1])
         shape = *x.shape[:-1], self.output_size
-        if residual is not None and is_supported(x, w, b, residual):
-            addend = residual.reshape(-1, self.output_size)
-            return kernel.linear_residual(rows, w, b, addend).reshape(shape)
-        if is_supported(x, w, b):
-            out = kernel.linear(rows, w, b).reshape(shape)
-        else:
+        operands = (x, w, b) if residual is None else (x, w, b, residual)
+        if not is_supported(*operands):
             out = matmul(rows, w).reshape(shape) + b
-        return out if residual is None else residual + out
+            return out if residual is None else residual + out
+        if residual is None:
+            return kernel.linear(rows, w, b).reshape(shape)
+        addend = residual.reshape(-1, self.output_size)
+        return kernel.linear_residual(rows, w, b, addend).reshape(shape)
