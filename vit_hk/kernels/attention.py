@@ -151,7 +151,7 @@ def _head_block(
     builder: VectorBuilder, array: Value, row_stride: int,
     image: Value, head: Value, sizes: tuple[int, int, int], first: int = 0,
 ) -> Matrix:  # fmt: skip
-    """Return the block [T, K] of an image's head, after the first columns of [B * T, row_stride]."""
+    """Return the block [T, K] of an image's head, after the first columns of [B * T, …]."""
     num_tokens, _, head_size = sizes
     row = builder.index_mul(image, num_tokens)
     column = builder.index_add(builder.index_mul(head, head_size), first)
