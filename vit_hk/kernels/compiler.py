@@ -97,6 +97,7 @@ def call_kernel(
     sizes: tuple[int, ...],
     operands: Sequence[jax.Array],
     result_shapes: Sequence[tuple[int, ...]],
+    aliases: dict[int, int] | None = None,
 ) -> Sequence[jax.Array]:
     """Return the results of a kernel, which is compiled on its first use.
 
@@ -106,6 +107,9 @@ def call_kernel(
       operands: float32 arrays. The number of rows of the first is an argument of the compiled
         kernel, so that one kernel supports all batch sizes.
       result_shapes: the shapes of the results.
+      aliases: the positions of operands whose memory a result takes, with the result's position.
+        Such an operand and its result are one array, which the kernel may access only as the
+        result.
 
     Returns:
       float32 arrays.
@@ -113,7 +117,7 @@ def call_kernel(
     with _COMPILER_LOCK:
         name = _compile(emit, simd_target(), sizes, len(operands), len(result_shapes))
     results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in result_shapes]
-    return jax.ffi.ffi_call(name, results)(*operands)
+    return jax.ffi.ffi_call(name, results, input_output_aliases=aliases)(*operands)
 
 
 @functools.cache

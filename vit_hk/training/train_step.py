@@ -17,6 +17,8 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import PartitionSpec
 
 from vit_hk.data.normalization import Normalization
+from vit_hk.kernels.accumulate import accumulate
+from vit_hk.kernels.compiler import is_supported
 from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import Config, TrainSettings
 from vit_hk.runtime.all_reduce import all_reduce
@@ -32,8 +34,8 @@ from vit_hk.training.microbatches import Microbatch, prepare_microbatches
 from vit_hk.training.optimizer import learning_rate_schedule, make_optimizer
 
 Unravel = Callable[[jax.Array], hk.Params]  # float32 [num_params] to the trained parameters
-LossAndGradientTree = tuple[jax.Array, hk.Params]  # float32 [], and a pytree like the parameters
 LossAndGradient = tuple[jax.Array, jax.Array]  # float32 [] and [num_params]
+LossAndGradientTree = tuple[jax.Array, hk.Params]  # float32 [], and a pytree like the parameters
 
 
 class TrainState(NamedTuple):
@@ -141,17 +143,13 @@ class TrainStep:
         def loss_of(trained: hk.Params, microbatch: Microbatch) -> jax.Array:
             return self.loss(merge_frozen(trained, frozen), microbatch)
 
-        def accumulate(
-            sums: LossAndGradientTree, microbatch: Microbatch
-        ) -> tuple[LossAndGradientTree, None]:
-            terms = jax.value_and_grad(loss_of)(params, microbatch)
-            return jax.tree.map(jnp.add, sums, terms), None
+        def add_microbatch(sums: jax.Array, microbatch: Microbatch) -> tuple[jax.Array, None]:
+            return _add_raveled(sums, jax.value_and_grad(loss_of)(params, microbatch)), None
 
-        zeros = jnp.float32(0), jax.tree.map(jnp.zeros_like, params)
-        (loss, gradient), _ = jax.lax.scan(accumulate, zeros, microbatches)
+        zeros = jnp.zeros(1 + flat.size)  # for the loss, and for its gradient
+        sums, _ = jax.lax.scan(add_microbatch, zeros, microbatches)
         num_devices = self.layout.mesh.size
-        packed = jnp.concatenate([loss[jnp.newaxis], ravel_pytree(gradient)[0]])
-        means = all_reduce(packed, num_devices) / (self.layout.num_microbatches * num_devices)
+        means = all_reduce(sums, num_devices) / (self.layout.num_microbatches * num_devices)
         return means[0], means[1:]
 
     def loss(self, params: hk.Params, microbatch: Microbatch) -> jax.Array:
@@ -312,3 +310,11 @@ def cross_entropy(
         image_weights = weighted.sum(-1, keepdims=True)
         targets = image_weights * optax.smooth_labels(weighted / image_weights, smoothing)
     return optax.softmax_cross_entropy(logits, targets).mean()
+
+
+def _add_raveled(sums: jax.Array, terms: LossAndGradientTree) -> jax.Array:
+    """Add a loss and its gradient to the sums, float32 [1 + num_params]."""
+    leaves = jax.tree.leaves(terms)
+    if is_supported(*leaves):
+        return accumulate(sums, leaves)
+    return sums + ravel_pytree(terms)[0]
