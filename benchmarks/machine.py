@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from vit_hk.runtime.devices import usable_cores
+from vit_hk.process_limits import usable_cores
 
 PACKAGES = (
     "jax", "dm-haiku", "optax", "flax", "torch", "timm", "vit-pytorch", "mnistvit",

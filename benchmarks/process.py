@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.machine import busy_core_seconds
 from benchmarks.workload import Workload
-from vit_hk.runtime.devices import usable_cores
+from vit_hk.process_limits import usable_cores
 
 # With their caches, a second run would report compile times that are too short.
 WITHOUT_CACHES = {

@@ -15,8 +15,8 @@ import vit_hk
 from vit_hk import inference
 from vit_hk.errors import UserError
 from vit_hk.model import reference
+from vit_hk.process_limits import usable_cores
 from vit_hk.runtime import memory
-from vit_hk.runtime.devices import usable_cores
 from vit_hk.trained_model import TrainedModel
 
 IMAGES = random_images(5)

@@ -2,6 +2,7 @@ import errno
 import io
 import os
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -128,6 +129,17 @@ def test_members_of_a_zip_are_read_in_place(folder):
     assert not (folder / "d").exists()
 
 
+def test_name_that_stands_twice_in_a_zip_is_refused(folder, one_line):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile warns of a duplicate name
+        make_zip(folder / "c.zip", ["d/", "d/", "d/1.png", ".x", ".x", "__MACOSX/1", "__MACOSX/1"])
+        make_zip(folder / "\n.zip", ["d/1.png", "2.png", "d\\1.png"])
+    assert names("c.zip") == ["c.zip/d/1.png"]
+    with pytest.raises(UserError) as caught:
+        names("\n.zip")
+    assert "'\\n.zip' has two members named 'd/1.png'" in one_line(caught.value)
+
+
 def test_names_of_other_programs_are_read(folder):
     make_zip(folder / "c.zip", ["../photos/1.png", "dogs\\2.png", "dogs\\Thumbs.db", "dogs\\"])
     images = find_images(["c.zip"])
@@ -214,9 +226,10 @@ def test_stdin(monkeypatch):
         ("", "a name is empty"),
         ("*.jpg", "'*.jpg' is not there"),
         ("empty", "'empty' holds no file"),
-        ("bad.zip", "bad.zip cannot be read as a ZIP file"),
+        ("bad.zip", "'bad.zip' cannot be read as a ZIP file"),
         ("empty.zip", "'empty.zip' holds no file"),
         ("line\nbreak\0", "'line\\nbreak\\x00' is not there"),
+        ("\x1b[31m\n.zip", "'\\x1b[31m\\n.zip' cannot be read as a ZIP file"),
         ("empty/*/", "'empty/*/' holds no file"),
         ("none/**", "'none/**' is not there"),
         ("a.png/**", "'a.png/**' is not there"),
@@ -228,7 +241,8 @@ def test_stdin(monkeypatch):
 )
 def test_arguments_that_name_nothing_are_refused(folder, one_line, argument, problem):
     (folder / "empty" / "too").mkdir(parents=True)
-    (folder / "bad.zip").write_bytes(b"PK no zip")
+    for name in ("bad.zip", "\x1b[31m\n.zip"):
+        (folder / name).write_bytes(b"PK no zip")
     make_zip(folder / "empty.zip", ["__MACOSX/x"])
     with pytest.raises(UserError) as caught:
         find_images(["a.png", argument])

@@ -36,12 +36,15 @@ def check(tree, tiny_dataset, one_line):
 def test_settings_that_fit(check):
     assert check() == ""
     assert check(train__batch_size=36) == ""
+    assert check(train__augment={**AUGMENTATION_OFF, "shift": 7}) == ""
+    assert check(model__patch_size=1) == check(model__patch_size=2) == ""
 
 
 def test_settings_that_do_not_fit_are_named_with_what_is_allowed(check):
-    assert "model.patch_size is 3, images of mnist are 8 x 12 pixels; allowed: 1, 2, 4" in check(
-        model__patch_size=3
-    )
+    # 3 divides the width alone, and 8 the height.
+    for size in (3, 8):
+        allowed = f"model.patch_size is {size}, images of mnist are 8 x 12 pixels; allowed: 1, 2, 4"
+        assert allowed in check(model__patch_size=size)
     assert "train.augment.shift is 8, images are 8 x 12 pixels; allowed: 0 to 7" in check(
         model__patch_size=4, train__augment={**AUGMENTATION_OFF, "shift": 8}
     )

@@ -222,6 +222,13 @@ def test_images_of_wrong_type_or_shape_are_refused(small, path, refuse, name, im
     assert f"{name} is {found}; allowed: uint8 [N, height, width] or" in refuse()
 
 
+@pytest.mark.parametrize("shape", [(4, 1, 4097), (4, 4097, 1, 1)], ids=str)
+def test_images_with_a_side_of_more_than_4096_pixels_are_refused(small, path, refuse, shape):
+    write_npz(path, small, {"x_train": np.zeros(shape, np.uint8)})
+    found = f"x_train is uint8 {list(shape)}; allowed: sides of at most 4,096 pixels"
+    assert found in refuse()
+
+
 @pytest.mark.parametrize(
     "labels",
     [np.array([0.0, 1.0]), np.array([True, False]), np.array(["0", "1"]), np.array([[0], [1]])],

@@ -52,6 +52,19 @@ def pixels_of(root, name: str) -> np.ndarray:
     return np.asarray(Image.open(root / name))
 
 
+def test_images_are_decoded_on_the_cores_that_the_process_may_use(photos, monkeypatch):
+    pools = []
+
+    def pool(workers):
+        pools.append(workers)
+        return ThreadPoolExecutor(workers)
+
+    monkeypatch.setattr(image_folder, "usable_cores", lambda: 3)
+    monkeypatch.setattr(image_folder, "ThreadPoolExecutor", pool)
+    load(photos)
+    assert set(pools) == {3}
+
+
 def test_folder_of_classes_becomes_a_data_set(photos, tmp_path):
     dataset = load(photos)
     assert dataset.class_names == SORTED

@@ -409,6 +409,16 @@ def test_decompression_bomb_is_refused_before_it_is_decoded(size):
     assert "80,000,000" in refuse(io.BytesIO(png_of_size(*size)))
 
 
+@pytest.mark.parametrize("size", [(1_000_001, 1), (60_000_000, 1), (1, 80_000_000)])
+def test_long_side_is_refused_before_it_is_decoded(size):
+    assert "a side may have at most 1,000,000" in refuse(io.BytesIO(png_of_size(*size)))
+
+
+def test_longest_side_is_read():
+    image = open_image(io.BytesIO(encoded(Image.new("L", (1_000_000, 1), 7), "PNG")))
+    assert (prepare_image(image, how(2, 3, resize="stretch")) == 7).all()
+
+
 def test_large_file_is_refused(monkeypatch):
     monkeypatch.setattr(module, "MAX_FILE_BYTES", 100)
     assert refuse(io.BytesIO(bytes(101))) == "more than 100 bytes"

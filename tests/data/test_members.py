@@ -157,7 +157,7 @@ def test_encrypted_member_cannot_be_read(tmp_path):
 
 
 def test_folder_that_cannot_be_read_is_named_unless_it_is_hidden(tmp_path, monkeypatch, one_line):
-    for name in (".Trashes", "cat"):
+    for name in (".Trashes", "\x1b[31m\n"):
         (tmp_path / name).mkdir()
     refused = {".Trashes"}
     scandir = os.scandir
@@ -168,11 +168,13 @@ def test_folder_that_cannot_be_read_is_named_unless_it_is_hidden(tmp_path, monke
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    assert {member.parts for member in iterate_members(tmp_path)} == {(".Trashes",), ("cat",)}
-    refused.add("cat")
+    found = {member.parts for member in iterate_members(tmp_path)}
+    assert found == {(".Trashes",), ("\x1b[31m\n",)}
+    refused.add("\x1b[31m\n")
     with pytest.raises(UserError) as caught:
         list(iterate_members(tmp_path))
-    assert f"{tmp_path / 'cat'} cannot be read (Permission denied)" in one_line(caught.value)
+    message = one_line(caught.value)
+    assert message.startswith(f"'{tmp_path}/\\x1b[31m\\n' cannot be read (Permission denied)")
 
 
 @pytest.mark.parametrize("kind", ARCHIVES)
@@ -300,6 +302,43 @@ def test_member_of_a_zip_without_a_name_is_passed_over(tmp_path):
         archive.writestr(zipfile.ZipInfo(""), b"content")
         archive.writestr("a/b.png", b"content")
     assert [member.parts for member in iterate_members(path)] == [("a", "b.png")]
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz"])
+def test_tar_archive_with_a_damaged_header_is_refused(tmp_path, one_line, kind):
+    write(tmp_path / "whole.tar", FILES)
+    whole = (tmp_path / "whole.tar").read_bytes()
+    with tarfile.open(tmp_path / "whole.tar") as archive:
+        headers = [info.offset_data - tarfile.BLOCKSIZE for info in archive]
+    damaged = [whole[:start] + b"\xff" + whole[start + 1 :] for start in headers]
+    cut = [whole[: start + size] for start in headers for size in (1, 100, tarfile.BLOCKSIZE - 1)]
+    path = tmp_path / f"a.{kind}"
+    for content in damaged + cut:
+        path.write_bytes(gzip.compress(content) if kind == "tar.gz" else content)
+        refuse(path, one_line)
+
+
+def test_checksum_of_gzip_at_the_end_is_checked(tmp_path, one_line):
+    path = tmp_path / "a.tar.gz"
+    write(path, FILES)
+    raw = path.read_bytes()
+    for place in range(-8, 0):  # the checksum and the size
+        path.write_bytes(raw[:place])
+        refuse(path, one_line)
+        changed = bytearray(raw)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        refuse(path, one_line)
+
+
+@pytest.mark.parametrize("end", [b"", bytes(100), bytes(512), bytes(2**20), bytes(1024) + b"notes"])
+def test_tar_archive_may_end_in_other_ways(tmp_path, end):
+    path = tmp_path / "a.tar"
+    write(path, FILES)
+    with tarfile.open(path) as archive:
+        last = archive.getmembers()[-1]
+    path.write_bytes(path.read_bytes()[: last.offset_data + tarfile.BLOCKSIZE] + end)
+    assert contents(path) == FILES
 
 
 @pytest.mark.parametrize("kind", ARCHIVES)

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import jax
 import pytest
+from filelock import FileLock
 
+from vit_hk import process_limits
 from vit_hk.errors import UserError
-from vit_hk.runtime import cgroups
+from vit_hk.process_limits import usable_cores
 from vit_hk.runtime.devices import (
     MAX_CACHE_ENTRIES,
     MAX_KERNELS,
+    _remove_useless_entries,
     configure_cpu,
     configure_jax,
-    usable_cores,
 )
 
 
@@ -146,8 +148,8 @@ def test_quota_of_a_control_group_limits_the_usable_cores(
     monkeypatch, tmp_path, quota, cores, group
 ):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.setattr(cgroups, "CGROUPS", tmp_path)
-    monkeypatch.setattr(cgroups, "OWN_CGROUP", tmp_path / "own")
+    monkeypatch.setattr(process_limits, "CGROUPS", tmp_path)
+    monkeypatch.setattr(process_limits, "OWN_CGROUP", tmp_path / "own")
     (tmp_path / "own").write_text(f"0::/{group}\n")
     (tmp_path / group).mkdir(parents=True, exist_ok=True)
     if quota is not None:
@@ -261,6 +263,16 @@ def test_least_recently_used_entries_are_removed_since_each_one_slows_down_jax(p
     assert len(list((computed / ".scratch/compiled").glob("*-atime"))) == MAX_CACHE_ENTRIES
     kernels = {path.stem for path in (computed / ".scratch/compiled").glob("*.kernel")}
     assert kernels == {f"{number:04}" for number in range(30, MAX_KERNELS + 30)}
+
+
+def test_entry_that_another_process_is_writing_is_not_removed(tmp_path):
+    entry = tmp_path / "abc-cache"  # its access time is written last
+    entry.write_bytes(b"code")
+    with FileLock(tmp_path / ".lockfile"):
+        _remove_useless_entries(tmp_path)
+        assert entry.exists()
+    _remove_useless_entries(tmp_path)
+    assert not entry.exists()
 
 
 @pytest.mark.parametrize("chosen", [False, True], ids=["own", "of the user"])

@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vit_hk import process_limits
 from vit_hk.errors import UserError
-from vit_hk.runtime import cgroups, memory
+from vit_hk.runtime import memory
 from vit_hk.runtime.memory import check_free_memory, free_bytes, report_out_of_memory
 
 
@@ -27,8 +28,8 @@ def system_files(tmp_path, monkeypatch):
     (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemFree: 1 kB\nMemAvailable: 3000 kB\n")
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
     (tmp_path / "own").write_text("0::/\n")
-    monkeypatch.setattr(cgroups, "CGROUPS", tmp_path)
-    monkeypatch.setattr(cgroups, "OWN_CGROUP", tmp_path / "own")
+    monkeypatch.setattr(process_limits, "CGROUPS", tmp_path)
+    monkeypatch.setattr(process_limits, "OWN_CGROUP", tmp_path / "own")
     return tmp_path
 
 

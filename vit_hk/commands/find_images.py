@@ -151,11 +151,17 @@ def _open_stdin() -> Image.Image:
 
 
 def _zip_members(path: Path) -> Iterator[ImageFile]:
+    shown = shorten(str(path), 200)
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read as a ZIP file: {in_one_line(error)}") from None
-    members = {name_in_zip(member): member for member in archive.infolist()}
+        raise UserError(f"{shown} cannot be read as a ZIP file: {in_one_line(error)}") from None
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        name = name_in_zip(member)
+        if name in members and _is_shown(name):
+            raise UserError(f"{shown} has two members named {shorten(name)}; pack it again")
+        members[name] = member
     for name in sorted(filter(_is_shown, members), key=natural_order):
         yield ImageFile(f"{path}/{name}", functools.partial(_open_member, archive, members[name]))
 

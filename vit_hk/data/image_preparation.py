@@ -28,6 +28,7 @@ ENDINGS = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"}  #
 MAX_FILE_BYTES = 2**28  # of an image file
 BLOCK_BYTES = 2**20  # that are read at a time
 MAX_PIXELS = 80_000_000  # of an image as it is stored: 320 MB in colours, as Pillow stores them
+MAX_SIDE = 1_000_000  # pixels: Pillow takes 32 bytes for each of them to resize an image
 NO_MEMORY = "needs more memory than is free"
 BLACK_IS_ZERO = 1  # PhotometricInterpretation of a grey TIFF
 SIGNED = 2  # SampleFormat of a TIFF
@@ -200,6 +201,10 @@ def _check_size(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise UnreadableImageError(
             f"{image.width:,} x {image.height:,} pixels; at most {MAX_PIXELS:,} are allowed"
+        )
+    if max(image.size) > MAX_SIDE:
+        raise UnreadableImageError(
+            f"{image.width:,} x {image.height:,} pixels; a side may have at most {MAX_SIDE:,}"
         )
 
 

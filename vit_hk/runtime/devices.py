@@ -1,7 +1,6 @@
 """Configuration of JAX before it starts: platform, devices, compilation cache and memory."""
 
 import contextlib
-import math
 import os
 import sys
 import tempfile
@@ -9,18 +8,18 @@ import warnings
 from pathlib import Path
 
 import jax
+from filelock import FileLock, Timeout
 
 from vit_hk.errors import UserError, in_one_line
 from vit_hk.params import Platform
-from vit_hk.runtime.cgroups import own_cgroups
+from vit_hk.process_limits import usable_cores
 from vit_hk.runtime.malloc import keep_freed_memory
 
 COMPILATION_CACHE = Path(".scratch/compiled")
 MAX_CACHE_BYTES = 2**29  # the least recently used entries are evicted first
 # Before it writes an entry, JAX visits all others: 1,000 of them cost it 0.05 s. A training has 80.
 MAX_CACHE_ENTRIES = 500
-# The CPU quota of a control group: microseconds of all its cores together, and the period.
-CPU_QUOTA = "cpu.max"
+JAX_LOCK = ".lockfile"  # the name of the file that JAX locks while it writes to its cache
 MAX_KERNELS = 1000  # in the object cache; a model has about 20
 
 
@@ -77,9 +76,7 @@ def configure_cpu() -> None:
     """
     if "JAX_NUM_CPU_DEVICES" not in os.environ:  # a number that the user has set stays
         jax.config.update("jax_num_cpu_devices", usable_cores())
-    asked = os.environ.get("NPROC", "")
-    threads = int(asked) if asked.isdecimal() and int(asked) else usable_cores()
-    if threads == 1:
+    if xla_threads() == 1:
         # XLA sums in another order where it has one thread only, and results must not depend on
         # whether two cores belong to one process or to two.
         os.environ["NPROC"] = "2"
@@ -87,15 +84,10 @@ def configure_cpu() -> None:
     keep_freed_memory()
 
 
-def usable_cores() -> int:
-    """Return the number of cores that this process may use, within the CPU quotas around it."""
-    is_linux = hasattr(os, "sched_getaffinity")  # excludes cores that the process is not pinned to
-    cores = len(os.sched_getaffinity(0)) if is_linux else os.cpu_count() or 1
-    for group in own_cgroups():
-        with contextlib.suppress(OSError, ValueError):  # no limit is "max", which int() refuses
-            quota, period = map(int, (group / CPU_QUOTA).read_text("ascii").split())
-            cores = min(cores, math.ceil(quota / period))
-    return cores
+def xla_threads() -> int:
+    """Return the number of threads of XLA's CPU backend: NPROC where it is set, or one a core."""
+    asked = os.environ.get("NPROC", "")
+    return int(asked) if asked.isdecimal() and int(asked) else usable_cores()
 
 
 def _check_folder() -> None:
@@ -142,8 +134,14 @@ def _find_problem(folder: Path) -> str:
 def _remove_useless_entries(folder: Path) -> None:
     """Remove incomplete entries, and the least recently used ones above the maximum.
 
-    A killed process leaves an entry without an access time, of which JAX would warn.
+    A killed process leaves an entry without an access time, of which JAX would warn. So does one
+    that is still writing it: where another process holds the lock of the cache, nothing is removed.
     """
+    with contextlib.suppress(Timeout, OSError), FileLock(folder / JAX_LOCK).acquire(timeout=0):
+        _remove_entries(folder)
+
+
+def _remove_entries(folder: Path) -> None:
     accessed = {entry: _access_time(entry) for entry in folder.glob("*-cache")}
     latest_first = sorted(accessed, key=accessed.__getitem__, reverse=True)
     for position, entry in enumerate(latest_first):

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 
 from vit_hk.errors import UserError
-from vit_hk.runtime.cgroups import own_cgroups
+from vit_hk.process_limits import own_cgroups
 
 MEMINFO = Path("/proc/meminfo")
 

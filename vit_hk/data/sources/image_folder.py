@@ -29,6 +29,7 @@ from vit_hk.data.sources.image_spool import ImageSpool
 from vit_hk.data.sources.members import ARCHIVE_ERRORS, Member, iterate_members
 from vit_hk.errors import UserError, in_one_line, shorten
 from vit_hk.params import DataSettings, Preparation
+from vit_hk.process_limits import usable_cores
 
 SOURCE_PREFIX = "folder of images: "  # marks a data set that was read from a folder
 ENDINGS = (".gz", ".tgz", ".tar", ".zip")  # of archives, which the name of a data set omits
@@ -170,7 +171,7 @@ def _read_into(
         return len(waiting) > MAX_WAITING or size > MAX_WAITING_BYTES
 
     bar = tqdm(total=len(indices), desc=root.name, unit=" images", disable=None)
-    with bar, warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with bar, warnings.catch_warnings(), ThreadPoolExecutor(usable_cores()) as pool:
         # Here as well as in open_image, whose threads would restore one another's filters.
         warnings.simplefilter("ignore")
         for member in iterate_members(root):

@@ -11,9 +11,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
-from vit_hk.data.image_preparation import MAX_FILE_BYTES
+from vit_hk.data.image_preparation import BLOCK_BYTES, MAX_FILE_BYTES
 from vit_hk.data.npz import COMPRESSIONS
 from vit_hk.data.sources.folder_layout import is_ignored
 from vit_hk.errors import UserError, in_one_line, shorten
@@ -63,8 +63,8 @@ def iterate_members(root: Path) -> Iterator[Member]:
         reason = getattr(error, "strerror", None) or in_one_line(error)
         name = getattr(error, "filename", None) or root  # a folder within it, perhaps
         raise UserError(
-            f"{name} cannot be read ({reason}); repair it, or name another in params.yaml: "
-            "data.root"
+            f"{shorten(str(name), 200)} cannot be read ({reason}); repair it, or name another in "
+            "params.yaml: data.root"
         ) from None
 
 
@@ -180,13 +180,15 @@ def _members_of_tar(root: Path) -> Iterator[Member]:
     seen: set[tuple[str, ...]] = set()
     with (
         gzip.open(root) if _is_gzip(root) else root.open("rb") as raw,
-        tarfile.open(fileobj=_BoundedReader(raw), mode="r:") as archive,
+        tarfile.open(fileobj=_BoundedReader(raw), mode="r:", tarinfo=_CheckedHeader) as archive,
     ):
         for info in archive:
             parts = _checked_parts(info.name, info.isdir(), root, seen)
             problem = None if info.isfile() or info.isdir() else "a link or a device"
             opened = functools.partial(_open_in_tar, archive, info)
             yield Member(parts, info.isdir(), opened, info.size, problem)
+        while raw.read(BLOCK_BYTES):  # gzip checks all bytes, at their end
+            pass
 
 
 def _open_in_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
@@ -197,6 +199,19 @@ def _open_in_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
 def _open_in_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     file = archive.extractfile(info)
     return io.BytesIO(file.read() if file else b"")
+
+
+class _CheckedHeader(tarfile.TarInfo):
+    """The header of a member; tarfile takes a damaged one for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if any(buf):  # at the end are zeros, or nothing
+                raise tarfile.ReadError(f"the header of a member is damaged: {error}") from None
+            raise
 
 
 class _BoundedReader(io.BufferedIOBase):
