@@ -22,7 +22,9 @@ def test_measurements_are_rounded_to_thousandths(tmp_path):
     assert json.loads((tmp_path / "timing.json").read_text())["train"]["seconds"] == 12.346
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"null", b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"3", b"null", b"\xff", b"[" * 100_000], ids=len
+)
 def test_damaged_file_is_replaced(tmp_path, content):
     path = tmp_path / "timing.json"
     path.write_bytes(content)
@@ -38,6 +40,7 @@ def test_only_measurements_with_the_same_weights_are_read(tmp_path):
     assert read_timing(path, "aaa") == {"train": {"seconds": 3.0}}  # a rate of 0 is none
     assert read_timing(path, "bbb") == {"evaluate": {"seconds": 4.0}}
     tree = {"train": {"weights": "aaa", "seconds": True, "rate": "fast", "nan": float("nan")}}
+    tree["train"]["huge"] = 10**400
     path.write_text(json.dumps({**tree, "evaluate": [1], "other": {"seconds": 1.0}}))
     assert read_timing(path, "aaa") == {"train": {}}
 

@@ -7,7 +7,7 @@ with.
 """
 
 import json
-import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,11 @@ def read_timing(path: Path, weights: str) -> dict[str, dict[str, float]]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         timing = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}  # missing or damaged: no result depends on it
     return timing if isinstance(timing, dict) else {}
 
 
 def _is_measurement(value: object) -> bool:
-    # A training that was resumed after its last step has no rate: 0.
-    return type(value) in (int, float) and math.isfinite(value) and value > 0  # type: ignore[arg-type,operator]
+    # A training that was resumed after its last step may have no rate: 0.
+    return isinstance(value, int | float) and 0 < value < sys.float_info.max and value is not True

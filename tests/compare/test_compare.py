@@ -303,6 +303,10 @@ def test_a_mistake_is_one_line_and_writes_nothing(project_of_runs, compare, argu
     [
         ("results/metrics.json", "[]", "results/metrics.json is no table of metrics"),
         ("results/metrics.json", "{", "results/metrics.json is damaged"),
+        ("results/metrics.json", "[" * 100_000, "results/metrics.json is damaged"),
+        ("results/metrics.json", '{"a":' * 100_000, "results/metrics.json is damaged"),
+        ("results/metrics.json", '{"a": 1' + "0" * 400 + "}", "results/metrics.json is damaged"),
+        ("results/metrics.json", '{"a": 1' + "0" * 5000 + "}", "results/metrics.json is damaged"),
         ("results/predictions.csv", "index\n1\n", "results/predictions.csv is damaged (no column"),
         ("params.yaml", "a: [", "params.yaml is not valid YAML"),
         ("params.yaml", "a: 2024-13-45", "params.yaml is not valid YAML"),
@@ -324,6 +328,34 @@ def test_a_damaged_file_of_a_run_is_named(
     assert printed.count("\n") == 1
 
 
+@pytest.mark.parametrize("split", ["test", "validation"])
+@pytest.mark.parametrize(
+    ("metric", "value", "allowed"),
+    [("examples", value, "1 or more") for value in (0, -5, 0.0, 1e-320)]
+    + [("accuracy", value, "0 to 1") for value in (1.2, -0.1, 10**100)],
+)
+def test_a_metric_that_has_no_standard_error_is_named(
+    project_of_runs, compare, tmp_path, split, metric, value, allowed
+):
+    other = tmp_path / "other"
+    shutil.copytree(project_of_runs.folder, other, ignore=shutil.ignore_patterns(".*"))
+    metrics = json.loads((other / "results/metrics.json").read_text("utf-8"))
+    metrics[split][metric] = value
+    (other / "results/metrics.json").write_text(json.dumps(metrics), "utf-8")
+    printed = compare(project_of_runs, "HEAD", str(other), expect=1)
+    problem = f"{split}.{metric} is {value}; allowed: {allowed}"
+    assert printed.startswith(f"error: {other}: results/metrics.json is damaged ({problem}); make")
+    assert printed.count("\n") == 1
+
+
+def test_half_a_character_in_the_name_of_a_data_set_is_shown_escaped(runs, compare):
+    path = runs.folder / "results/metrics.json"
+    metrics = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(metrics | {"data": "half \ud800"}), "utf-8")
+    compare(runs, "HEAD", ".")
+    assert r"half \ud800 (" in text_of((runs.folder / "compare.html").read_text("utf-8"))
+
+
 def test_faithfulness_and_corruptions_have_the_errors_of_both_tables(runs, compare):
     path = runs.folder / "results/faithfulness.csv"
     table = pd.read_csv(path)
@@ -339,6 +371,9 @@ def test_faithfulness_and_corruptions_have_the_errors_of_both_tables(runs, compa
     assert "faithfulness.rollout 0.4784 0.5584 +0.0800 0.0424 could be noise" in text
     assert "corruptions.impulse_noise 0.6000 0.6800 +0.0800 0.0212 more than noise" in text
     assert "faithfulness.relevance 0.2142 0.2142 0 — no difference" in text
+    table["score_error"] = 1e200  # its square is too large
+    table.to_csv(path, index=False)
+    compare(runs, "HEAD", ".")
 
 
 def test_outside_of_a_repository_only_folders_are_runs(tmp_path, monkeypatch):

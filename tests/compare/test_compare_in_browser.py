@@ -28,8 +28,6 @@ def page_file(project_of_runs, tmp_path_factory):
 @pytest.fixture(scope="module")
 def opened(open_file, page_file):
     opened = open_file(page_file, viewport={"width": 1280, "height": 900})
-    opened.page.set_default_timeout(5000)
-    opened.page.set_default_navigation_timeout(30_000)
     yield opened
     assert opened.problems == []
     assert opened.requests == []

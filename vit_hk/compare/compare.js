@@ -8,7 +8,7 @@
     for (const region of root.querySelectorAll(".scroll[role=group]")) { // their names are unique in a page
       region.setAttribute("aria-label", `${region.getAttribute("aria-label")} of ${letter.toUpperCase()}`);
     }
-    return { data, explorer: makeExplorer(root, data, model && { model: makeModel(model), settings: model }) };
+    return { data, explorer: makeExplorer(root, data, model && { model: makeModel(model), pageModel: model }) };
   });
   document.getElementById("apart").textContent = moveTogether(sides);
   const { map } = sides[0].explorer.read();

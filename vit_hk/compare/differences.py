@@ -1,5 +1,6 @@
 """The settings and the metrics in which two runs differ."""
 
+import math
 from typing import NamedTuple
 
 from vit_hk.compare.run import Run
@@ -120,7 +121,7 @@ def judge(difference: float, error: float | None, pairs: Pairs | None) -> str:
 def _standard_errors(a: Run, b: Run, pairs: Pairs | None) -> dict[str, float]:
     """Return the standard error of each difference for which one can be told."""
     errors = {
-        key: (error**2 + b.standard_errors[key] ** 2) ** 0.5
+        key: math.hypot(error, b.standard_errors[key])
         for key, error in a.standard_errors.items()
         if key in b.standard_errors
     }

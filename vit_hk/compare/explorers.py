@@ -12,7 +12,7 @@ from vit_hk.errors import UserError
 from vit_hk.explain.attention_arrays import AttentionArrays
 from vit_hk.params import Config, load_config
 from vit_hk.report.attention_arrays import read_attention_arrays
-from vit_hk.report.explorer import Explorer, ExplorerImage, make_explorer
+from vit_hk.report.explorer import Explorer, ExplorerImage, image_without_attention, make_explorer
 from vit_hk.report.explorer_images import encode_pixels
 from vit_hk.report.page import DRAWN_CHANNELS
 from vit_hk.report.page_model import make_page_model
@@ -52,7 +52,10 @@ class Explorable:
         The attention of single tokens, which would take most of the room, is computed in the page.
         """
         stored = self.stored
-        images = [stored.get(index) or self._image(index) for index in indices]
+        images = [
+            stored.get(index) or image_without_attention(self.dataset, self.predictions, index)
+            for index in indices
+        ]
         explorer = self._with(images).without_token_attention()
         model = make_page_model(self.weights, self.config.attention)
         return {"explorer": dataclasses.asdict(explorer), "model": dataclasses.asdict(model)}
@@ -71,16 +74,6 @@ class Explorable:
 
     def _with(self, images: list[ExplorerImage]) -> Explorer:
         return dataclasses.replace(self.explorer, images=images)
-
-    def _image(self, index: int) -> ExplorerImage:
-        """Return a test image whose attention the page computes."""
-        return ExplorerImage(
-            index=index,
-            label=int(self.dataset.y_test[index]),
-            predicted=int(self.predictions.classes[index]),
-            confidence=round(float(self.predictions.confidence[index]), 4),
-            pixels=encode_pixels(self.dataset.x_test[index]),
-        )
 
 
 def read_explorable(run: Run) -> Explorable:

@@ -27,7 +27,7 @@ from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.errors import UserError
 from vit_hk.params import Config, read_tree
 from vit_hk.report.history import read_history
-from vit_hk.report.reading import read_json, read_table
+from vit_hk.report.reading import read_json, read_table, user_error_if_damaged
 from vit_hk.report.settings import flatten, format_value
 from vit_hk.report.speed import Timing
 from vit_hk.timing import read_timing
@@ -81,12 +81,13 @@ def read_run(files: RunFiles) -> Run:
     """
     with named_errors(files):
         metrics = _read_tree(files.folder / METRICS)
+        data = f"{metrics.get('data', 'unnamed')} ({metrics.get('source', 'unknown source')})"
         history = files.find(HISTORY)
         return Run(
             files,
             _read_settings(files.folder / PARAMS),
-            f"{metrics.get('data', 'unnamed')} ({metrics.get('source', 'unknown source')})",
-            _numbers(metrics),
+            data.encode("utf-8", "backslashreplace").decode(),  # JSON may hold half a character
+            _read_numbers(files.folder / METRICS, metrics),
             _read_predictions(files.folder / PREDICTIONS),
             _read_errors(files.find(FAITHFULNESS), "faithfulness", "method", "score_error")
             | _read_errors(files.find(CORRUPTIONS), "corruptions", "corruption", "mean_error"),
@@ -121,12 +122,20 @@ def _read_settings(path: Path) -> dict[str, str]:
     return {key: format_value(value) for key, value in flatten(tree).items()}
 
 
-def _numbers(tree: dict[str, Any]) -> dict[str, float]:
-    return {
-        key: value
-        for key, value in flatten(tree).items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    }
+def _read_numbers(path: Path, tree: dict[str, Any]) -> dict[str, float]:
+    """Return the finite numbers of metrics; those that standard errors come from are checked."""
+    with user_error_if_damaged(path, "evaluate"):
+        numbers = {key: value for key, value in flatten(tree).items() if _is_finite(value)}
+        for key, value in numbers.items():
+            if key.endswith(".accuracy") and not 0 <= value <= 1:
+                raise ValueError(f"{key} is {value}; allowed: 0 to 1")
+            if key.endswith(".examples") and value < 1:
+                raise ValueError(f"{key} is {value}; allowed: 1 or more")
+        return numbers
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _read_predictions(path: Path) -> pd.DataFrame:

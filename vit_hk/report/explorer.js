@@ -12,7 +12,7 @@ const makeExplorer = (() => {
   /**
    * Make an explorer of the elements below `root`, which explorer.html wrote, and show `root`.
    *
-   * `data` is an `Explorer` of vit_hk/report/explorer.py; `network` is null, or `{ model, settings }`,
+   * `data` is an `Explorer` of vit_hk/report/explorer.py; `network` is null, or `{ model, pageModel }`,
    * which computes the attention of images without stored attention. Nothing outside of `root` is
    * read or written, so a page can have several explorers. After each change `root` dispatches the
    * event `explorer-change`, which bubbles; its `detail` is what `read()` returns, and `show()` takes:

@@ -160,6 +160,19 @@ def make_explorer(
     )
 
 
+def image_without_attention(
+    dataset: Dataset, predictions: Predictions, index: int
+) -> ExplorerImage:
+    """Encode a test image whose attention the page computes."""
+    return ExplorerImage(
+        index=index,
+        label=int(dataset.y_test[index]),
+        predicted=int(predictions.classes[index]),
+        confidence=round(float(predictions.confidence[index]), 4),
+        pixels=encode_pixels(dataset.x_test[index]),
+    )
+
+
 def encode_uint16(shares: np.ndarray) -> str:
     """Encode shares from 0 to 1 as little-endian 16-bit integers in base64, exact to 0.001 %."""
     integers = np.rint(np.clip(shares, 0, 1) * MAX_UINT16).astype("<u2")
@@ -204,15 +217,8 @@ def _encode_images(
 def _encode_further_images(
     dataset: Dataset, predictions: Predictions, stored: np.ndarray
 ) -> list[ExplorerImage]:
-    """Encode images without attention, which the page computes."""
     return [
-        ExplorerImage(
-            index=index,
-            label=int(dataset.y_test[index]),
-            predicted=int(predictions.classes[index]),
-            confidence=round(float(predictions.confidence[index]), 4),
-            pixels=encode_pixels(dataset.x_test[index]),
-        )
+        image_without_attention(dataset, predictions, index)
         for index in choose_further_images(dataset, predictions.classes, stored)
     ]
 

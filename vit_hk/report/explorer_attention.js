@@ -24,11 +24,11 @@ const makeAttentionSource = (() => {
 
   // The maps over all layers, by key; those that depend on the class are for the predicted and, with
   // "-true", for the true class.
-  function listMaps({ model, settings }, result, { predicted, label }) {
+  function listMaps({ model, pageModel }, result, { predicted, label }) {
     const { attention } = result;
     const methods = {
       last_layer: () => explain.lastLayer(model, attention),
-      rollout: () => explain.rollout(model, attention, settings),
+      rollout: () => explain.rollout(model, attention, pageModel),
     };
     for (const [suffix, number] of [["", predicted], ["-true", label]]) {
       const gradient = once(() => attentionGradient(model, result, number));
@@ -64,7 +64,7 @@ const makeAttentionSource = (() => {
    * and `ofToken(layer, head, token)`, each the weights [N] of all patches, and `map(key)`, a map
    * over all layers [N]. `ofToken` is null where it is not known.
    *
-   * `network` is `{ model, settings }`, or null where the page has no model: then all images have
+   * `network` is `{ model, pageModel }`, or null where the page has no model: then all images have
    * stored attention.
    */
   return function makeAttentionSource(data, network) {

@@ -13,6 +13,11 @@ import pandas as pd
 
 from vit_hk.errors import UserError, check_file_exists, in_one_line, unreadable
 
+# What reading a damaged file raises; JSON may be nested too deeply, or hold too large an integer.
+DAMAGED = (
+    OSError, ValueError, KeyError, EOFError, RecursionError, OverflowError, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -28,7 +33,7 @@ def user_error_if_damaged(path: Path, stage: str) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise unreadable(path, error) from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise UserError(
             f"{path} is damaged ({in_one_line(error, 200)}); "
             f"make it again with: dvc repro --force --single-item {stage}"

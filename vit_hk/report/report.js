@@ -4,7 +4,7 @@
   const read = (id) => JSON.parse(document.getElementById(id)?.textContent ?? "null");
   const data = read("explorer-data");
   const trying = read("try-data");
-  const network = trying && { model: makeModel(trying.model), settings: trying.model };
+  const network = trying && { model: makeModel(trying.model), pageModel: trying.model };
   const explorer = data.images.length ? makeExplorer(document.querySelector("#explorer .explorer"), data, network) : null;
   if (explorer) {
     keepAddress(explorer, data);

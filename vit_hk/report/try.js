@@ -10,8 +10,8 @@ const tryModel = (() => {
    * or null.
    */
   return function tryModel(data, model, explorer) {
-    const settings = data.model;
-    const shape = settings.image_shape;
+    const pageModel = data.model;
+    const shape = pageModel.image_shape;
     const [height, width] = shape;
     const views = makeTryViews(data, model, shape);
     const element = (id) => document.getElementById(id);
@@ -28,7 +28,7 @@ const tryModel = (() => {
     const blankBase = {
       kind: "blank",
       paint(context) {
-        context.fillStyle = imageInput.grey(settings.background);
+        context.fillStyle = imageInput.grey(pageModel.background);
         context.fillRect(0, 0, context.canvas.width, context.canvas.height);
       },
     };
@@ -53,9 +53,9 @@ const tryModel = (() => {
 
     function brush() {
       const isErasing = document.querySelector("input[name=try-tool]:checked").value === "erase";
-      const ink = element("try-color")?.value ?? imageInput.grey(255 - settings.background);
+      const ink = element("try-color")?.value ?? imageInput.grey(255 - pageModel.background);
       const width = (Number(element("try-width").value) / 100) * Math.min(canvas.width, canvas.height);
-      return { color: isErasing ? imageInput.grey(settings.background) : ink, width };
+      return { color: isErasing ? imageInput.grey(pageModel.background) : ink, width };
     }
 
     const canvas = element("try-canvas");
@@ -105,7 +105,7 @@ const tryModel = (() => {
       views.drawProbabilities(probabilities, before);
       views.drawHeads(tiles, tiles.map((_, index) => explain.headAttention(
         model, attention, Math.floor(index / model.heads), index % model.heads, off.patches)));
-      views.drawRollout(explain.rollout(model, attention, settings, off), pixels);
+      views.drawRollout(explain.rollout(model, attention, pageModel, off), pixels);
       updateControls();
       clearTimeout(pause);
       pause = setTimeout(() => {
@@ -221,10 +221,10 @@ const tryModel = (() => {
       if (!file) return;
       try {
         const image = await imageInput.readFile(file);
-        const base = imageInput.fileBase(file.name, image, settings);
+        const base = imageInput.fileBase(file.name, image, pageModel);
         const examine = (change) => {
           const pixels = imageInput.readPixels(drawing.read(), shape, false);
-          return imageInput.examineBorder(pixels.map(change), shape, settings.border_range);
+          return imageInput.examineBorder(pixels.map(change), shape, pageModel.border_range);
         };
         drawing.start(base);
         const { looksUsual } = examine((value) => value);

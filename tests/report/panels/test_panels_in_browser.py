@@ -136,6 +136,26 @@ def test_an_image_of_the_map_opens_in_the_explorer_by_keyboard(page):
     assert page.locator("#explorer").evaluate("s => s.contains(document.activeElement)")
 
 
+def test_images_at_the_same_place_are_reached_by_keyboard(page):
+    buttons = page.locator("#features-map button")
+    place = "{ left: '9%', top: '9%', transition: 'none' }"
+    buttons.evaluate_all(f"all => all.forEach(b => Object.assign(b.style, {place}))")
+    focused = "document.activeElement.getAttribute('aria-label')"
+    for key in ("ArrowRight", "ArrowDown"):
+        buttons.first.focus()
+        reached = [page.evaluate(focused)]
+        for _ in range(59):
+            page.keyboard.press(key)
+            reached.append(page.evaluate(focused))
+        assert len(set(reached)) == 60
+        assert reached == buttons.evaluate_all("all => all.map(b => b.getAttribute('aria-label'))")
+    for key in ("ArrowLeft", "ArrowUp"):
+        buttons.nth(1).focus()
+        page.keyboard.press(key)
+        assert page.evaluate(focused) == reached[0]
+    page.get_by_label("After layer").dispatch_event("input")  # draws the map again
+
+
 def test_the_flow_is_that_of_the_image_in_the_explorer(page):
     def table() -> list[list[str]]:
         rows = page.locator("#flow-table tbody tr")
@@ -222,6 +242,17 @@ def test_printing_computes_the_features_first(open_file, folder):
     assert width == visible
     assert opened.problems == []
     page.close()
+
+
+def test_a_page_with_the_model_and_no_room_for_images_says_so(make_report, tree, monkeypatch):
+    monkeypatch.setattr("vit_hk.report.explorer.MAX_IMAGE_CHARACTERS", 0)
+    monkeypatch.setattr("vit_hk.report.explorer_images.MAX_CHARACTERS", 0)
+    text = (make_report(tree) / "results" / "report.html").read_text("utf-8")
+    assert 'id="try-data"' in text
+    assert "which this page does not hold" not in text
+    for name in ("flow", "feature_map"):
+        panel = text.split(f'<section class="panel" id="{name}"')[1].split("</section>")[0]
+        assert "Left out: this page has no room for" in panel
 
 
 def test_a_page_without_the_model_names_what_it_leaves_out(make_report, tree, monkeypatch):

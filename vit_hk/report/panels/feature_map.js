@@ -89,7 +89,8 @@ function showFeatureMap(data, network) {
       `${wholePercent(accuracy)} of these ${images.length} images, among them all mistakes that the page has, would be classified correctly.`;
   }
 
-  // The nearest image in the direction of an arrow key; beside that direction, distances count twice.
+  // The nearest image in the direction of an arrow key; beside that direction, distances count twice. Images at
+  // the same place follow each other in their order.
   function neighbour(from, key) {
     const [axis, sign] = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, -1], ArrowDown: [1, 1] }[key];
     const centers = buttons.map((button) => [button.offsetLeft, button.offsetTop]);
@@ -97,7 +98,8 @@ function showFeatureMap(data, network) {
     centers.forEach((center, n) => {
       const along = sign * (center[axis] - centers[from][axis]);
       const across = Math.abs(center[1 - axis] - centers[from][1 - axis]);
-      if (along > 0 && along + 2 * across < least) [best, least] = [n, along + 2 * across];
+      const isAhead = along || across ? along > 0 : sign * (n - from) > 0;
+      if (isAhead && along + 2 * across < least) [best, least] = [n, along + 2 * across];
     });
     return best;
   }

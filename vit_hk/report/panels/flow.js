@@ -9,7 +9,7 @@ function showFlow(explorer, data, network) {
   const MAX_WIDTH = 45; // pixels of a line through which all of the rollout would go
   const MAX_RADIUS = 10; // pixels of the circle of a token through which all of it goes
   const MAX_PICTURES = 80; // patches: more are too small to be seen
-  const { model, settings } = network;
+  const { model, pageModel } = network;
   const { tokenCount, layers, columns, firstPatch } = model;
   let flow = null;
   let image = null;
@@ -112,7 +112,7 @@ function showFlow(explorer, data, network) {
     if (image === explorer.image()) return;
     image = explorer.image();
     const { attention } = model.forward(decodePixels(image.pixels));
-    flow = findFlow(model, explain.layerMatrices(model, attention, settings), Number(element("count").max));
+    flow = findFlow(model, explain.layerMatrices(model, attention, pageModel), Number(element("count").max));
     describe();
     draw();
   }
