@@ -112,7 +112,7 @@ def draw_mistakes(
 ) -> None:
     """Draw each mistake between correctly predicted images of both classes."""
     pairs = [
-        (class_names[true], class_names[predicted]) for true, predicted in mistakes.classes[:, 1:3]
+        (class_names[predicted], class_names[true]) for true, predicted in mistakes.classes[:, 1:3]
     ]
     maps = _on_grid(normalize_maps(mistakes.relevance), info)
     images = dataset.x_test[mistakes.indices]
@@ -127,14 +127,16 @@ def draw_statistics(statistics: HeadStatistics, info: WeightsInfo, num_images: i
         statistics.distance,
         f"Attention distance of patches; mean over {num_images:,} test images",
         "mean distance (pixels)",
-        {"uniform attention": uniform},
+        "uniform attention",
+        uniform,
     )
     save_figure(distance, paths.ATTENTION / "distance.png")
     entropy = draw_by_layer(
         statistics.entropy,
         f"Attention entropy; mean over {num_images:,} test images",
         "entropy (nats)",
-        {f"uniform attention over {info.num_tokens} tokens": math.log(info.num_tokens)},
+        f"uniform attention over {info.num_tokens} tokens",
+        math.log(info.num_tokens),
     )
     save_figure(entropy, paths.ATTENTION / "entropy.png")
     kinds = token_kinds(info.num_tokens, info.num_patches, info.model.pool)

@@ -16,6 +16,7 @@ from vit_hk.calibration import Calibration
 from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.data.image_rows import ImageArray, ImageRows, mean_image
 from vit_hk.data.splits import stratified_split
+from vit_hk.errors import UserError
 from vit_hk.explain.explainer import Explainer
 from vit_hk.explain.faithfulness import (
     Faithfulness,
@@ -64,6 +65,11 @@ def main() -> None:
     batch_size = min(config.evaluate.batch_size, len(dataset.x_test))
     predict = functools.partial(build_predictor(model, info, batch_size), weights)
     logits, seconds = time_predictions(predict, dataset)
+    if not np.isfinite(logits).all():
+        raise UserError(
+            f"{paths.WEIGHTS}: the logits of test images are not finite; train again with other "
+            "settings, or use other weights"
+        )
     count = config.evaluate.num_faithfulness_images(len(logits))
     methods, curves = measure_faithfulness(predict, explainer, info, dataset, logits, count)
     corruptions = measure_corrupted_accuracy(predict, dataset, config.evaluate)
@@ -175,7 +181,7 @@ def write_metrics(metrics: dict[str, Any]) -> None:
     """Write the headline metrics as JSON, nested by what they are of; None is left out."""
     known = {name: value for name, value in metrics.items() if value is not None}
     for name in (name for name in metrics if name not in known):
-        print(f"{paths.METRICS}: no {name}, which is not known of imported weights")
+        print(f"{paths.METRICS}: no {name}, since the weights file lacks what it needs")
     with replacing(paths.METRICS) as temporary:
         text = json.dumps(known, indent=2, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", "utf-8")

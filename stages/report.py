@@ -42,6 +42,11 @@ def main() -> None:
             "own weights and results come back with: git checkout HEAD -- results && dvc checkout "
             "--force"
         )
+    if weights.read_border_range() is None:
+        raise UserError(
+            f"{paths.WEIGHTS} lacks the calibration that train adds; make it again with: dvc repro "
+            "--force --single-item train"
+        )
     history = read_history(paths.HISTORY, config.train.epochs)
     snapshots = read_snapshots(paths.SNAPSHOTS, config.model, dataset)
     metrics = read_metrics(paths.METRICS)

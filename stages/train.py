@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import haiku as hk
-import jax
 import numpy as np
 
 from stages import PARENT, paths, run_stage
@@ -16,17 +15,19 @@ from vit_hk.data.dataset import Dataset, load_dataset
 from vit_hk.errors import UserError
 from vit_hk.model.size import count_parameters
 from vit_hk.params import Config, load_config
-from vit_hk.runtime.batch_layout import layout_for_training
 from vit_hk.runtime.cluster import check_same, is_main_process, joined_processes, wait_for_all
 from vit_hk.runtime.devices import configure_jax
 from vit_hk.runtime.memory import report_out_of_memory
-from vit_hk.timing import record_timing
+from vit_hk.timing import read_timing, record_timing
 from vit_hk.training.checkpoint import Checkpoints
+from vit_hk.training.code_identity import PROJECT, hash_code, stage_code
 from vit_hk.training.data import TrainingData, prepare_data
 from vit_hk.training.fingerprint import compute_fingerprint
 from vit_hk.training.fit_calibration import calibrate
 from vit_hk.training.initial_weights import load_initial_weights
+from vit_hk.training.inputs import check_unchanged, read_inputs
 from vit_hk.training.interruption import StopRequest, ignore_signals
+from vit_hk.training.layouts import training_layout
 from vit_hk.training.loop import NOT_FINITE_REMEDY, NotFiniteError, StoppedError, Trained, train
 from vit_hk.training.output import print_line
 from vit_hk.training.progress import Epoch, Snapshot
@@ -51,21 +52,28 @@ REMEDY = (
 @report_out_of_memory("train.batch_size")
 def main() -> None:
     """Write weights, history and snapshots from params.yaml and data/dataset.npz."""
+    code = hash_code(stage_code(PROJECT, "train"))  # at first: a file may change at any time
     config = load_config()
     check_writable(paths.WEIGHTS, paths.HISTORY, paths.SNAPSHOTS, paths.TIMING)
     # Before the data set is read: a process may read it from a slow disk, and joining has a limit.
     with joined_processes():
-        run(config)
+        run(config, code)
 
 
-def run(config: Config) -> None:
-    """Train, in this process or in all that have joined, and write the results in one."""
+def run(config: Config, code: str) -> None:
+    """Train, in this process or in all that have joined, and write the results in one.
+
+    Args:
+      config: all settings.
+      code: the hash of the code that is running.
+    """
+    inputs = read_inputs(config, paths.DATASET, code)  # before the files that it hashes are read
     dataset = load_dataset(paths.DATASET)
     data = prepare_data(dataset, config)
     device = configure_jax(config.platform)
     info = describe_weights(config, dataset, data)
     initial_weights = load_initial_weights(config, dataset)
-    fingerprint = compute_fingerprint(config, paths.DATASET, device)
+    fingerprint = compute_fingerprint(inputs, stage_code(PROJECT, "train"), device)
     check_same(fingerprint, REMEDY)
     folder = state_folder(fingerprint)
     with lock_folders(folder):
@@ -85,30 +93,10 @@ def run(config: Config) -> None:
             print_line("dvc has ended; to write the results at once: dvc repro", sys.stdout)
             return
         if runs_below_dvc():
-            check_unchanged(fingerprint, device)
+            check_unchanged(inputs, paths.DATASET)
         write_results(trained, calibration, data, info)
         ignore_signals()
         discard_state(folder, PARENT)
-
-
-def check_unchanged(fingerprint: str, device: jax.Device) -> None:
-    """Compare settings, data and code with those that this training began with.
-
-    DVC reads them after the stage has ended, and would record these results for what it finds then.
-
-    Raises:
-      UserError: they have changed.
-    """
-    try:
-        is_same = compute_fingerprint(load_config(), paths.DATASET, device) == fingerprint
-    except (OSError, UserError):  # a file is not there any more, or cannot be read as what it is
-        is_same = False
-    if not is_same:
-        raise UserError(
-            "params.yaml, data/dataset.npz or the code of the stage train has changed during the "
-            "training, and DVC would record its results for the new ones; undo the change (see: "
-            "git diff) and get them at once with: dvc repro"
-        )
 
 
 def train_or_stop(
@@ -151,8 +139,6 @@ def train_or_stop(
 
 def describe_weights(config: Config, dataset: Dataset, data: TrainingData) -> WeightsInfo:
     """Return the metadata of the weights file."""
-    num_tokens = config.model.num_tokens(dataset.image_shape)
-    layout = layout_for_training(config.train.batch_size, num_tokens, config.model.hidden_size)
     return WeightsInfo(
         model=config.model,
         data=dataset.name,
@@ -164,7 +150,7 @@ def describe_weights(config: Config, dataset: Dataset, data: TrainingData) -> We
         std=list(data.normalization.std),
         seed=config.seed,
         validation_fraction=config.train.validation_fraction,
-        layout=str(layout),
+        layout=str(training_layout(config, dataset.image_shape)),
     )
 
 
@@ -185,7 +171,8 @@ def write_results(
     write_history(trained.history)
     write_snapshots(trained.snapshots, data)
     weights = weights_digest(paths.WEIGHTS)
-    if trained.timing.images_per_second:  # else the run before has trained, and has recorded it
+    # Without a rate, all steps were taken before, by a process that may have recorded more.
+    if trained.timing.images_per_second or "train" not in read_timing(paths.TIMING, weights):
         record_timing(paths.TIMING, "train", weights, dataclasses.asdict(trained.timing))
 
 

@@ -15,8 +15,9 @@ from vit_hk.data.dataset import Dataset
 from vit_hk.errors import UserError
 from vit_hk.model.vit import make_model
 from vit_hk.params import ModelSettings
+from vit_hk.runtime import memory
 from vit_hk.weights import load_weights, read_weights, save_weights
-from vit_hk.weights_metadata import WeightsInfo
+from vit_hk.weights_metadata import MAX_HEADER, WeightsInfo
 
 SHAPE = (4, 4, 2)
 CLASSES = ("a", "b", "c")
@@ -147,6 +148,24 @@ def test_safetensors_can_read_the_file(path, params, info):
     with safe_open(path, "np") as file:
         np.testing.assert_array_equal(file.get_tensor("vit/head/w"), params["vit/head"]["w"])
         assert json.loads(file.metadata()["vit_hk"]) == info.model_dump()
+
+
+def test_header_that_no_reader_accepts_is_not_written(path, params, info, one_line):
+    path.write_bytes(b"former weights")
+    with pytest.raises(UserError) as caught:
+        save_weights(path, params, info.model_copy(update={"class_names": ["x" * MAX_HEADER]}))
+    assert "the class names make its header 8," in one_line(caught.value)
+    assert path.read_bytes() == b"former weights"
+
+
+def test_weights_larger_than_the_free_memory_are_not_read(path, params, info, monkeypatch):
+    save_weights(path, params, info)
+    size = path.stat().st_size
+    monkeypatch.setattr(memory, "free_host_bytes", lambda: size)
+    read_weights(path)
+    monkeypatch.setattr(memory, "free_host_bytes", lambda: size - 1)
+    with pytest.raises(MemoryError, match="are needed"):
+        read_weights(path)
 
 
 def test_file_has_the_usual_permissions(path, params, info):

@@ -16,11 +16,13 @@ from vit_hk.errors import UserError, check_file_exists, in_one_line, shorten, un
 from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import ModelSettings
 from vit_hk.runtime.aligned import aligned_empty
+from vit_hk.runtime.memory import check_free_host_memory
 from vit_hk.weights_metadata import (
     CALIBRATION_PREFIX,
     METADATA_KEY,
     WeightsInfo,
     check_header,
+    check_header_length,
     check_weights_match,
     parse_metadata,
 )
@@ -48,14 +50,19 @@ def save_weights(
     """Write float32 parameters, their metadata and their calibration, if there is one.
 
     The same input gives the same bytes.
+
+    Raises:
+      UserError: the class names make a header that no reader would accept.
     """
     # In C order: safetensors writes the memory of an array, whatever its strides.
     tensors = {name: np.asarray(value, order="C") for name, value in _flatten(params).items()}
     for name, value in calibration._asdict().items() if calibration else ():
         tensors[CALIBRATION_PREFIX + name] = np.asarray(value, order="C")
     # Not save_file: its error on a full disk is no OSError, and only the owner may read the file.
+    content = save(tensors, {METADATA_KEY: info.model_dump_json()})
+    check_header_length(int.from_bytes(content[:8], "little"), Path(path))
     with replacing(path) as temporary:
-        temporary.write_bytes(save(tensors, {METADATA_KEY: info.model_dump_json()}))
+        temporary.write_bytes(content)
 
 
 def load_weights(path: str | Path, settings: ModelSettings, dataset: Dataset) -> Weights:
@@ -81,6 +88,7 @@ def read_weights(path: Path, remedy: str = REMEDY) -> Weights:
 
     Raises:
       UserError: the file cannot be read, or is damaged.
+      MemoryError: it is larger than the free memory.
     """
     try:
         check_header(path)
@@ -90,6 +98,7 @@ def read_weights(path: Path, remedy: str = REMEDY) -> Weights:
             found = {name: _dtype_and_shape(tensor) for name, tensor in slices.items()}
             _check_shapes(path, info, found, remedy)
             shapes = {name: tensor.get_shape() for name, tensor in slices.items()}
+        check_free_host_memory(path.stat().st_size)
         tensors = _read_tensors(path, shapes)
     except PermissionError as error:
         raise unreadable(path, error) from None

@@ -140,6 +140,19 @@ def check_header(path: Path) -> None:
         raise OSError(f"its header claims {length:,} bytes")
 
 
+def check_header_length(length: int, path: Path) -> None:
+    """Check the length of a header in bytes, before a file is written that `check_header` refuses.
+
+    Raises:
+      UserError: it is too long.
+    """
+    if length > MAX_HEADER:
+        raise UserError(
+            f"{path} is not written: the class names make its header {length:,} bytes long; "
+            f"allowed: {MAX_HEADER:,}; use shorter or fewer names"
+        )
+
+
 def check_no_pointer(path: Path) -> None:
     """Refuse what a clone without Git LFS holds in the place of a large file.
 

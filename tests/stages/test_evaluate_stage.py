@@ -3,9 +3,14 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from folder_content import folder_content
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from sklearn.metrics import precision_recall_fscore_support
 
-from vit_hk.weights import read_weights
+from vit_hk.model import reference
+from vit_hk.params import load_config
+from vit_hk.weights import load_weights, read_weights
 
 NAMES = ["left", "middle", "right"]
 
@@ -117,6 +122,23 @@ def test_all_curves_start_and_end_at_the_same_images(finished):
     assert whole.iloc[0] > empty.iloc[0]
 
 
+def test_curves_are_probabilities_of_the_predicted_classes(finished, predictions, tiny_dataset):
+    measured = predictions.iloc[[0, 6, 11, 17]]  # a fifth of 18 images, evenly spaced
+    assert (measured["predicted"] != measured["actual"]).any()
+    curve = pd.read_csv(finished[0] / "results" / "faithfulness.csv")["deletion"].iloc[:7]
+    assert curve.iloc[0] == pytest.approx(measured["probability"].mean(), abs=1e-5)
+
+    # In the end the mean training image is left of each image.
+    model = load_config(finished[0] / "params.yaml").model
+    path = finished[0] / "models" / "vit.safetensors"
+    weights, info, _ = load_weights(path, model, tiny_dataset)
+    mean_image = tiny_dataset.x_train.mean(axis=0, keepdims=True).round().astype(np.uint8)
+    logits = reference.vit(weights, info.normalization(mean_image), model).logits[0]
+    probabilities = np.exp(logits) / np.exp(logits).sum()
+    classes = [NAMES.index(name) for name in measured["predicted"]]
+    assert curve.iloc[-1] == pytest.approx(probabilities[classes].mean(), abs=1e-5)
+
+
 def test_temperature_is_that_of_the_weights(finished, metrics):
     scaled = metrics["temperature_scaled"]
     calibration = read_weights(finished[0] / "models" / "vit.safetensors").calibration
@@ -160,6 +182,19 @@ def test_damaged_weights_are_named(here, refused, copy):
     path.write_bytes(path.read_bytes()[:-100])
     line = refused(here, "evaluate", copy)
     assert "models/vit.safetensors is not a weights file of this project" in line
+
+
+def test_logits_that_are_not_finite_are_refused(here, refused, copy):
+    path = copy / "models" / "vit.safetensors"
+    before = folder_content(copy / "results")
+    with safe_open(path, "np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    tensors["vit/head/w"] = np.full_like(tensors["vit/head/w"], 3e38)
+    save_file(tensors, path, metadata)
+    line = refused(here, "evaluate", copy)
+    assert "models/vit.safetensors: the logits of test images are not finite" in line
+    assert folder_content(copy / "results") == before
 
 
 def test_missing_data_set_is_named(here, refused, copy):

@@ -37,7 +37,8 @@ def test_evaluate_gives_the_same_test_metrics_without_validation_and_temperature
         assert name in before
         assert name not in after
         assert (
-            f"results/metrics.json: no {name}, which is not known of imported weights" in ended.out
+            f"results/metrics.json: no {name}, since the weights file lacks what it needs"
+            in ended.out
         )
 
 

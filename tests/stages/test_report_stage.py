@@ -3,6 +3,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from vit_hk.report.captions import GALLERY
 
@@ -48,6 +50,7 @@ def test_header_states_accuracy_and_changed_settings(finished, page):
     top = page.split("<main>")[0]
     assert f"{100 * metrics['accuracy']:.2f} % of 18 test images" in " ".join(top.split())
     assert "<code>model.pool</code> <strong>gap</strong> <span>default: cls</span>" in top
+    assert "trained on 36 images (source:" in " ".join(top.split())  # 12 of 48 are held out
     assert "model.dropout" not in top  # has its default value
     assert "model.pool=gap" in page.split("<title>")[1].split("</title>")[0]
 
@@ -119,6 +122,15 @@ def test_half_a_file_is_named(here, refused, copy, name):
     content = (copy / name).read_bytes()
     (copy / name).write_bytes(content[: len(content) // 2])
     assert name in refused(here, STAGE, copy)
+
+
+def test_weights_without_calibration_are_refused(here, refused, copy):
+    path = copy / "models" / "vit.safetensors"
+    with safe_open(path, "np") as file:
+        names = [name for name in file.keys() if not name.startswith("calibration/")]  # noqa: SIM118
+        save_file({name: file.get_tensor(name) for name in names}, path, file.metadata())
+    line = refused(here, STAGE, copy)
+    assert "models/vit.safetensors lacks the calibration that train adds; make it again" in line
 
 
 def test_classes_of_other_data_are_refused(here, refused, copy):

@@ -40,6 +40,15 @@ def test_weights_whose_features_are_not_finite_are_named(make_config, quadrants,
     one_line(error.value)
 
 
+def test_weights_whose_logits_are_not_finite_are_named(make_config, quadrants, one_line):
+    config = make_config()
+    weights = init_params(config.model, (8, 8, 1), 4, seed=0)
+    weights = weights | {"vit/head": {k: v + 3e38 for k, v in weights["vit/head"].items()}}
+    with pytest.raises(UserError, match="logits or features of training images are not") as error:
+        calibrate(config, weights, quadrants, 4)
+    one_line(error.value)
+
+
 def test_statistics_come_from_training_or_validation_images(make_config, quadrants):
     config = make_config()
     weights = random_params(config.model, (8, 8, 1), 4)

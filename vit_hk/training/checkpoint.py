@@ -58,7 +58,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Store the folder, which need not exist."""
+        """Store the folder, which need not exist, and silence Orbax in the whole process."""
         _silence_orbax()
         self._folder = folder
         self._manager: _Manager | None = None
@@ -204,11 +204,13 @@ def _save_args(progress: Progress) -> ocp_args.CheckpointArgs:
 
 
 def _compute_checksums(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    checksums = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256")
+            checksums[path.relative_to(folder).as_posix()] = digest.hexdigest()
+    return checksums
 
 
 def _find_damage(checksums: Path, folder: Path) -> str:

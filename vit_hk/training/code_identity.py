@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 from vit_hk.errors import UserError, in_one_line
 
 OWN_PACKAGES = ("stages", "vit_hk")
+PROJECT = Path(__file__).parents[2]  # the folder with the code that runs, and its dvc.yaml
 
 
 def stage_code(project: Path, stage: str) -> list[Path]:

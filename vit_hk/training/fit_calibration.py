@@ -11,8 +11,8 @@ from vit_hk.inference import LOGITS_AND_FEATURES, make_predictor
 from vit_hk.metrics import softmax
 from vit_hk.model.vit import make_model
 from vit_hk.params import Config
-from vit_hk.runtime.batch_layout import layout_for_inference
 from vit_hk.training.data import TrainingData
+from vit_hk.training.layouts import validation_layout
 from vit_hk.training.loop import NOT_FINITE_REMEDY
 
 # Of the training and of the validation images. More hardly change the statistics, and take longer.
@@ -39,23 +39,19 @@ def calibrate(
       num_classes: C.
 
     Raises:
-      UserError: the features of training images are not finite.
+      UserError: the features or logits of these images are not finite.
     """
     model = make_model(config.model, num_classes, scan_layers=config.train.scan_layers)
-    num_tokens = config.model.num_tokens(data.x_train.shape[1:])
-    layout = layout_for_inference(config.train.batch_size, num_tokens, config.model.hidden_size)
+    layout = validation_layout(config, data.x_train.shape[1:])
     predict = make_predictor(model, data.normalization, layout, LOGITS_AND_FEATURES)
     seen = evenly_from_classes(data.y_train, MAX_IMAGES)
     held_out = evenly_from_classes(data.y_validation, MAX_IMAGES)
     seen_images = ImageRows(data.x_train, seen)
-    _, features = predict(weights, seen_images)
-    if not np.isfinite(features).all():
-        raise UserError(
-            "the features of training images are not finite with the final weights; "
-            f"{NOT_FINITE_REMEDY}"
-        )
+    logits, features = predict(weights, seen_images)
+    _check_finite(logits, features, "training")
     class_means, whitening = class_statistics(features, data.y_train[seen], num_classes)
     logits, features = predict(weights, ImageRows(data.x_validation, held_out))
+    _check_finite(logits, features, "validation")
     distances = class_distances(features, class_means, whitening)
     return Calibration(
         temperature=np.array(fit_temperature(logits, data.y_validation[held_out]), np.float32),
@@ -64,6 +60,14 @@ def calibrate(
         threshold=np.array(np.quantile(distances, QUANTILE), np.float32),
         border_range=border_range(seen_images),
     )
+
+
+def _check_finite(logits: np.ndarray, features: np.ndarray, images: str) -> None:
+    if not (np.isfinite(logits).all() and np.isfinite(features).all()):
+        raise UserError(
+            f"the logits or features of {images} images are not finite with the final weights; "
+            f"{NOT_FINITE_REMEDY}"
+        )
 
 
 def evenly_from_classes(labels: np.ndarray, count: int) -> np.ndarray:

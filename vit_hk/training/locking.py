@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import socket
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from vit_hk.atomic import replacing, write_error
 from vit_hk.errors import UserError
+from vit_hk.training.output import print_line
 
 HOLDER = "process"  # the name of the file that names the holder
 WAITING = "waiting-"  # the start of the names of files of waiting processes
@@ -44,10 +46,11 @@ def exclusive_lock(folder: Path, wait: bool = False) -> Iterator[None]:
         _acquire(lock, folder, wait)
     except Timeout:
         holder = read_holder(folder)
+        number = holder.split(" ")[0]
+        stop = f", or stop it there with: kill {number} (it keeps its state)"
         raise UserError(
-            f"{folder} is in use by another training, process {holder}; wait until it ends, or "
-            f"stop it there with: kill {holder.split(' ')[0]} (it keeps its state), then go on "
-            "with: dvc repro"
+            f"{folder} is in use by another training, process {holder}; wait until it ends"
+            f"{stop if number.isdecimal() else ''}, then go on with: dvc repro"
         ) from None
     except OSError as error:
         raise write_error(folder, error) from error
@@ -71,7 +74,7 @@ def _acquire(lock: FileLock, folder: Path, wait: bool) -> None:
         if not wait:
             raise
         holder = read_holder(folder)
-        print(f"waiting for the result of process {holder}, which trains the same", flush=True)
+        print_line(f"waiting for the result of process {holder}, which trains the same", sys.stdout)
         waiting = folder / f"{WAITING}{uuid.uuid4().hex}"
         waiting_lock = FileLock(waiting)
         # The holder has just removed the folder, or it tests at this moment whether the new file

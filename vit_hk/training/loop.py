@@ -15,12 +15,12 @@ from vit_hk.inference import make_predictor
 from vit_hk.metrics import summarize
 from vit_hk.model.vit import init_params, make_model
 from vit_hk.params import Config
-from vit_hk.runtime.batch_layout import layout_for_inference
 from vit_hk.runtime.cluster import is_main_process, wait_for_all
 from vit_hk.training.checkpoint import Checkpoints
 from vit_hk.training.data import TrainingData, epoch_order
 from vit_hk.training.device_data import CallInputs
 from vit_hk.training.feed import make_feed
+from vit_hk.training.layouts import validation_layout
 from vit_hk.training.output import print_line
 from vit_hk.training.progress import Epoch, Progress, Snapshot
 from vit_hk.training.snapshots import SnapshotTaker
@@ -131,8 +131,7 @@ class _Trainer:
         """Build the predictor and the snapshot taker, whose model computes in float32."""
         config = self.config
         model = make_model(config.model, self.num_classes, scan_layers=config.train.scan_layers)
-        num_tokens = config.model.num_tokens(self.data.x_train.shape[1:])
-        layout = layout_for_inference(config.train.batch_size, num_tokens, config.model.hidden_size)
+        layout = validation_layout(config, self.data.x_train.shape[1:])
         self.predict = make_predictor(model, self.data.normalization, layout)
         self.snapshot_taker = SnapshotTaker(config.model, self.num_classes, self.data)
 

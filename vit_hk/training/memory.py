@@ -10,9 +10,10 @@ from vit_hk.model.cudnn_attention import has_cudnn_attention
 from vit_hk.model.encoder import count_scanned_layers
 from vit_hk.model.size import FLOAT32_BYTES, activation_bytes, inference_bytes
 from vit_hk.params import Config, ImageShape, ModelSettings
-from vit_hk.runtime.batch_layout import BatchLayout, layout_for_inference
+from vit_hk.runtime.batch_layout import BatchLayout
 from vit_hk.runtime.memory import check_free_memory
 from vit_hk.training.freezing import split_frozen
+from vit_hk.training.layouts import validation_layout
 
 # Float32 arrays of the size of the parameters: the weights, the gradient, and the moments, of which
 # AdamW has two. Muon has one for the matrices of blocks and hybrid stems, nearly all parameters.
@@ -68,8 +69,7 @@ def _batch_bytes(config: Config, image_shape: ImageShape, layout: BatchLayout) -
 
 def _validation_bytes(config: Config, image_shape: ImageShape) -> int:
     """Return the bytes of the largest layer of a validation batch."""
-    num_tokens = config.model.num_tokens(image_shape)
-    layout = layout_for_inference(config.train.batch_size, num_tokens, config.model.hidden_size)
+    layout = validation_layout(config, image_shape)
     return inference_bytes(config.model, image_shape, layout.images_per_memory)
 
 

@@ -22,13 +22,14 @@ from vit_hk.kernels.compiler import is_supported
 from vit_hk.model.vit import make_model, parameter_shapes
 from vit_hk.params import Config, TrainSettings
 from vit_hk.runtime.all_reduce import all_reduce
-from vit_hk.runtime.batch_layout import BatchLayout, layout_for_training
+from vit_hk.runtime.batch_layout import BatchLayout
 from vit_hk.runtime.cluster import replicate
 from vit_hk.training.class_weights import balanced_class_weights
 from vit_hk.training.data import TrainingData
 from vit_hk.training.device_data import CallInputs, take_images
 from vit_hk.training.feed import Feed
 from vit_hk.training.freezing import merge_frozen, split_frozen
+from vit_hk.training.layouts import training_layout
 from vit_hk.training.memory import check_training_fits
 from vit_hk.training.microbatches import Microbatch, prepare_microbatches
 from vit_hk.training.optimizer import learning_rate_schedule, make_optimizer
@@ -248,8 +249,7 @@ def build_train_step(config: Config, data: TrainingData, num_classes: int) -> Tr
       MemoryError: a lower bound of the memory that the training takes is more than is free.
     """
     settings, image_shape = config.train, data.x_train.shape[1:]
-    num_tokens = config.model.num_tokens(image_shape)
-    layout = layout_for_training(settings.batch_size, num_tokens, config.model.hidden_size)
+    layout = training_layout(config, image_shape)
     model = make_model(
         config.model, num_classes, settings.precision, settings.scan_layers, settings.remat
     )
