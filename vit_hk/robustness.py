@@ -64,7 +64,10 @@ def _rows(name: str, image_shape: tuple[int, ...], correct: np.ndarray) -> pd.Da
 
 
 def _standard_error(values: np.ndarray) -> np.ndarray:
-    """Return the standard error of the mean of [..., N] over N images."""
+    """Return the standard error of the mean of [..., N] over N images; of a single image it is 0.
+
+    It divides by N, as the standard error of a share does: sqrt(p (1 - p) / N).
+    """
     return values.std(axis=-1) / np.sqrt(values.shape[-1])
 
 

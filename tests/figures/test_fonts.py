@@ -49,9 +49,10 @@ def test_invisible_letters_have_no_box():
     np.testing.assert_array_equal(draw("a\u00a0b"), draw("a b"))
 
 
-def test_a_number_that_is_the_name_of_another_class_is_marked(fonts):
+def test_a_number_that_is_the_name_of_another_class_is_marked(fonts, capsys):
     assert not fonts
     assert choose_fonts(["class 1", "猫", "class 1*"]) == ["class 1", "class 1**", "class 1*"]
+    assert 'figures show "class 1**" in its place' in capsys.readouterr().err
 
 
 def test_without_a_font_names_become_numbers(fonts, capsys):

@@ -10,7 +10,7 @@ def disk(side: int, radius: float) -> np.ndarray:
     return np.clip(radius - np.hypot(x, y) + 0.5, 0, 1)
 
 
-@pytest.mark.parametrize(("side", "radius"), [(28, 8), (96, 30)])
+@pytest.mark.parametrize(("side", "radius"), [(28, 8), (96, 30), (600, 190)])
 @pytest.mark.parametrize("colors", [([0], [255]), ([200, 200, 40], [30, 30, 200])], ids=str)
 def test_outline_of_a_disk_is_its_circle(side, radius, colors):
     background, foreground = np.array(colors)

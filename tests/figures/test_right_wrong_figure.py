@@ -9,7 +9,7 @@ def make(count: int, height: int = 8, width: int = 12):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (count, 4, height, width, 1), dtype=np.uint8)
     maps = random.dirichlet(np.ones(6), (count, 4)).reshape(count, 4, 2, 3)
-    return images, maps, [("dog", "cat")] * count, np.ones((count, 4), bool)
+    return images, maps, [("cat", "dog")] * count, np.ones((count, 4), bool)
 
 
 def test_each_tile_shows_its_map_and_the_outline_of_its_image():

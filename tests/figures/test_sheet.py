@@ -1,14 +1,13 @@
 import numpy as np
 import pytest
-from matplotlib import colormaps
 from matplotlib.figure import Figure
+from sheet_panels import ATTENTION, IMAGE, colors_of_patches, colors_of_weights, panels
 
 from vit_hk.figures.saving import save_figure
 from vit_hk.figures.sheet import draw_sheet
 
 QUERY = "the class token"
 NUM_TOKENS = 33  # with registers
-ATTENTION = "attention, and outline of the image"
 
 
 def make(
@@ -28,31 +27,25 @@ def draw(image: np.ndarray, maps: np.ndarray) -> Figure:
     )  # fmt: skip
 
 
-def panels(figure: Figure) -> dict[str, object]:
-    return {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
-
-
-def colors_of_patches(axes, layers: int, heads: int, rows: int, columns: int) -> np.ndarray:
-    """Return the colour drawn at the center of each patch, [layers, heads, rows, columns, 3].
-
-    Tiles are centered at their ticks; a patch has 4 x 4 pixels.
-    """
-    (picture,) = axes.images
-    pixels = picture.get_array()[..., :3]
-    center = 4 * (np.arange(max(rows, columns)) + 0.5)  # of each patch, in pixels of its tile
-    found = np.zeros((layers, heads, rows, columns, 3))
-    for layer, head, row, column in np.ndindex(found.shape[:4]):
-        y = axes.get_yticks()[layer] + center[row] - 2 * rows
-        x = axes.get_xticks()[head] + center[column] - 2 * columns
-        found[layer, head, row, column] = pixels[int(y), int(x)]
-    return found
-
-
 def test_each_tile_shows_its_layer_and_head_on_one_colour_scale():
     image, maps = make()
     axes = panels(draw(image, maps))[ATTENTION]
-    expected = colormaps["viridis"](np.sqrt(maps / maps.max()), bytes=True)[..., :3]
-    np.testing.assert_array_equal(colors_of_patches(axes, *maps.shape), expected)
+    np.testing.assert_array_equal(colors_of_patches(axes, *maps.shape), colors_of_weights(maps))
+
+
+def test_large_images_have_tiles_of_the_size_that_a_figure_shows():
+    image = np.zeros((1000, 2000, 1), np.uint8)
+    image[250:750, 500:1500] = 255
+    _, maps = make()
+    axes = panels(draw(image, maps))[ATTENTION]
+    (picture,) = axes.images
+    assert max(picture.get_array().shape) < 2000
+    left, right = axes.get_xticks()[:2]
+    width = (right - left) / 1.08  # of a tile, without its gap
+    (lines,) = axes.collections
+    first = lines.get_segments()[0]
+    np.testing.assert_allclose(np.ptp(first[:, 0]), width / 2, rtol=0.05)
+    np.testing.assert_allclose(first[:, 0].mean(), left, atol=width / 50)
 
 
 def test_outline_of_the_image_lies_on_each_tile():
@@ -100,7 +93,7 @@ def test_tiles_have_a_gap_and_the_aspect_of_the_image():
 
 def test_patch_borders_lie_between_the_patches():
     image, maps = make(rows=2, columns=4)
-    axes = panels(draw(image, maps))["image with\npatch borders"]
+    axes = panels(draw(image, maps))[IMAGE]
     across = sorted(line.get_ydata()[0] for line in axes.lines if line.get_ydata()[0] != 0)
     down = sorted(line.get_xdata()[0] for line in axes.lines if line.get_xdata()[0] != 0)
     # Pixel n covers n - 0.5 to n + 0.5; a patch has 4 pixels.

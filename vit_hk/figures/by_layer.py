@@ -8,7 +8,7 @@ from vit_hk.figures.colors import BLUE, ORANGE
 
 
 def draw_by_layer(
-    values: np.ndarray, title: str, unit: str, references: dict[str, float]
+    values: np.ndarray, title: str, unit: str, reference_name: str, reference: float
 ) -> Figure:
     """Draw a dot for each head and a line through the mean of each layer.
 
@@ -16,7 +16,8 @@ def draw_by_layer(
       values: [L, H].
       title: name of the quantity.
       unit: quantity and unit, as the label of the y axis.
-      references: values to compare with, by name; drawn as dashed horizontal lines.
+      reference_name: the name of a value to compare with.
+      reference: that value, drawn as a dashed horizontal line.
     """
     layers = np.arange(1, len(values) + 1)
     layer_of_head = np.repeat(layers, values.shape[1])
@@ -26,11 +27,11 @@ def draw_by_layer(
     axes.plot(layer_of_head, values.ravel(), "o", color=BLUE, alpha=0.6, label="one head")
     mean = "-" if len(layers) > 1 else "D"  # a line through one point would not be seen
     axes.plot(layers, values.mean(axis=1), mean, color=ORANGE, linewidth=2, label="mean over heads")
-    for (name, value), shade in zip(references.items(), ("0.2", "0.6"), strict=False):
-        axes.axhline(value, color=shade, linestyle="--", label=f"{name}: {value:.2f}")
+    label = f"{reference_name}: {reference:.2f}"
+    axes.axhline(reference, color="0.2", linestyle="--", label=label)
     axes.set(xlabel="layer (1 is the first block)", ylabel=unit)
-    axes.set_ylim(0, 1.08 * max(values.max(), *references.values()) or 1.0)
+    axes.set_ylim(0, 1.08 * max(values.max(), reference) or 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2 + len(references), frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure

@@ -40,8 +40,9 @@ def draw_corruptions(table: pd.DataFrame, examples: np.ndarray) -> Figure:
     for severity, axes in enumerate(grid[0]):
         axes.set_title(f"severity {severity}" if severity else "as it is", fontsize=9)
     mean, count = table[table["severity"] > 0]["accuracy"].mean(), int(table["examples"].iloc[0])
+    images = f"{count:,} images" if count > 1 else "1 image"
     figure.suptitle(
-        f"Accuracy on corrupted test images: {100 * mean:.1f} % in the mean (of {count:,} images)"
+        f"Accuracy on corrupted test images: {100 * mean:.1f} % in the mean (of {images})"
     )
     return figure
 

@@ -12,8 +12,8 @@ def draw_filters(images: np.ndarray, shares: np.ndarray, num_filters: int) -> Fi
     """Draw the principal components of the filters of the patch embedding.
 
     Args:
-      images: [K, P, P, channels], the components, by falling share of the variance.
-      shares: [K], share of the variance that each component explains.
+      images: [components, P, P, channels], by falling share of the variance.
+      shares: [components], share of the variance that each component explains.
       num_filters: D, the number of filters.
     """
     return _draw_tiles(
@@ -28,7 +28,7 @@ def draw_kernels(kernels: np.ndarray, num_kernels: int) -> Figure:
     """Draw kernels of the first convolution of the stem.
 
     Args:
-      kernels: [K, side, side, channels], the first K kernels.
+      kernels: [kernels, side, side, channels], the first ones.
       num_kernels: the number of kernels of that convolution.
     """
     shown, side, _, _ = kernels.shape
@@ -41,7 +41,7 @@ def draw_kernels(kernels: np.ndarray, num_kernels: int) -> Figure:
 
 
 def _draw_tiles(images: np.ndarray, titles: list[str], title: str) -> Figure:
-    """Draw small pictures [K, side, side, channels] on one colour scale.
+    """Draw small pictures [pictures, side, side, channels] on one colour scale.
 
     Three channels become one RGB picture in which grey is 0. Of any other number, the channels
     stand side by side on a diverging scale.

@@ -113,11 +113,12 @@ def _has_outline(font: FT2Font, letter: str) -> bool:
 
 
 def _warn(class_names: Sequence[str], lacking: list[str], redraw: str) -> None:
+    shown = _number(class_names.index(lacking[0]), class_names)
     packages = {_package(letter) for name in lacking for letter in name if not _can_draw(letter)}
     print(
         f"warning: no font on this machine has the letters of {len(lacking)} of "
         f"{len(class_names)} class names, for example {shorten(lacking[0])}; figures show "
-        f'"class {class_names.index(lacking[0])}" in its place. After installing fonts, on Debian '
+        f'"{shown}" in its place. After installing fonts, on Debian '
         f"for example with: apt-get install {' '.join(sorted(packages))}, {redraw}",
         file=sys.stderr,
     )

@@ -22,11 +22,11 @@ def draw_mistakes(
     """Draw misclassified test images, each with its true and its predicted class.
 
     Args:
-      images: uint8 [K, height, width, channels], by falling confidence.
-      actual: K names of true classes.
-      predicted: K names of predicted classes.
-      confidence: [K], probability of the predicted class.
-      indices: int [K], positions of the images in the test set.
+      images: uint8 [mistakes, height, width, channels], by falling confidence.
+      actual: name of the true class of each.
+      predicted: name of the predicted class of each.
+      confidence: [mistakes], probability of the predicted class.
+      indices: int [mistakes], positions of the images in the test set.
     """
     titles = [
         f"{_fit('true {}', label)}\n"

@@ -1,5 +1,7 @@
 """The outline of an image: lines along its edges, which stay visible on a map of opaque colours."""
 
+import functools
+
 import numpy as np
 from contourpy import LineType, contour_generator
 from scipy.ndimage import gaussian_gradient_magnitude, gaussian_laplace
@@ -11,6 +13,7 @@ BLURS = (1 / 40, 1 / 26, 1 / 17, 1 / 11)  # standard deviations, as shares of th
 MIN_BLUR = 0.7  # pixels; less would follow the corners of pixels
 MIN_SLOPE = 0.1  # of an edge, as a share of the steepest slope in the image
 MIN_CONTRAST = 1e-3  # grey levels per pixel; rounding makes slopes below it
+MAX_SIDE = 256  # pixels; larger images are averaged down, which loses no edge that figures show
 MAX_LENGTH = 7  # of all lines together, in longer sides of the image; a digit has 2 to 5
 
 
@@ -27,7 +30,15 @@ def image_outline(image: np.ndarray) -> list[np.ndarray]:
       A float64 array [points, 2] for each line, x and y in pixels; the middle of the first pixel
       is (0, 0). Without any edge the list is empty.
     """
-    luminance = to_rgb(image) @ np.array(LUMINANCE)
+    return _outline(image.tobytes(), image.shape)
+
+
+@functools.lru_cache(maxsize=32)  # figures draw several maps of an image
+def _outline(pixels: bytes, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Return what `image_outline` does, of an image that is given as its bytes."""
+    luminance = to_rgb(np.frombuffer(pixels, np.uint8).reshape(shape)) @ np.array(LUMINANCE)
+    factor = -(-max(luminance.shape) // MAX_SIDE)
+    luminance = _average_down(luminance, factor)
     if min(luminance.shape) < 2:
         return []
     side = max(luminance.shape)
@@ -35,7 +46,14 @@ def image_outline(image: np.ndarray) -> list[np.ndarray]:
         lines = _find_edges(luminance, max(MIN_BLUR, blur * side))
         if sum(_length(line) for line in lines) <= MAX_LENGTH * side:
             break
-    return lines
+    return [(line + 0.5) * factor - 0.5 for line in lines]
+
+
+def _average_down(luminance: np.ndarray, factor: int) -> np.ndarray:
+    """Return the means of squares of `factor` pixels per side, of those that are whole."""
+    rows, columns = (size // factor for size in luminance.shape)
+    squares = luminance[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
+    return squares.mean(axis=(1, 3))
 
 
 def _find_edges(luminance: np.ndarray, sigma: float) -> list[np.ndarray]:

@@ -23,15 +23,15 @@ def draw_right_wrong(
     classified image of the predicted class.
 
     Args:
-      images: uint8 [K, 4, height, width, channels].
-      maps: [K, 4, rows, columns]; each map sums to 1.
-      classes: K pairs, the true and the predicted class of the mistake.
-      exists: bool [K, 4], False where no image of the class is classified correctly.
+      images: uint8 [mistakes, 4, height, width, channels].
+      maps: [mistakes, 4, rows, columns]; each map sums to 1.
+      classes: a pair for each mistake, the predicted and the true class.
+      exists: bool [mistakes, 4], False where no image of the class is classified correctly.
     """
     rows = max(1, len(images))
     aspect = images.shape[2] / images.shape[3]
     row_height = 1.5 * min(aspect, aspect**0.5)  # inches; the titles need the full width
-    titles = [_fit_titles(label, guess) for label, guess in classes]
+    titles = [_fit_titles(label, guess) for guess, label in classes]
     extra = extra_height(titles, 2, FONT_SIZE)
     height = rows * (row_height + 0.35) + 2.2 + extra
     figure = Figure(figsize=(COLUMNS * COLUMN_INCHES, height), layout="constrained")
@@ -49,7 +49,7 @@ def draw_right_wrong(
             draw_overlay(grid[row, column], images[row, column], maps[row, column], max_weight)
             grid[row, column].set_title(row_titles[column], fontsize=FONT_SIZE)
         for column in np.flatnonzero(~exists[row]):
-            _explain_gap(grid[row, column], classes[row][0 if column == 0 else 1])
+            _explain_gap(grid[row, column], classes[row][1 if column == 0 else 0])
     bar_label = label_normalized_maps("relevance", maps[0, 0].size)
     add_colorbar(figure, grid, max_weight, bar_label)
     if extra:

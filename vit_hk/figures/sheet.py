@@ -12,6 +12,7 @@ from vit_hk.figures.text import extra_height, fit_clauses
 GAP = 0.08  # between tiles, as a share of a tile's width
 TITLE_SIZE = 12  # points
 OUTLINE_WIDTH = 0.6  # points; tiles are small
+MAX_TILE_SIDE = 150  # pixels, about as many as a figure has for a tile
 
 
 def draw_sheet(
@@ -53,7 +54,6 @@ def draw_sheet(
     original.set(title="image with\npatch borders", xticks=[], yticks=[])
     _draw_patch_borders(original, image.shape, maps.shape[-2:])
     colors = weight_colors(float(maps.max()))
-    # Bytes, since floats of a large model's tiles would take gigabytes.
     shades = colors.to_rgba(maps.reshape(-1, 1), bytes=True)
     _draw_tiles(attention, shades.reshape(*maps.shape, 4), image)
     attention.tick_params(axis="x", rotation=0 if tile > 0.6 else 90)
@@ -88,8 +88,10 @@ def _draw_tiles(axes: Axes, colors: np.ndarray, image: np.ndarray) -> None:
       image: uint8 [height, width, channels].
     """
     layers, heads, num_rows, num_columns, _ = colors.shape
-    height, width = image.shape[:2]
-    tiles = colors.repeat(height // num_rows, axis=2).repeat(width // num_columns, axis=3)
+    patch_size = image.shape[0] // num_rows
+    side = min(patch_size, -(-MAX_TILE_SIDE // max(num_rows, num_columns)))  # of a patch
+    height, width = side * num_rows, side * num_columns
+    tiles = colors.repeat(side, axis=2).repeat(side, axis=3)
     gap = max(1, round(GAP * width))  # pixels
     padded = np.pad(tiles, [(0, 0), (0, 0), (0, gap), (0, gap), (0, 0)], constant_values=255)
     rows = padded.swapaxes(1, 2).reshape(layers * (height + gap), heads * (width + gap), 4)
@@ -99,7 +101,7 @@ def _draw_tiles(axes: Axes, colors: np.ndarray, image: np.ndarray) -> None:
         for layer in range(layers)
         for head in range(heads)
     ]
-    outline = image_outline(image)
+    outline = [(line + 0.5) * side / patch_size - 0.5 for line in image_outline(image)]
     draw_outlines(axes, [line + corner for corner in corners for line in outline], OUTLINE_WIDTH)
     axes.set_xticks(
         [head * (width + gap) + (width - 1) / 2 for head in range(heads)],

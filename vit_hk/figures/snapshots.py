@@ -26,9 +26,9 @@ def draw_snapshots(
     Args:
       images: uint8 [B, height, width, channels].
       maps: [snapshots, B, rows, columns], attention weight of each patch.
-      epochs: S rising numbers.
+      epochs: rising numbers, one for each snapshot.
       actual: B names of true classes.
-      predicted: S lists of B names, the class predicted after that epoch.
+      predicted: for each snapshot B names, the class predicted after its epoch.
       confidence: [snapshots, B], probability of the predicted class.
       query_name: name of the query token, for example "the class token".
     """
