@@ -1,9 +1,12 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
+from matplotlib.figure import Figure
+from sheet_panels import ATTENTION, IMAGE, colors_of_patches, colors_of_weights, panels
 from small_model import random_images, save_small_model
 
+from vit_hk.commands import sheets
 from vit_hk.commands.sheets import draw_sheets, sheet_paths
 from vit_hk.errors import UserError
 from vit_hk.trained_model import load
@@ -39,12 +42,20 @@ def test_sheets_that_are_there_are_not_replaced(tmp_path, one_line):
     assert f"{tmp_path / 'b.png'} is there already" in one_line(caught.value)
 
 
-def test_sheets_are_drawn_the_same_each_time(tmp_path):
+def test_each_sheet_shows_the_prediction_and_the_attention_of_its_image(tmp_path, monkeypatch):
+    drawn: dict[Path, Figure] = {}
+    monkeypatch.setattr(sheets, "save_figure", lambda figure, path: drawn.update({path: figure}))
     model = load(save_small_model(tmp_path / "vit.safetensors"))
-    predictions = model.predict(random_images(2))
-    for folder in ("first", "second"):
-        draw_sheets(model, predictions, [tmp_path / folder / f"{n}.png" for n in range(2)])
-    for number in range(2):
-        first, second = (tmp_path / name / f"{number}.png" for name in ("first", "second"))
-        assert first.read_bytes() == second.read_bytes()
-        assert Image.open(first).width > 500
+    images = random_images(2)
+    predictions = model.predict(images)
+    draw_sheets(model, predictions, [tmp_path / "0.png", tmp_path / "1.png"])
+    for number, image in enumerate(images):
+        figure = drawn[tmp_path / f"{number}.png"]
+        percent = f"{100 * predictions.probabilities[number].max():.0f} %"
+        assert figure.get_suptitle() == f"Predicted {predictions.names[number]} ({percent})"
+        shown = panels(figure)
+        np.testing.assert_array_equal(shown[IMAGE].images[0].get_array()[..., 0], image)
+        # Two layers and heads; of the class token, the weights of the patches, which come last.
+        maps = model.attention(image)[:, 0, :, 0, -6:].reshape(2, 2, 2, 3)
+        colors = colors_of_patches(shown[ATTENTION], *maps.shape)
+        np.testing.assert_array_equal(colors, colors_of_weights(maps))

@@ -2,6 +2,7 @@
 
 import ctypes
 import inspect
+import itertools
 import mmap
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from vit_hk.kernels import compiler
+from vit_hk.kernels.accumulate import accumulate
 from vit_hk.kernels.attention import attend
 from vit_hk.kernels.class_token_attention import attend_from_class_token
 from vit_hk.kernels.gelu import gelu
@@ -67,20 +69,25 @@ KERNELS = MAY_LEAVE_PANEL | {
     "linear_backward_w_b", "linear_backward_x", "mlp_backward_w_b",
     "gelu_forward", "layer_norm_forward", "layer_norm_backward", "layer_norm_and_input_backward",
     "attention_forward", "attention_backward",
-    "class_token_attention_forward", "class_token_attention_backward",
+    "class_token_attention_forward", "class_token_attention_backward", "accumulate_in_place",
 }  # fmt: skip
 
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The calls of kernels that JAX makes, as (emit, sizes, shapes of operands, of results)."""
+    """The calls of kernels that JAX makes.
+
+    Each is (emit, sizes, shapes of operands, shapes of results, aliases).
+    """
     recorded = []
 
-    def record(emit, sizes, operands, result_shapes):
-        recorded.append((emit, sizes, [np.shape(x) for x in operands], result_shapes))
-        return compiler.call_kernel(emit, sizes, operands, result_shapes)
+    def record(emit, sizes, operands, result_shapes, aliases=None):
+        shapes = [np.shape(x) for x in operands]
+        recorded.append((emit, sizes, shapes, result_shapes, aliases or {}))
+        return compiler.call_kernel(emit, sizes, operands, result_shapes, aliases)
 
-    for module in ("attention", "class_token_attention", "gelu", "layer_norm", "linear", "mlp"):
+    modules = ["attention", "class_token_attention", "gelu", "layer_norm", "linear", "mlp"]
+    for module in [*modules, "accumulate"]:
         monkeypatch.setattr(f"vit_hk.kernels.{module}.call_kernel", record)
     return recorded
 
@@ -130,22 +137,29 @@ def test_no_access_past_the_end_and_no_write_before_the_start(simd_target, calls
     attentions(5, 2, 3)
     attentions(lanes + 1, 1, lanes + 2)
     attentions(2, lanes + 1, 2)
+    for size in (1, lanes + 3):  # of the last term, and the sums end with it
+        arrays = np.zeros(2 * lanes + 1 + size), np.zeros((2, lanes)), np.zeros(1), np.zeros(size)
+        sums, *terms = (np.float32(array) for array in arrays)
+        jax.eval_shape(accumulate, sums, terms)
     assert {emit.__name__ for emit, *_ in calls} == KERNELS
     random = np.random.default_rng(0)
-    for emit, sizes, operand_shapes, result_shapes in calls:
+    for emit, sizes, operand_shapes, result_shapes, aliases in calls:
         name = compiler._compile(emit, simd_target, sizes, len(operand_shapes), len(result_shapes))
         operands, results = (
             [GuardedArray(shape) for shape in shapes] for shapes in (operand_shapes, result_shapes)
         )
         for operand in operands:
             operand.values[:] = random.uniform(0.5, 1.5, operand.values.shape)
+        for position, result in aliases.items():
+            results[result] = operands[position]
         before = [operand.whole.copy() for operand in operands]
         call_handler(name, [o.values for o in operands], [r.values for r in results])
-        for operand, content in zip(operands, before, strict=True):
-            np.testing.assert_array_equal(operand.whole, content)
+        for position, (operand, content) in enumerate(zip(operands, before, strict=True)):
+            if position not in aliases:
+                np.testing.assert_array_equal(operand.whole, content)
         first_result = 3 + len(operands)  # after builder, rows and sizes
         names = list(inspect.signature(emit).parameters)[first_result:][: len(results)]
-        for result_name, result in zip(names, results, strict=True):
+        for result_name, result in itertools.zip_longest(names, results):
             assert (result.before == SENTINEL).all()
             assert np.isfinite(result.values).all()
             is_written = (result.values.view(np.uint32) != 0xA5A5A5A5).all()

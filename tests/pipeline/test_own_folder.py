@@ -6,6 +6,7 @@ from PIL import Image
 from project_clone import copy_project
 
 from vit_hk.data.dataset import load_dataset
+from vit_hk.weights import read_weights
 
 DATA = {"data__name": "folder", "data__image_size": [28, 28], "data__channels": 1}
 MODEL = {
@@ -29,6 +30,10 @@ def test_folder_of_images_is_watched(tmp_path):
     assert (dataset.name, dataset.source) == ("my photos", "folder of images: my photos")
     assert len(dataset.x_test) == 6 + 2 + 2
     assert dataset.class_names == tuple(CLASSES)
+    # `predict` prepares other images in the same way, from the weights file alone.
+    trained = read_weights(clone.folder / "models/vit.safetensors")
+    assert dataset.preparation is not None
+    assert trained.info.preparation == dataset.preparation
     assert clone.changed_stages("train") == set()
 
     # The same pixels in other bytes: the data set stays the same, and nothing depends on more.

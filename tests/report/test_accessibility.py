@@ -28,8 +28,6 @@ def report(make_report, project) -> Path:
 def opened_once(open_file, report: Path, **options: Any):
     """Yield the page; in the end it had no problems and no requests."""
     opened = open_file(report, **options)
-    opened.page.set_default_timeout(5000)
-    opened.page.set_default_navigation_timeout(30_000)
     yield opened.page
     assert opened.problems == []
     assert opened.requests == []

@@ -29,6 +29,8 @@ def environment(devices: int, **variables: str) -> dict[str, str]:
 class Processes:
     """A training in several processes with the same number of devices each.
 
+    At the end of a `with` statement, those that still run are killed: a test may have failed.
+
     Attributes:
       running: the processes, in the order of their numbers.
     """
@@ -46,6 +48,17 @@ class Processes:
                     stderr=subprocess.STDOUT,
                 )  # fmt: skip
             self.running.append(process)
+
+    def __enter__(self) -> "Processes":
+        """Return the processes, which have started."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill the processes that still run, also stopped ones, and wait for all."""
+        for process in self.running:
+            process.kill()
+        for process in self.running:
+            process.wait(30)
 
     def wait_for_line(self, text: str) -> None:
         """Wait until process 0 has printed a text."""

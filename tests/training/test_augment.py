@@ -4,8 +4,12 @@ from collections import Counter
 import jax
 import numpy as np
 import pytest
+from settings_file import AUGMENTATION_OFF
 
-from vit_hk.training.augment import random_flip, random_shift
+from vit_hk.model.random_keys import derive
+from vit_hk.params import AugmentSettings
+from vit_hk.training.augment import ERASE, FLIP, augment, random_flip, random_shift
+from vit_hk.training.erasing import random_erase
 
 
 def keys_of(count):
@@ -53,3 +57,23 @@ def test_half_of_the_images_are_flipped_from_left_to_right():
 def test_shift_of_zero_returns_the_images():
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 1), dtype=np.uint8)
     np.testing.assert_array_equal(random_shift(keys_of(3), images, 0), images)
+
+
+# What each augmentation returns if it is the only one; a warp needs more than its settings.
+DIRECTLY = {
+    "flip": lambda keys, images: random_flip(derive(keys, FLIP), images),
+    "erase": lambda keys, images: random_erase(derive(keys, ERASE), images, 0.5),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("flip", True), ("rotate", 20.0), ("scale", 0.2), ("elastic", 2.0), ("erase", 0.5)],
+)
+def test_each_setting_alone_changes_images(name, value):
+    keys, settings = keys_of(8), AugmentSettings(**AUGMENTATION_OFF | {name: value})
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 12, 1), dtype=np.uint8)
+    changed = np.asarray(augment(keys, images, settings))
+    assert np.abs(changed - images.astype(np.float32)).max() > 20  # more than rounding
+    if name in DIRECTLY:
+        np.testing.assert_array_equal(changed, DIRECTLY[name](keys, images))

@@ -58,24 +58,6 @@ def test_normalization_is_that_of_the_training_images(dataset, make_config):
     assert np.abs(all_images.mean(axis=(0, 1, 2)) - mean).max() > 1e-4
 
 
-@pytest.mark.parametrize(
-    ("patch", "fits"), [(1, True), (2, True), (4, True), (3, False), (8, False)]
-)
-def test_patch_size_must_divide_height_and_width(dataset, make_config, patch, fits):
-    config = make_config(model={"patch_size": patch})
-    if fits:
-        prepare_data(dataset, config)
-    else:
-        with pytest.raises(UserError, match=rf"model\.patch_size is {patch}.*8 x 12.*: 1, 2, 4$"):
-            prepare_data(dataset, config)
-
-
-def test_shift_must_be_smaller_than_the_images(dataset, make_config):
-    prepare_data(dataset, make_config(augment={"shift": 7}))
-    with pytest.raises(UserError, match=r"train\.augment\.shift is 8.*allowed: 0 to 7$"):
-        prepare_data(dataset, make_config(augment={"shift": 8}))
-
-
 def test_batch_must_not_be_larger_than_the_training_split(dataset, make_config):
     # 17 of the 68 images are held out.
     prepare_data(dataset, make_config(batch_size=51))

@@ -1,4 +1,4 @@
-import dataclasses
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -57,11 +57,6 @@ def test_last_row_of_the_history_is_that_of_the_returned_weights(learned, quadra
         (logits.argmax(-1) == quadrants.y_validation).mean()
     )
     assert last.validation_loss == pytest.approx(float(loss), rel=1e-4)
-
-
-def test_timing_is_positive(learned):
-    _, trained = learned
-    assert all(value > 0 for value in dataclasses.astuple(trained.timing))
 
 
 @pytest.fixture
@@ -220,6 +215,28 @@ def test_finished_training_only_returns_its_results(make_config, quadrants, monk
     assert saved == [10, 20]
     assert second.history == first.history
     np.testing.assert_array_equal(second.params["linear"]["w"], first.params["linear"]["w"])
+
+
+@pytest.mark.usefixtures("quick_model")
+def test_timing_is_of_the_steps_and_goes_on_after_a_stop(
+    make_config, quadrants, monkeypatch, tmp_path
+):
+    def train_timed(seconds, *arguments):
+        """Train with a clock that goes on by some seconds each time it is read."""
+        times = itertools.count(0, seconds)
+        clock = SimpleNamespace(perf_counter=lambda: next(times))
+        monkeypatch.setattr(loop, "time", clock)
+        return train(config, quadrants, 4, Checkpoints(tmp_path), *arguments).timing
+
+    # Each step of 16 images is a call, whose start and end are read.
+    config = make_config(epochs=2)
+    with pytest.raises(StoppedError, match="after step 5 of 20"):
+        train_timed(1000, StopAfter(4))
+    timing = train_timed(1)
+    assert timing.compile_seconds == 1
+    assert timing.images_per_second == 16
+    # At the stop the clock was read 11 times more; then come 15 steps, 2 checkpoints and the end.
+    assert timing.train_seconds == 11 * 1000 + 2 * 15 + 3
 
 
 @pytest.mark.usefixtures("quick_model")

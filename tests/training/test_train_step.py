@@ -14,6 +14,7 @@ import pytest
 import torch
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
+from jaxpr import operations
 
 from vit_hk.data.normalization import Normalization
 from vit_hk.model import reference
@@ -393,6 +394,19 @@ def test_steps_equal_gradient_descent_on_the_reference(make_config, quadrants):
     assert np.abs(ravel_pytree(found)[0] - ravel_pytree(weights)[0]).max() > 0.1
     for array, expected_array in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
         np.testing.assert_allclose(array, expected_array, rtol=0, atol=1e-5)
+
+
+def test_model_of_a_step_scans_its_layers_and_recomputes_them_if_told_so(make_config, quadrants):
+    def primitives(**settings):
+        # With a class token, the last of three blocks is outside of the loop.
+        step = build_train_step(make_config({"num_layers": 3}, **settings), quadrants, 4)
+        images = np.zeros((1, 8, 8, 1), np.float32)
+        found = operations(step.model.apply, step.param_shapes, images)
+        return {operation.primitive.name for operation in found} & {"scan", "remat2"}
+
+    assert primitives() == set()
+    assert primitives(scan_layers=True) == {"scan"}
+    assert primitives(scan_layers=True, remat=True) == {"scan", "remat2"}
 
 
 @pytest.fixture(scope="module")
