@@ -59,8 +59,8 @@ def run_blocks(
       scan_layers: loop over one compiled block. It saves compile time from some 24 blocks on, of
         a training step about half with 48 blocks.
       remat: keep only the tokens between blocks for the gradient, and recompute the rest
-        (arXiv 1604.06174). It implies scan_layers: of unrolled blocks XLA's CPU backend would
-        merge both computations and keep the results.
+        (arXiv 1604.06174), with pool "cls" not in the last block. It implies scan_layers: of
+        unrolled blocks XLA's CPU backend would merge both computations and keep the results.
 
     Returns:
       Tokens [B * T, D], or with pool "cls" the class tokens [B, D], and the attention weights

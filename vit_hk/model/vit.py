@@ -122,8 +122,8 @@ def make_model(
         another one than float32.
       scan_layers: compile one block and loop over it; parameters are the same, and results are the
         same up to rounding.
-      remat: recompute each block for its gradient instead of keeping its activations; implies
-        scan_layers.
+      remat: recompute each block for its gradient instead of keeping its activations, with pool
+        "cls" all blocks but the last; implies scan_layers.
       select_attention: a function of a layer's attention weights [B, H, T, T], whose result takes
         their place in ViTOutput. With scan_layers, one layer's weights are in memory at a time.
 
