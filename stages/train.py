@@ -52,7 +52,7 @@ REMEDY = (
 @report_out_of_memory("train.batch_size")
 def main() -> None:
     """Write weights, history and snapshots from params.yaml and data/dataset.npz."""
-    code = hash_code(stage_code(PROJECT, "train"))  # at first: a file may change at any time
+    code = hash_code(stage_code(PROJECT, "train"))  # at first, since a file may change at any time
     config = load_config()
     check_writable(paths.WEIGHTS, paths.HISTORY, paths.SNAPSHOTS, paths.TIMING)
     # Before the data set is read: a process may read it from a slow disk, and joining has a limit.
@@ -65,7 +65,7 @@ def run(config: Config, code: str) -> None:
 
     Args:
       config: all settings.
-      code: the hash of the code that is running.
+      code: the hash of the code, as it was when the stage began.
     """
     inputs = read_inputs(config, paths.DATASET, code)  # before the files that it hashes are read
     dataset = load_dataset(paths.DATASET)
@@ -171,9 +171,10 @@ def write_results(
     write_history(trained.history)
     write_snapshots(trained.snapshots, data)
     weights = weights_digest(paths.WEIGHTS)
+    timing = {name: value for name, value in dataclasses.asdict(trained.timing).items() if value}
     # Without a rate, all steps were taken before, by a process that may have recorded more.
-    if trained.timing.images_per_second or "train" not in read_timing(paths.TIMING, weights):
-        record_timing(paths.TIMING, "train", weights, dataclasses.asdict(trained.timing))
+    if "images_per_second" in timing or "train" not in read_timing(paths.TIMING, weights):
+        record_timing(paths.TIMING, "train", weights, timing)
 
 
 def write_history(history: list[Epoch]) -> None:

@@ -164,7 +164,7 @@ def test_weights_larger_than_the_free_memory_are_not_read(path, params, info, mo
     monkeypatch.setattr(memory, "free_host_bytes", lambda: size)
     read_weights(path)
     monkeypatch.setattr(memory, "free_host_bytes", lambda: size - 1)
-    with pytest.raises(MemoryError, match="are needed"):
+    with pytest.raises(UserError, match=r"vit\.safetensors does not fit into memory \(at least"):
         read_weights(path)
 
 

@@ -58,5 +58,4 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _is_measurement(value: object) -> bool:
-    # A training that was resumed after its last step may have no rate: 0.
     return isinstance(value, int | float) and 0 < value < sys.float_info.max and value is not True

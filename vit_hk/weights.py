@@ -87,8 +87,7 @@ def read_weights(path: Path, remedy: str = REMEDY) -> Weights:
       remedy: what to do about a bad file, for the end of the error message.
 
     Raises:
-      UserError: the file cannot be read, or is damaged.
-      MemoryError: it is larger than the free memory.
+      UserError: the file cannot be read, is damaged, or is larger than the free memory.
     """
     try:
         check_header(path)
@@ -100,6 +99,11 @@ def read_weights(path: Path, remedy: str = REMEDY) -> Weights:
             shapes = {name: tensor.get_shape() for name, tensor in slices.items()}
         check_free_host_memory(path.stat().st_size)
         tensors = _read_tensors(path, shapes)
+    except MemoryError as error:
+        reason = str(error) or "allocation failed"
+        raise UserError(
+            f"{path} does not fit into memory ({reason}); close other programs"
+        ) from None
     except PermissionError as error:
         raise unreadable(path, error) from None
     except (OSError, SafetensorError, TypeError, ValueError) as error:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -48,6 +49,11 @@ class Contender:
         """Request a workload without waiting for it, so that all contenders compile at once."""
         self._send([dataclasses.asdict(work), round_seconds])
 
+    def warm_up(self, deadline: float) -> None:
+        """Warm the prepared workload up, while no other contender uses the GPU."""
+        self._send("warm_up")
+        self.receive(deadline)
+
     def measure(self, deadline: float) -> float:
         """Measure a round of the prepared workload, and return the seconds per batch."""
         self._send("measure")
@@ -81,8 +87,7 @@ class Contender:
         if self._process:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
-            self._process.kill()
-            self._process.wait()
+            kill_group(self._process)
             self._process.stdout.close()
             self._process = None
 
@@ -91,11 +96,19 @@ class Contender:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.gpu.worker", self.name],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment,
+                start_new_session=True,
             )  # fmt: skip
         # A process that has died is reported where its answer is read.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(f"{json.dumps(request)}\n".encode())
             self._process.stdin.flush()
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that was started in a session of its own, with all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _describe(has_ended: bool) -> str:

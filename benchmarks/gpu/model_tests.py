@@ -11,6 +11,13 @@ import time
 import jax
 import pytest
 
+# Kernels are a CPU's. Two other tests are of XLA's CPU backend: of bits, and of its memory.
+SELECTED = "(without or not kernels) and not changes_no_bit and not less_memory"
+# The conftest.py of all tests needs packages for developers, that of the model's tests none.
+OPTIONS = (
+    "-q", "--override-ini=addopts=", "--confcutdir=tests/model", "-pno:cacheprovider",
+    "--continue-on-collection-errors", f"-k{SELECTED}",
+)  # fmt: skip
 PROCESSES = 4  # where pytest-xdist is installed
 
 
@@ -54,13 +61,8 @@ def main() -> None:
     seconds, *files = sys.argv[1:]
     outcomes = Outcomes(float(seconds))
     has_xdist = importlib.util.find_spec("xdist") is not None
-    # The conftest.py of all tests needs packages for developers, that of the model's tests none.
-    options = [
-        "-q", "--override-ini=addopts=", "--confcutdir=tests/model", "-pno:cacheprovider",
-        "--continue-on-collection-errors", "-kwithout or not kernels",  # which are a CPU's
-    ]  # fmt: skip
-    options += [f"--numprocesses={PROCESSES}"] if has_xdist else []
-    code = pytest.main([*options, *files], plugins=[outcomes])
+    processes = [f"--numprocesses={PROCESSES}"] if has_xdist else []
+    code = pytest.main([*OPTIONS, *processes, *files], plugins=[outcomes])
     result = {
         "platform": jax.default_backend(),
         "passed": outcomes.passed,

@@ -14,7 +14,13 @@ from typing import Any
 from benchmarks.flops import flops_per_batch
 from benchmarks.gpu import PACKED_DATASET
 from benchmarks.gpu.chips import Chip, find_chip
-from benchmarks.gpu.contender import TOO_SLOW, Contender, ContenderError, environment
+from benchmarks.gpu.contender import (
+    TOO_SLOW,
+    Contender,
+    ContenderError,
+    environment,
+    kill_group,
+)
 from benchmarks.gpu.plan import Cell, Plan
 from benchmarks.gpu.traffic import bytes_per_batch
 from benchmarks.recipes.settings import DATASET
@@ -158,29 +164,41 @@ class Run:
         self, module: str, arguments: Sequence[str], variables: dict[str, str] | None = None
     ) -> Result:
         """Run a module of this package in a process, and return the JSON that it prints last."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"benchmarks.gpu.{module}", *arguments], stdout=subprocess.PIPE,
+            env=environment(self.plan.platform) | (variables or {}), start_new_session=True,
+        )  # fmt: skip
         try:
-            process = subprocess.run(
-                [sys.executable, "-m", f"benchmarks.gpu.{module}", *arguments],
-                stdout=subprocess.PIPE, timeout=self.step_deadline() - time.monotonic(),
-                env=environment(self.plan.platform) | (variables or {}),
-            )  # fmt: skip
-            return json.loads(process.stdout.splitlines()[-1])
+            output, _ = process.communicate(timeout=self.step_deadline() - time.monotonic())
+            return json.loads(output.splitlines()[-1])
         except subprocess.TimeoutExpired:
             return {"error": TOO_SLOW}
         except (IndexError, ValueError):
             return {"error": f"{module} ended with {process.returncode}; see its error above"}
+        finally:
+            if process.poll() is None:
+                kill_group(process)
 
     def measure(self, cell: Cell) -> Result:
-        """Measure all contenders of a cell in turns."""
+        """Measure all contenders of a cell in turns.
+
+        They compile at the same time. If one takes too long, there is time to measure the others.
+        """
         work, errors, facts, deadline = cell.work, {}, {}, self.step_deadline()
+        ready_by = deadline - self.measuring_seconds(cell)
         contenders = [self.contender(name) for name in cell.contenders]
         for contender in contenders:
             contender.start_preparing(work, self.plan.round_seconds)
         for contender in contenders:
             try:
-                facts[contender.name] = contender.receive(deadline)
+                facts[contender.name] = contender.receive(ready_by)
             except ContenderError as error:
                 errors[contender.name] = str(error)
+        for name in facts:
+            try:
+                self.contender(name).warm_up(deadline)
+            except ContenderError as error:
+                errors[name] = str(error)
         seconds: dict[str, list[float]] = {name: [] for name in facts}
         for _ in range(self.plan.rounds):
             for name in [name for name in facts if name not in errors]:
@@ -195,6 +213,10 @@ class Run:
             for name in cell.contenders
         }
         return {"work": dataclasses.asdict(work), "contenders": results} | compare(seconds, errors)
+
+    def measuring_seconds(self, cell: Cell) -> float:
+        """Return a generous estimate of the seconds that warm-up and rounds of a cell take."""
+        return 4 * self.plan.rounds * self.plan.round_seconds * len(cell.contenders)
 
     def contender(self, name: str) -> Contender:
         """Return a contender, whose process lives as long as it does not fail."""

@@ -95,7 +95,7 @@ def _infer(model: torch.nn.Module, forward: Forward, batch: torch.Tensor) -> Cal
     model.eval()
 
     def run(count: int) -> None:
-        with torch.inference_mode():
+        with torch.no_grad():  # of inference mode, CUDA graphs could not be used for training
             for _ in range(count):
                 forward(batch)
         _wait()

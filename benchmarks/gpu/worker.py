@@ -1,7 +1,7 @@
 """The process of one contender on a GPU: it prepares and measures the workloads that it is sent.
 
-`contender.py` starts it. Each line of standard input is a request in JSON, [work, round_seconds] or
-"measure"; the answer to each is a line of standard output.
+`contender.py` starts it. Each line of standard input is a request in JSON: [work, round_seconds],
+"warm_up" or "measure". The answer to each is a line of standard output.
 """
 
 import importlib
@@ -31,17 +31,19 @@ class Worker:
         """Store the name, a key of CONTENDERS; its libraries are imported with the first job."""
         self._name = name
         self._job: Job | None = None
+        self._round_seconds = 0.0
         self._batches = 0  # of a round
 
     def answer(self, request: Any) -> dict[str, Any]:
         """Return what was measured, or the error of a workload that failed."""
+        requests = {"warm_up": self._warm_up, "measure": self._measure}
         try:
-            return self._measure() if request == "measure" else self._prepare(*request)
+            return requests[request]() if isinstance(request, str) else self._prepare(*request)
         except Exception as error:  # whatever it is, the other workloads go on
             return {"error": f"{type(error).__name__}: {error}"}
 
     def _prepare(self, work: dict[str, Any], round_seconds: float) -> dict[str, Any]:
-        """Compile, run the first batch, and warm up."""
+        """Compile, and run the first batch."""
         self._job = None  # frees its memory
         module, function = CONTENDERS[self._name]
         make = getattr(importlib.import_module(f"benchmarks.gpu.{module}"), function)
@@ -49,8 +51,13 @@ class Worker:
         self._job = make(Workload(**work))
         self._job.run(1)
         compile_seconds = time.perf_counter() - started
-        self._batches = batches_per_round(self._job, round_seconds)
+        self._round_seconds = round_seconds
         return {"compile_seconds": compile_seconds, "parameters": self._job.num_parameters}
+
+    def _warm_up(self) -> dict[str, Any]:
+        """Run the prepared job until its speed is steady."""
+        self._batches = batches_per_round(self._job, self._round_seconds)
+        return {}
 
     def _measure(self) -> dict[str, Any]:
         """Run one round of the prepared job, and return the seconds per batch."""

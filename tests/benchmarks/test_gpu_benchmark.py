@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from benchmarks.gpu import pack
 from benchmarks.gpu import run as run_module
 from benchmarks.gpu.contender import TOO_SLOW, Contender, ContenderError
-from benchmarks.gpu.plan import Plan, make_cells
+from benchmarks.gpu.model_tests import OPTIONS
+from benchmarks.gpu.plan import Plan, full_plan, make_cells
 from benchmarks.gpu.run import Run
 from benchmarks.gpu.table import make_table
 from benchmarks.gpu.worker import Worker
@@ -79,6 +82,9 @@ class ScriptedContender:
             raise ContenderError("RuntimeError: out of memory\nsecond line | of a table")
         return {"compile_seconds": 1.5, "parameters": 1000}
 
+    def warm_up(self, _deadline):
+        pass
+
     def measure(self, _deadline):
         if self.name == "broken" and self.work.precision == "float32":
             raise ContenderError("the process ended")
@@ -116,6 +122,44 @@ def test_an_error_leaves_the_other_results(scripted):
     assert "| tiny | train | bfloat16 | 4 | peer | 2 | 2,000.00 | 4.00 | 0% | 0% | 1.5 s |" in rows
     assert "RuntimeError: out of memory second line" in table  # in one line
     assert "3 passed, 1 left out, 1 failed; for the others there was no time\n  - test_a" in table
+
+
+def test_a_contender_that_is_not_ready_leaves_the_others_time(scripted, monkeypatch):
+    deadlines = {"receive": [], "warm_up": [], "measure": []}
+
+    class Late(ScriptedContender):
+        def receive(self, deadline):
+            deadlines["receive"].append(deadline)
+            if self.name == "broken":
+                raise ContenderError(TOO_SLOW)
+            return super().receive(deadline)
+
+        def warm_up(self, deadline):
+            deadlines["warm_up"].append(deadline)
+
+        def measure(self, deadline):
+            deadlines["measure"].append(deadline)
+            return super().measure(deadline)
+
+    monkeypatch.setattr(run_module, "Contender", Late)
+    plan = dataclasses.replace(make_plan("ours", "peer", "broken"), round_seconds=0.1)
+    report = Run(plan, scripted).run()
+    for cell in report["cells"].values():
+        assert cell["speedup"] == 4.0
+        assert cell["contenders"]["broken"] == {"error": TOO_SLOW}
+    assert len(deadlines["warm_up"]) == 4 * 2
+    least = plan.rounds * plan.round_seconds * 3
+    assert min(deadlines["measure"]) - deadlines["receive"][0] > least
+
+
+def test_tests_of_the_model_are_found_without_the_settings_of_all_tests(project):
+    listed = subprocess.run(
+        [sys.executable, "-m", "pytest", *OPTIONS, "--collect-only", *full_plan(1.0).tests],
+        cwd=project, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert listed.returncode == 0, listed.stdout
+    for path in full_plan(1.0).tests:
+        assert f"{path}::" in listed.stdout
 
 
 def test_what_does_not_fit_into_the_time_is_skipped(scripted):
@@ -163,6 +207,7 @@ def test_ours_and_timm_have_the_same_parameters(project, monkeypatch):
     for name in ("ours", "timm"):
         worker = Worker(name)
         counts.append(worker.answer([{**work, "channels": 3}, 0.001])["parameters"])
+        assert worker.answer("warm_up") == {}
         assert worker.answer("measure")["seconds"] > 0
     assert counts[0] == counts[1]
     assert "error" in Worker("timm").answer([{**work, "num_heads": 3}, 0.001])

@@ -318,10 +318,37 @@ def test_tar_archive_with_a_damaged_header_is_refused(tmp_path, one_line, kind):
         refuse(path, one_line)
 
 
+def test_compressed_archive_that_goes_on_for_ever_is_refused(tmp_path, one_line, monkeypatch):
+    monkeypatch.setattr(module, "MAX_PADDING", 2**22)
+    path = tmp_path / "a.tar"
+    write(path, FILES)
+    padded = tmp_path / "a.tar.gz"
+    padded.write_bytes(gzip.compress(path.read_bytes() + bytes(2**21)))
+    assert contents(padded) == FILES
+    padded.write_bytes(gzip.compress(path.read_bytes() + bytes(2**23)))
+    assert "bytes follow its last member" in refuse(padded, one_line)
+
+
+def test_damaged_record_of_a_long_name_is_refused(tmp_path, one_line):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name in ("1.png", "é" * 100 + ".png", "3.png"):
+            archive.addfile(tarfile.TarInfo(name))
+    assert len(contents(path)) == 3
+    raw = path.read_bytes()
+    length = raw.index(b" path=") - 3  # three digits, the length of the record
+    path.write_bytes(raw[:length] + b"000" + raw[length + 3 :])
+    refuse(path, one_line)
+
+
 def test_checksum_of_gzip_at_the_end_is_checked(tmp_path, one_line):
     path = tmp_path / "a.tar.gz"
     write(path, FILES)
     raw = path.read_bytes()
+    path.write_bytes(raw + b"notes")
+    refuse(path, one_line)
+    path.write_bytes(raw + bytes(1000))
+    assert contents(path) == FILES
     for place in range(-8, 0):  # the checksum and the size
         path.write_bytes(raw[:place])
         refuse(path, one_line)

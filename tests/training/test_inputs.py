@@ -52,11 +52,16 @@ def replace_start() -> None:
         (lambda: Path("params.yaml").write_text("seed: ["), "params.yaml"),
         (lambda: DATASET.write_bytes(b"other digits"), "dataset.npz"),
         (DATASET.unlink, "dataset.npz"),
-        (replace_start, "the file of train.init_from (start.safetensors)"),
+        (replace_start, "train.init_from (start.safetensors) or the content of that file"),
+        (
+            lambda: edit(train={"init_from": "models/random"}),
+            "train.init_from (models/random) or the content of that file",
+        ),
         (lambda: (edit(seed=5), DATASET.unlink()), "params.yaml, dataset.npz"),
     ],
     ids=[
-        "train", "model", "seed", "platform", "no_yaml", "data", "no_data", "init_from", "two",
+        "train", "model", "seed", "platform", "no_yaml", "data", "no_data", "init_from",
+        "no_init_from", "two",
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("folder")

@@ -13,7 +13,7 @@ BLURS = (1 / 40, 1 / 26, 1 / 17, 1 / 11)  # standard deviations, as shares of th
 MIN_BLUR = 0.7  # pixels; less would follow the corners of pixels
 MIN_SLOPE = 0.1  # of an edge, as a share of the steepest slope in the image
 MIN_CONTRAST = 1e-3  # grey levels per pixel; rounding makes slopes below it
-MAX_SIDE = 256  # pixels; larger images are averaged down, which loses no edge that figures show
+MAX_SIDE = 256  # pixels; larger images are averaged down, to more pixels than figures have for one
 MAX_LENGTH = 7  # of all lines together, in longer sides of the image; a digit has 2 to 5
 
 
@@ -30,23 +30,25 @@ def image_outline(image: np.ndarray) -> list[np.ndarray]:
       A float64 array [points, 2] for each line, x and y in pixels; the middle of the first pixel
       is (0, 0). Without any edge the list is empty.
     """
-    return _outline(image.tobytes(), image.shape)
-
-
-@functools.lru_cache(maxsize=32)  # figures draw several maps of an image
-def _outline(pixels: bytes, shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Return what `image_outline` does, of an image that is given as its bytes."""
-    luminance = to_rgb(np.frombuffer(pixels, np.uint8).reshape(shape)) @ np.array(LUMINANCE)
+    luminance = to_rgb(image) @ np.array(LUMINANCE)
     factor = -(-max(luminance.shape) // MAX_SIDE)
-    luminance = _average_down(luminance, factor)
-    if min(luminance.shape) < 2:
+    small = _average_down(luminance, factor)
+    lines = _outline(small.tobytes(), small.shape)
+    return [(line + 0.5) * factor - 0.5 for line in lines]
+
+
+@functools.lru_cache(maxsize=128)  # figures draw several maps of an image
+def _outline(luminance_bytes: bytes, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Return the edges of a luminance, float64, as lines in its pixels."""
+    luminance = np.frombuffer(luminance_bytes).reshape(shape)
+    if min(shape) < 2:
         return []
-    side = max(luminance.shape)
+    side = max(shape)
     for blur in BLURS:
         lines = _find_edges(luminance, max(MIN_BLUR, blur * side))
         if sum(_length(line) for line in lines) <= MAX_LENGTH * side:
             break
-    return [(line + 0.5) * factor - 0.5 for line in lines]
+    return lines
 
 
 def _average_down(luminance: np.ndarray, factor: int) -> np.ndarray:

@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 
 import jax
-from filelock import FileLock, Timeout
 
 from vit_hk.errors import UserError, in_one_line
 from vit_hk.params import Platform
@@ -137,6 +136,9 @@ def _remove_useless_entries(folder: Path) -> None:
     A killed process leaves an entry without an access time, of which JAX would warn. So does one
     that is still writing it: where another process holds the lock of the cache, nothing is removed.
     """
+    # Imported here: `make bench-gpu`, which keeps no cache, runs where filelock may be missing.
+    from filelock import FileLock, Timeout
+
     with contextlib.suppress(Timeout, OSError), FileLock(folder / JAX_LOCK).acquire(timeout=0):
         _remove_entries(folder)
 

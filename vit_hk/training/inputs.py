@@ -64,7 +64,7 @@ def check_unchanged(before: TrainingInputs, dataset: Path) -> None:
         names = {
             "params.yaml": (before.platform, before.settings) != (now.platform, now.settings),
             str(dataset): before.data != now.data,
-            f"the file of train.init_from ({config.train.init_from})": (
+            f"train.init_from ({config.train.init_from}) or the content of that file": (
                 before.init_from != now.init_from
             ),
             "the code of the stage train": before.code != now.code,
@@ -89,6 +89,8 @@ def _hash_code_now() -> str | None:
 def _hash_file(path: Path) -> str | None:
     """Return the SHA-256 of the content of a file, or None where it cannot be read."""
     try:
+        if not path.is_file():  # a named pipe would wait for ever
+            return None
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:

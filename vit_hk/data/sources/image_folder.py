@@ -146,7 +146,7 @@ def _make_preparation(settings: DataSettings) -> Preparation:
 def _read_into(
     spool: ImageSpool, indices: dict[Parts, int], root: Path, preparation: Preparation
 ) -> dict[Parts, str]:
-    """Prepare images on all cores, and return why files cannot be used.
+    """Prepare images on the cores that may be used, and return why files cannot be used.
 
     Pillow decodes and resizes without holding Python's lock, so threads are enough.
 

@@ -20,6 +20,7 @@ from vit_hk.errors import UserError, in_one_line, shorten
 
 MAX_MEMBERS = 2_000_000
 MAX_TOTAL_BYTES = 2**38  # of all members of an archive together, decompressed
+MAX_PADDING = 2**28  # bytes after the last member of a compressed archive
 ENCRYPTED, UTF8_NAME = 0x1, 0x800  # flags of a member of a ZIP file
 GZIP_MAGIC = b"\x1f\x8b"
 # What reading a damaged archive raises, beside OSError.
@@ -187,8 +188,20 @@ def _members_of_tar(root: Path) -> Iterator[Member]:
             problem = None if info.isfile() or info.isdir() else "a link or a device"
             opened = functools.partial(_open_in_tar, archive, info)
             yield Member(parts, info.isdir(), opened, info.size, problem)
-        while raw.read(BLOCK_BYTES):  # gzip checks all bytes, at their end
-            pass
+        if isinstance(raw, gzip.GzipFile):
+            _read_to_end(raw)
+
+
+def _read_to_end(file: gzip.GzipFile) -> None:
+    """Read what follows the last member: gzip compares its checksum at the end of all bytes.
+
+    Raises:
+      tarfile.ReadError: there is too much.
+    """
+    for _ in range(MAX_PADDING // BLOCK_BYTES):
+        if not file.read(BLOCK_BYTES):
+            return
+    raise tarfile.ReadError(f"more than {MAX_PADDING:,} bytes follow its last member")
 
 
 def _open_in_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
@@ -205,12 +218,16 @@ class _CheckedHeader(tarfile.TarInfo):
     """The header of a member; tarfile takes a damaged one for the end of the archive."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        file: IO[bytes] = archive.fileobj  # type: ignore[assignment]
+        start = file.tell()
         try:
-            return super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            if any(buf):  # at the end are zeros, or nothing
-                raise tarfile.ReadError(f"the header of a member is damaged: {error}") from None
+            return super().fromtarfile(archive)
+        except (tarfile.HeaderError, IndexError) as error:
+            file.seek(start)
+            if any(file.read(tarfile.BLOCKSIZE)):  # at the end are zeros, or nothing
+                problem = f"the header of a member is damaged: {error}"
+                raise tarfile.ReadError(problem) from None
             raise
 
 

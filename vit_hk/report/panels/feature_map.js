@@ -99,7 +99,8 @@ function showFeatureMap(data, network) {
       const along = sign * (center[axis] - centers[from][axis]);
       const across = Math.abs(center[1 - axis] - centers[from][1 - axis]);
       const isAhead = along || across ? along > 0 : sign * (n - from) > 0;
-      if (isAhead && along + 2 * across < least) [best, least] = [n, along + 2 * across];
+      const isNearer = along + 2 * across < least || (!along && !across && sign < 0); // the last one before it
+      if (isAhead && isNearer) [best, least] = [n, along + 2 * across];
     });
     return best;
   }
