@@ -5,7 +5,6 @@ import dataclasses
 import json
 import os
 import selectors
-import signal
 import subprocess
 import sys
 import time
@@ -87,7 +86,8 @@ class Contender:
         if self._process:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
-            kill_group(self._process)
+            self._process.kill()
+            self._process.wait()
             self._process.stdout.close()
             self._process = None
 
@@ -96,19 +96,11 @@ class Contender:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.gpu.worker", self.name],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self._environment,
-                start_new_session=True,
             )  # fmt: skip
         # A process that has died is reported where its answer is read.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(f"{json.dumps(request)}\n".encode())
             self._process.stdin.flush()
-
-
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that was started in a session of its own, with all that it has started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _describe(has_ended: bool) -> str:

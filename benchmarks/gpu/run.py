@@ -14,13 +14,7 @@ from typing import Any
 from benchmarks.flops import flops_per_batch
 from benchmarks.gpu import PACKED_DATASET
 from benchmarks.gpu.chips import Chip, find_chip
-from benchmarks.gpu.contender import (
-    TOO_SLOW,
-    Contender,
-    ContenderError,
-    environment,
-    kill_group,
-)
+from benchmarks.gpu.contender import TOO_SLOW, Contender, ContenderError, environment
 from benchmarks.gpu.plan import Cell, Plan
 from benchmarks.gpu.traffic import bytes_per_batch
 from benchmarks.recipes.settings import DATASET
@@ -120,8 +114,12 @@ class Run:
             say(f"{self.elapsed():.0f} s: {name}")
             result = step()
         else:
-            result = {"skipped": f"the time of {self.plan.budget:.0f} s was used up"}
+            result = self.skipped()
         self.record(section, name, result)
+
+    def skipped(self) -> Result:
+        """Return the result of a step for which there is no time."""
+        return {"skipped": f"the time of {self.plan.budget:.0f} s was used up"}
 
     def record(self, section: str, name: str, result: Result) -> None:
         """Add a result to the report, and write it."""
@@ -164,20 +162,17 @@ class Run:
         self, module: str, arguments: Sequence[str], variables: dict[str, str] | None = None
     ) -> Result:
         """Run a module of this package in a process, and return the JSON that it prints last."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarks.gpu.{module}", *arguments], stdout=subprocess.PIPE,
-            env=environment(self.plan.platform) | (variables or {}), start_new_session=True,
-        )  # fmt: skip
         try:
-            output, _ = process.communicate(timeout=self.step_deadline() - time.monotonic())
-            return json.loads(output.splitlines()[-1])
+            process = subprocess.run(
+                [sys.executable, "-m", f"benchmarks.gpu.{module}", *arguments],
+                stdout=subprocess.PIPE, timeout=self.step_deadline() - time.monotonic(),
+                env=environment(self.plan.platform) | (variables or {}),
+            )  # fmt: skip
+            return json.loads(process.stdout.splitlines()[-1])
         except subprocess.TimeoutExpired:
             return {"error": TOO_SLOW}
         except (IndexError, ValueError):
             return {"error": f"{module} ended with {process.returncode}; see its error above"}
-        finally:
-            if process.poll() is None:
-                kill_group(process)
 
     def measure(self, cell: Cell) -> Result:
         """Measure all contenders of a cell in turns.
@@ -186,6 +181,8 @@ class Run:
         """
         work, errors, facts, deadline = cell.work, {}, {}, self.step_deadline()
         ready_by = deadline - self.measuring_seconds(cell)
+        if ready_by <= time.monotonic():
+            return self.skipped()
         contenders = [self.contender(name) for name in cell.contenders]
         for contender in contenders:
             contender.start_preparing(work, self.plan.round_seconds)

@@ -13,7 +13,7 @@ BLURS = (1 / 40, 1 / 26, 1 / 17, 1 / 11)  # standard deviations, as shares of th
 MIN_BLUR = 0.7  # pixels; less would follow the corners of pixels
 MIN_SLOPE = 0.1  # of an edge, as a share of the steepest slope in the image
 MIN_CONTRAST = 1e-3  # grey levels per pixel; rounding makes slopes below it
-MAX_SIDE = 256  # pixels; larger images are averaged down, to more pixels than figures have for one
+MAX_SIDE = 256  # pixels; larger images are averaged down, to 128 or more
 MAX_LENGTH = 7  # of all lines together, in longer sides of the image; a digit has 2 to 5
 
 

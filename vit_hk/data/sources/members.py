@@ -23,6 +23,8 @@ MAX_TOTAL_BYTES = 2**38  # of all members of an archive together, decompressed
 MAX_PADDING = 2**28  # bytes after the last member of a compressed archive
 ENCRYPTED, UTF8_NAME = 0x1, 0x800  # flags of a member of a ZIP file
 GZIP_MAGIC = b"\x1f\x8b"
+# A block of zeros, or nothing; typeshed does not have these names.
+END_OF_ARCHIVE = (tarfile.EOFHeaderError, tarfile.EmptyHeaderError)  # type: ignore[attr-defined]
 # What reading a damaged archive raises, beside OSError.
 ARCHIVE_ERRORS = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError,
@@ -198,7 +200,7 @@ def _read_to_end(file: gzip.GzipFile) -> None:
     Raises:
       tarfile.ReadError: there is too much.
     """
-    for _ in range(MAX_PADDING // BLOCK_BYTES):
+    for _ in range(MAX_PADDING // BLOCK_BYTES + 1):
         if not file.read(BLOCK_BYTES):
             return
     raise tarfile.ReadError(f"more than {MAX_PADDING:,} bytes follow its last member")
@@ -223,9 +225,11 @@ class _CheckedHeader(tarfile.TarInfo):
         start = file.tell()
         try:
             return super().fromtarfile(archive)
+        except END_OF_ARCHIVE:
+            raise
         except (tarfile.HeaderError, IndexError) as error:
             file.seek(start)
-            if any(file.read(tarfile.BLOCKSIZE)):  # at the end are zeros, or nothing
+            if any(file.read(tarfile.BLOCKSIZE)):  # else the zeros at the end are cut off
                 problem = f"the header of a member is damaged: {error}"
                 raise tarfile.ReadError(problem) from None
             raise
