@@ -18,6 +18,7 @@ from project_clone import Clone
 
 from stages import paths
 from vit_hk.compare import sources
+from vit_hk.compare.run import _read_numbers
 from vit_hk.compare.sources import find_files
 from vit_hk.errors import UserError
 
@@ -328,24 +329,30 @@ def test_a_damaged_file_of_a_run_is_named(
     assert printed.count("\n") == 1
 
 
-@pytest.mark.parametrize("split", ["test", "validation"])
+def test_a_metric_that_has_no_standard_error_is_named(project_of_runs, compare, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(project_of_runs.folder, other, ignore=shutil.ignore_patterns(".*"))
+    metrics = json.loads((other / "results/metrics.json").read_text("utf-8"))
+    metrics["validation"]["examples"] = 0
+    (other / "results/metrics.json").write_text(json.dumps(metrics), "utf-8")
+    printed = compare(project_of_runs, "HEAD", str(other), expect=1)
+    problem = "validation.examples is 0; allowed: 1 or more"
+    assert printed.startswith(f"error: {other}: results/metrics.json is damaged ({problem}); make")
+    assert printed.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("metric", "value", "allowed"),
     [("examples", value, "1 or more") for value in (0, -5, 0.0, 1e-320)]
     + [("accuracy", value, "0 to 1") for value in (1.2, -0.1, 10**100)],
 )
-def test_a_metric_that_has_no_standard_error_is_named(
-    project_of_runs, compare, tmp_path, split, metric, value, allowed
-):
-    other = tmp_path / "other"
-    shutil.copytree(project_of_runs.folder, other, ignore=shutil.ignore_patterns(".*"))
-    metrics = json.loads((other / "results/metrics.json").read_text("utf-8"))
-    metrics[split][metric] = value
-    (other / "results/metrics.json").write_text(json.dumps(metrics), "utf-8")
-    printed = compare(project_of_runs, "HEAD", str(other), expect=1)
-    problem = f"{split}.{metric} is {value}; allowed: {allowed}"
-    assert printed.startswith(f"error: {other}: results/metrics.json is damaged ({problem}); make")
-    assert printed.count("\n") == 1
+def test_numbers_that_no_metric_can_have_are_refused(tmp_path, metric, value, allowed):
+    path = tmp_path / "metrics.json"
+    path.touch()
+    for split in ("test", "validation"):
+        problem = rf"{split}\.{metric} is {re.escape(str(value))}; allowed: {allowed}"
+        with pytest.raises(UserError, match=problem):
+            _read_numbers(path, {split: {metric: value}})
 
 
 def test_half_a_character_in_the_name_of_a_data_set_is_shown_escaped(runs, compare):
