@@ -153,12 +153,13 @@ def test_every_control_is_reached_by_keyboard_alone(desktop):
     # One stop for each group of which arrow keys move inside: images, patches, sheet.
     expected = page.evaluate("""() => {
       const all = "a[href], button, input, select, summary, [tabindex='0']";
-      const stops = [...document.querySelectorAll(all)].filter((e) =>
+      const stops = () => [...document.querySelectorAll(all)].filter((e) =>
         e.checkVisibility() && e.tabIndex >= 0 && !e.disabled
         && !(e.type === "radio" && !e.checked));
       window.visited = [];
-      stops.forEach((e, n) => e.addEventListener("focus", () => visited.push(n)));
-      return stops.length;
+      // Looked for each time, since a panel may be drawn again meanwhile.
+      document.addEventListener("focusin", (event) => visited.push(stops().indexOf(event.target)));
+      return stops().length;
     }""")
     for _ in range(expected):
         page.keyboard.press("Tab")
