@@ -20,7 +20,7 @@ from vit_hk.runtime.devices import configure_jax
 from vit_hk.runtime.memory import report_out_of_memory
 from vit_hk.timing import read_timing, record_timing
 from vit_hk.training.checkpoint import Checkpoints
-from vit_hk.training.code_identity import PROJECT, hash_code, stage_code
+from vit_hk.training.code_identity import PROJECT, Code, read_code
 from vit_hk.training.data import TrainingData, prepare_data
 from vit_hk.training.fingerprint import compute_fingerprint
 from vit_hk.training.fit_calibration import calibrate
@@ -52,7 +52,7 @@ REMEDY = (
 @report_out_of_memory("train.batch_size")
 def main() -> None:
     """Write weights, history and snapshots from params.yaml and data/dataset.npz."""
-    code = hash_code(stage_code(PROJECT, "train"))  # at first, since a file may change at any time
+    code = read_code(PROJECT, "train")  # at first, since a file may change at any time
     config = load_config()
     check_writable(paths.WEIGHTS, paths.HISTORY, paths.SNAPSHOTS, paths.TIMING)
     # Before the data set is read: a process may read it from a slow disk, and joining has a limit.
@@ -60,20 +60,20 @@ def main() -> None:
         run(config, code)
 
 
-def run(config: Config, code: str) -> None:
+def run(config: Config, code: Code) -> None:
     """Train, in this process or in all that have joined, and write the results in one.
 
     Args:
       config: all settings.
-      code: the hash of the code, as it was when the stage began.
+      code: the code, as it was when the stage began.
     """
-    inputs = read_inputs(config, paths.DATASET, code)  # before the files that it hashes are read
+    inputs = read_inputs(config, paths.DATASET, code.hash)  # before what it hashes is read
     dataset = load_dataset(paths.DATASET)
     data = prepare_data(dataset, config)
     device = configure_jax(config.platform)
     info = describe_weights(config, dataset, data)
     initial_weights = load_initial_weights(config, dataset)
-    fingerprint = compute_fingerprint(inputs, stage_code(PROJECT, "train"), device)
+    fingerprint = compute_fingerprint(inputs, code.files, device)
     check_same(fingerprint, REMEDY)
     folder = state_folder(fingerprint)
     with lock_folders(folder):

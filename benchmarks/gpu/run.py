@@ -1,5 +1,6 @@
 """The steps of a plan, one after the other until the time is used up, and their results."""
 
+import contextlib
 import dataclasses
 import json
 import statistics
@@ -187,22 +188,16 @@ class Run:
         for contender in contenders:
             contender.start_preparing(work, self.plan.round_seconds)
         for contender in contenders:
-            try:
+            with note_error(errors, contender.name):
                 facts[contender.name] = contender.receive(ready_by)
-            except ContenderError as error:
-                errors[contender.name] = str(error)
         for name in facts:
-            try:
+            with note_error(errors, name):
                 self.contender(name).warm_up(deadline)
-            except ContenderError as error:
-                errors[name] = str(error)
         seconds: dict[str, list[float]] = {name: [] for name in facts}
         for _ in range(self.plan.rounds):
             for name in [name for name in facts if name not in errors]:
-                try:
+                with note_error(errors, name):
                     seconds[name].append(self.contender(name).measure(deadline))
-                except ContenderError as error:
-                    errors[name] = str(error)
         results = {
             name: {"error": errors[name]}
             if name in errors
@@ -220,6 +215,15 @@ class Run:
         if name not in self.contenders:
             self.contenders[name] = Contender(name, self.plan.platform)
         return self.contenders[name]
+
+
+@contextlib.contextmanager
+def note_error(errors: dict[str, str], name: str) -> Iterator[None]:
+    """Store the error of a contender inside the block by its name; the others go on."""
+    try:
+        yield
+    except ContenderError as error:
+        errors[name] = str(error)
 
 
 def summarize(

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from vit_hk.errors import UserError
 from vit_hk.params import AugmentSettings, ModelSettings, TrainSettings
 from vit_hk.training import fingerprint
-from vit_hk.training.code_identity import PROJECT, hash_code, package_versions, stage_code
+from vit_hk.training.code_identity import PROJECT, package_versions, read_code, stage_code
 from vit_hk.training.fingerprint import compute_fingerprint
 from vit_hk.training.inputs import read_inputs
 from vit_hk.training.state import state_folder
@@ -34,8 +34,8 @@ def no_packages(monkeypatch):
 
 
 def fingerprint_of(config, dataset, device, project=PROJECT) -> str:
-    code = stage_code(project, "train")
-    return compute_fingerprint(read_inputs(config, dataset, hash_code(code)), code, device)
+    code = read_code(project, "train")
+    return compute_fingerprint(read_inputs(config, dataset, code.hash), code.files, device)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import yaml
 
 from vit_hk.errors import UserError
 from vit_hk.params import load_config
-from vit_hk.training import inputs
+from vit_hk.training import code_identity, inputs
 from vit_hk.training.inputs import check_unchanged, read_inputs
 
 DATASET = Path("dataset.npz")
@@ -80,7 +80,7 @@ def test_changed_code_is_refused_and_named(monkeypatch, tmp_path, files):
     code = tmp_path / "code.py"
     if files == "changed":
         code.write_text("import numpy\n")
-    monkeypatch.setattr(inputs, "stage_code", lambda *_: [code])
+    monkeypatch.setattr(code_identity, "stage_code", lambda *_: [code])
     with pytest.raises(UserError, match="the code of the stage train; DVC would"):
         check_unchanged(before, DATASET)
 

@@ -33,7 +33,11 @@ def image_outline(image: np.ndarray) -> list[np.ndarray]:
     luminance = to_rgb(image) @ np.array(LUMINANCE)
     factor = -(-max(luminance.shape) // MAX_SIDE)
     small = _average_down(luminance, factor)
-    lines = _outline(small.tobytes(), small.shape)
+    return scale_lines(_outline(small.tobytes(), small.shape), factor)
+
+
+def scale_lines(lines: list[np.ndarray], factor: float) -> list[np.ndarray]:
+    """Return lines of an image, in pixels, for the image with `factor` times as many a side."""
     return [(line + 0.5) * factor - 0.5 for line in lines]
 
 

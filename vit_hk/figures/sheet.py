@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vit_hk.figures.images import to_rgb
-from vit_hk.figures.outline import image_outline
+from vit_hk.figures.outline import image_outline, scale_lines
 from vit_hk.figures.overlay import draw_outlines, label_scale, weight_colors
 from vit_hk.figures.text import extra_height, fit_clauses
 
@@ -101,7 +101,7 @@ def _draw_tiles(axes: Axes, colors: np.ndarray, image: np.ndarray) -> None:
         for layer in range(layers)
         for head in range(heads)
     ]
-    outline = [(line + 0.5) * side / patch_size - 0.5 for line in image_outline(image)]
+    outline = scale_lines(image_outline(image), side / patch_size)
     draw_outlines(axes, [line + corner for corner in corners for line in outline], OUTLINE_WIDTH)
     axes.set_xticks(
         [head * (width + gap) + (width - 1) / 2 for head in range(heads)],

@@ -9,6 +9,7 @@ import importlib.metadata
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from packaging.requirements import Requirement
@@ -18,6 +19,24 @@ from vit_hk.errors import UserError, in_one_line
 
 OWN_PACKAGES = ("stages", "vit_hk")
 PROJECT = Path(__file__).parents[2]  # the folder with the code that runs, and its dvc.yaml
+
+
+class Code(NamedTuple):
+    """The code of a stage: its files, and the hash of their content."""
+
+    files: list[Path]
+    hash: str
+
+
+def read_code(project: Path, stage: str) -> Code:
+    """Return the code of a stage as it is now.
+
+    Raises:
+      UserError: dvc.yaml cannot be read, or has no such stage.
+      OSError: a file of the code cannot be read.
+    """
+    files = stage_code(project, stage)
+    return Code(files, hash_code(files))
 
 
 def stage_code(project: Path, stage: str) -> list[Path]:

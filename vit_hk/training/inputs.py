@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from vit_hk.errors import UserError
 from vit_hk.params import Config, load_config
-from vit_hk.training.code_identity import PROJECT, hash_code, stage_code
+from vit_hk.training.code_identity import PROJECT, read_code
 
 
 class TrainingInputs(NamedTuple):
@@ -81,7 +81,7 @@ def check_unchanged(before: TrainingInputs, dataset: Path) -> None:
 def _hash_code_now() -> str | None:
     """Return the hash of the code, or None where it cannot be read."""
     try:
-        return hash_code(stage_code(PROJECT, "train"))
+        return read_code(PROJECT, "train").hash
     except (OSError, UserError):
         return None
 
